@@ -1,0 +1,18 @@
+//! XMPP server-to-server federation as a pure state machine.
+
+pub mod addr;
+pub mod auth;
+pub mod buf;
+pub mod component;
+pub mod dialback;
+pub mod dns;
+pub mod entropy;
+pub mod limits;
+pub mod machine;
+pub mod ns;
+pub mod reason;
+pub mod stanza;
+pub mod stream;
+pub mod time;
+pub mod tls;
+pub mod xml;

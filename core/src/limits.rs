@@ -1,0 +1,101 @@
+//! Every bound, with its unit, its default and where it comes from.
+//!
+//! Nothing that a peer sends makes anything grow without one of these.
+
+use std::time::Duration;
+
+/// Bytes of a localpart, domainpart or resourcepart, [RFC 7622 section 3.1](https://www.rfc-editor.org/rfc/rfc7622#section-3.1).
+pub const ADDRESS_PART_BYTES: usize = 1023;
+
+/// Bytes of a stream header or first-level element before the peer is authenticated (decision D-15).
+pub const UNAUTHENTICATED_ELEMENT_BYTES: usize = 10_000;
+
+/// Bytes that a peer may send in all before it is authenticated, dialback and SASL exchanges included.
+///
+/// Room for the restarts and for the verification of dozens of pairs; a peer that needs more is not negotiating.
+pub const UNAUTHENTICATED_TOTAL_BYTES: usize = 131_072;
+
+/// Smallest stanza limit that may be configured, in bytes, [RFC 6120 section 13.12](https://www.rfc-editor.org/rfc/rfc6120#section-13.12).
+pub const MIN_STANZA_BYTES: usize = 10_000;
+
+/// Default stanza limit, in bytes: `s2s_stanza_size_limit`.
+pub const STANZA_BYTES: usize = 10_485_760;
+
+/// Elements open at once in one first-level element. rxml resolves names in linear time of the depth,
+/// so that without a bound the work is quadratic.
+pub const ELEMENT_DEPTH: usize = 100;
+
+/// Attributes of one start tag, namespace declarations not counted.
+pub const ATTRIBUTES: usize = 256;
+
+/// Namespace declarations of one start tag.
+pub const DECLARATIONS: usize = 64;
+
+/// Child elements of one first-level element before authentication.
+pub const UNAUTHENTICATED_CHILDREN: usize = 256;
+
+/// Bytes of one XML token (a name, an attribute value, a run of text without markup that is kept in one piece).
+pub const TOKEN_BYTES: usize = 8192;
+
+/// Bytes handed to the XML lexer at once: it scans the whole slice for the next delimiter.
+pub const LEXER_WINDOW_BYTES: usize = 4096;
+
+/// White space between `<starttls/>` or `<proceed/>` and the first byte of TLS, in bytes.
+pub const STARTTLS_WHITE_SPACE_BYTES: usize = 16;
+
+/// SASL attempts on one stream, [RFC 6120 section 6.4.5](https://www.rfc-editor.org/rfc/rfc6120#section-6.4.5).
+pub const SASL_ATTEMPTS: u8 = 3;
+
+/// Bytes of a dialback key, [XEP-0220](https://xmpp.org/extensions/xep-0220.html). Deployed keys have 40 to 128.
+pub const DIALBACK_KEY_BYTES: usize = 1024;
+
+/// Bytes of a stream id that a peer gave to its stream.
+pub const STREAM_ID_BYTES: usize = 1024;
+
+/// Dialback verifications that one inbound stream may have pending.
+pub const PENDING_VERIFICATIONS_PER_STREAM: usize = 16;
+
+/// Pairs that one inbound stream may have proved.
+pub const PAIRS_PER_STREAM: usize = 256;
+
+/// Dialback verifications pending in one node.
+pub const PENDING_VERIFICATIONS: usize = 1024;
+
+/// Bytes of a peer's error text that are kept for events and logs.
+pub const ERROR_TEXT_BYTES: usize = 256;
+
+/// Addresses that one attempt to reach a domain may try.
+pub const CANDIDATES: usize = 16;
+
+/// Bytes that wait in one link for a peer that does not read, beyond which its side of us stops reading.
+pub const OUTPUT_HIGH_WATER_BYTES: usize = 262_144;
+
+/// Events that wait for the application, beyond which a node or hub stops reading from its sockets.
+pub const EVENTS_HIGH_WATER: usize = 256;
+
+/// Bytes of stanzas held for one pair while no stream to it is open.
+pub const QUEUE_BYTES_PER_PAIR: usize = 1_048_576;
+
+/// Time a stanza may wait for a stream.
+pub const QUEUE_AGE: Duration = Duration::from_secs(90);
+
+/// From the lookup to the end of authentication: `s2s_timeout`. Inbound: from the accept.
+pub const NEGOTIATION: Duration = Duration::from_secs(90);
+
+/// One candidate without a protected stream header: `s2s_attempt_timeout`.
+pub const ATTEMPT: Duration = Duration::from_secs(10);
+
+/// From our closing tag to the end of the connection: `s2s_close_timeout` (decision D-20).
+pub const CLOSE: Duration = Duration::from_secs(5);
+
+/// Without a byte from the peer: `s2s_idle_timeout`.
+pub const IDLE: Duration = Duration::from_secs(840);
+
+/// One DNS query over one transport to one server.
+pub const DNS_QUERY: Duration = Duration::from_secs(3);
+
+/// Hops of CNAME records that are followed.
+pub const CNAME_HOPS: usize = 8;
+
+/// Records of one DNS answer that are looked at.
+pub const DNS_RECORDS: usize = 64;

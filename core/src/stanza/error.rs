@@ -1,0 +1,151 @@
+//! Error stanzas: conditions, and the answer that a sender gets.
+
+use crate::ns;
+use crate::reason::Reason;
+use crate::stanza::{Head, Stanza};
+use crate::xml::{StanzaKind, escape_attribute, escape_text};
+
+/// What the sender may do about an error, [RFC 6120 section 8.3.2](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorType {
+    /// Give up.
+    Cancel,
+    /// Change the stanza and try again.
+    Modify,
+    /// Wait and try again.
+    Wait,
+}
+
+macro_rules! conditions {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $type:ident;)*) => {
+        /// The conditions that we send, [RFC 6120 section 8.3.3](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.3).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum StanzaCondition { $($(#[$doc])* $variant,)* }
+
+        impl StanzaCondition {
+            /// The name of the element.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The type that goes with it.
+            #[must_use]
+            pub const fn error_type(self) -> ErrorType {
+                match self { $(Self::$variant => ErrorType::$type,)* }
+            }
+
+            /// The condition of that name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+conditions! {
+    /// The stanza is not one that may be answered otherwise.
+    BadRequest = "bad-request", Modify;
+    /// The other side denied the key of a dialback.
+    Forbidden = "forbidden", Cancel;
+    /// We are at fault.
+    InternalServerError = "internal-server-error", Cancel;
+    /// The addressed domain is not served.
+    ItemNotFound = "item-not-found", Cancel;
+    /// Policy of the local side forbids it.
+    NotAllowed = "not-allowed", Cancel;
+    /// Another proof is demanded.
+    NotAuthorized = "not-authorized", Cancel;
+    /// A rule of local policy was broken.
+    PolicyViolation = "policy-violation", Modify;
+    /// A connection that was needed could not be opened.
+    RemoteConnectionFailed = "remote-connection-failed", Cancel;
+    /// The remote server does not exist, or nothing of it could be reached.
+    RemoteServerNotFound = "remote-server-not-found", Cancel;
+    /// The remote server exists and does not work with us.
+    RemoteServerTimeout = "remote-server-timeout", Wait;
+    /// There is too much of something.
+    ResourceConstraint = "resource-constraint", Wait;
+    /// Nobody there answers such stanzas.
+    ServiceUnavailable = "service-unavailable", Cancel;
+}
+
+impl ErrorType {
+    /// The value of the attribute.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Modify => "modify",
+            Self::Wait => "wait",
+        }
+    }
+}
+
+impl Stanza {
+    /// The error that goes back to the sender for `reason`, or `None` where none may be sent.
+    #[must_use]
+    pub fn bounce(&self, reason: Reason) -> Option<Self> {
+        let mut condition_type = reason.bounce().error_type();
+        if matches!(reason, Reason::DnsFailure | Reason::DnsTimeout) {
+            condition_type = ErrorType::Wait; // decision D-18: a failed lookup is not an absent domain
+        }
+        self.error(reason.bounce(), condition_type, Some(reason.bounce_text()))
+    }
+
+    /// An error of `condition` in answer to this stanza, or `None` where none may be sent. The payload of
+    /// the stanza is not repeated.
+    //= RFC6120-8.3.1-2
+    //= RFC6120-8.3.1-3
+    //= RFC6120-8.3.1-6
+    #[must_use]
+    pub fn error(&self, condition: StanzaCondition, error_type: ErrorType, text: Option<&str>) -> Option<Self> {
+        if !self.may_bounce() {
+            return None;
+        }
+        let mut body =
+            format!("<error type='{}'><{} xmlns='{}'/>", error_type.as_str(), condition.as_str(), ns::STANZA_ERRORS);
+        if let Some(text) = text {
+            body.push_str(&format!("<text xmlns='{}' xml:lang='en'>{}</text>", ns::STANZA_ERRORS, escape_text(text)));
+        }
+        body.push_str("</error>");
+        Some(self.answer("error", &body))
+    }
+
+    /// The result of an iq, with `payload` (well-formed elements, possibly none) inside.
+    #[must_use]
+    pub fn result(&self, payload: &str) -> Self {
+        self.answer("result", payload)
+    }
+
+    fn answer(&self, stanza_type: &str, payload: &str) -> Self {
+        let name = match self.head.kind {
+            StanzaKind::Iq => "iq",
+            StanzaKind::Message => "message",
+            StanzaKind::Presence => "presence",
+        };
+        let mut text = format!(
+            "<{name} type='{stanza_type}' to='{}' from='{}'",
+            escape_attribute(self.head.from.as_str()),
+            escape_attribute(self.head.to.as_str())
+        );
+        if let Some(id) = &self.head.id {
+            text.push_str(&format!(" id='{}'", escape_attribute(id)));
+        }
+        if payload.is_empty() {
+            text.push_str("/>");
+        } else {
+            text.push_str(&format!(">{payload}</{name}>"));
+        }
+        let head = Head {
+            kind: self.head.kind,
+            to: self.head.from.clone(),
+            from: self.head.to.clone(),
+            id: self.head.id.clone(),
+            stanza_type: Some(stanza_type.to_owned()),
+        };
+        Self { head, bytes: text.into_bytes() }
+    }
+}

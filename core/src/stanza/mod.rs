@@ -1,0 +1,110 @@
+//! Stanzas: what is known of one without building a tree, and the rules for its addresses.
+//!
+//! - Addresses: [RFC 6120 section 8.1](https://www.rfc-editor.org/rfc/rfc6120#section-8.1)
+//! - Errors: [RFC 6120 section 8.3](https://www.rfc-editor.org/rfc/rfc6120#section-8.3)
+
+mod error;
+
+use std::fmt;
+
+use crate::addr::{Address, Pair};
+use crate::xml::{StanzaFrame, StanzaKind};
+
+pub use error::{ErrorType, StanzaCondition};
+
+/// A stanza: its head, and its bytes.
+///
+/// The bytes are one element in the *neutral* content namespace: the stanza element, and those of its
+/// descendants that belong to the same content namespace through an unbroken chain, carry no declaration, so
+/// that the same bytes are right in a `jabber:server` and in a `jabber:component:accept` stream
+/// ([RFC 6120 section 4.8.3](https://www.rfc-editor.org/rfc/rfc6120#section-4.8.3)).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Stanza {
+    head: Head,
+    bytes: Vec<u8>,
+}
+
+/// What routing needs to know of a stanza.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Message, presence or iq.
+    pub kind: StanzaKind,
+    /// The recipient.
+    pub to: Address,
+    /// The sender.
+    pub from: Address,
+    /// The `id`, if there is one.
+    pub id: Option<String>,
+    /// The `type`, if there is one.
+    pub stanza_type: Option<String>,
+}
+
+impl Stanza {
+    /// Judges the addresses of what the framer read.
+    //= RFC6120-8.1.1.2-2
+    //= RFC6120-8.1.2.2-2
+    pub fn from_frame(frame: StanzaFrame) -> Result<Self, Improper> {
+        let to = Address::parse(frame.to.as_deref().ok_or(Improper::NoTo)?).map_err(|_| Improper::To)?;
+        let from = Address::parse(frame.from.as_deref().ok_or(Improper::NoFrom)?).map_err(|_| Improper::From)?;
+        let head = Head { kind: frame.kind, to, from, id: frame.id, stanza_type: frame.stanza_type };
+        Ok(Self { head, bytes: frame.bytes })
+    }
+
+    /// What routing needs to know.
+    #[must_use]
+    pub const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The element, in the neutral content namespace.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The pair that an outgoing stanza belongs to.
+    #[must_use]
+    pub fn outbound_pair(&self) -> Pair {
+        Pair::new(self.head.from.domain().clone(), self.head.to.domain().clone())
+    }
+
+    /// The pair that an incoming stanza belongs to.
+    #[must_use]
+    pub fn inbound_pair(&self) -> Pair {
+        Pair::new(self.head.to.domain().clone(), self.head.from.domain().clone())
+    }
+
+    /// Whether an error may be sent in answer: never to an error, never to an iq result, never to anything
+    /// that is not a legal request ([RFC 6120 section 8.3.1](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.1)).
+    //= RFC6120-8.3.1-7
+    //= RFC6120-8.2.3-3
+    #[must_use]
+    pub fn may_bounce(&self) -> bool {
+        let stanza_type = self.head.stanza_type.as_deref();
+        match self.head.kind {
+            StanzaKind::Iq => matches!(stanza_type, Some("get" | "set")),
+            StanzaKind::Message | StanzaKind::Presence => !matches!(stanza_type, Some("error" | "result")),
+        }
+    }
+}
+
+impl fmt::Debug for Stanza {
+    /// The head only: payloads do not belong in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stanza").field("head", &self.head).field("bytes", &self.bytes.len()).finish()
+    }
+}
+
+/// Which address of a stanza is missing or malformed: the stream error is `improper-addressing`,
+/// [RFC 6120 section 4.9.3.7](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Improper {
+    /// `from` is not an address.
+    From,
+    /// There is no `from`.
+    NoFrom,
+    /// There is no `to`.
+    NoTo,
+    /// `to` is not an address.
+    To,
+}

@@ -1,0 +1,110 @@
+//! Time as an input: instants for deadlines, one anchor for wall-clock time.
+
+use std::time::{Duration, Instant};
+
+/// Ties monotonic time to wall-clock time, which only the judgement of certificates needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// A moment of monotonic time.
+    pub instant: Instant,
+    /// The same moment as time since 1970-01-01T00:00:00Z.
+    pub unix: Duration,
+}
+
+impl Anchor {
+    /// Wall-clock time at `now`.
+    #[must_use]
+    pub fn unix_at(&self, now: Instant) -> Duration {
+        match now.checked_duration_since(self.instant) {
+            Some(later) => self.unix.saturating_add(later),
+            None => self.unix.saturating_sub(self.instant.saturating_duration_since(now)),
+        }
+    }
+}
+
+/// The deadlines of one object, one for each label of an enum `K`.
+///
+/// Tables are tiny, so a list beats a tree.
+#[derive(Clone, Debug)]
+pub struct TimerTable<K> {
+    armed: Vec<(K, Instant)>,
+}
+
+impl<K: Copy + Eq> TimerTable<K> {
+    /// A table without deadlines.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { armed: Vec::new() }
+    }
+
+    /// Arms `label` for `at`, in place of any earlier deadline of that label.
+    pub fn set(&mut self, label: K, at: Instant) {
+        self.cancel(label);
+        self.armed.push((label, at));
+    }
+
+    /// Disarms `label`.
+    pub fn cancel(&mut self, label: K) {
+        self.armed.retain(|(armed, _)| *armed != label);
+    }
+
+    /// Disarms everything.
+    pub fn clear(&mut self) {
+        self.armed.clear();
+    }
+
+    /// The earliest deadline and its label.
+    #[must_use]
+    pub fn next(&self) -> Option<(K, Instant)> {
+        self.armed.iter().copied().min_by_key(|(_, at)| *at)
+    }
+
+    /// Takes out one deadline that `now` has reached.
+    pub fn expire(&mut self, now: Instant) -> Option<K> {
+        let (label, at) = self.next()?;
+        if at > now {
+            return None;
+        }
+        self.cancel(label);
+        Some(label)
+    }
+}
+
+impl<K: Copy + Eq> Default for TimerTable<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Label {
+        A,
+        B,
+    }
+
+    #[test]
+    fn deadlines_come_out_in_order_and_once() {
+        let start = Instant::now();
+        let mut table = TimerTable::new();
+        table.set(Label::A, start + Duration::from_secs(9));
+        table.set(Label::B, start + Duration::from_secs(2));
+        table.set(Label::A, start + Duration::from_secs(1));
+        assert_eq!(table.expire(start), None);
+        let late = start + Duration::from_secs(10);
+        assert_eq!(table.expire(late), Some(Label::A));
+        assert_eq!(table.expire(late), Some(Label::B));
+        assert_eq!(table.expire(late), None);
+    }
+
+    #[test]
+    fn wall_clock_time_follows_the_anchor_both_ways() {
+        let instant = Instant::now() + Duration::from_secs(100);
+        let anchor = Anchor { instant, unix: Duration::from_secs(1_000) };
+        assert_eq!(anchor.unix_at(instant + Duration::from_secs(5)), Duration::from_secs(1_005));
+        assert_eq!(anchor.unix_at(instant - Duration::from_secs(5)), Duration::from_secs(995));
+    }
+}

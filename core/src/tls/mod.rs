@@ -1,0 +1,108 @@
+//! TLS as the core sees it: a session that turns bytes into bytes and states facts; judgement comes later.
+//!
+//! A session completes the handshake with any certificate, so that the peer can be told in XMPP what is wrong.
+//! [`verify`] judges the chain afterwards, at every handshake, resumed or not.
+//!
+//! - [RFC 6120 section 5.4.3](https://www.rfc-editor.org/rfc/rfc6120#section-5.4.3), [section 13.7.2](https://www.rfc-editor.org/rfc/rfc6120#section-13.7.2)
+
+pub mod identity;
+pub mod verify;
+
+mod rustls;
+
+use std::fmt;
+
+use crate::addr::Domain;
+
+pub use self::rustls::{HostIdentity, RustlsProvider};
+
+/// Makes sessions.
+pub trait Provider: Send + Sync + fmt::Debug {
+    /// A session that we initiate as `local` towards `remote`. `direct`: without STARTTLS, so with ALPN.
+    fn client(&self, local: &Domain, remote: &Domain, direct: bool) -> Result<Box<dyn Session>, TlsError>;
+
+    /// A session that we accept. After STARTTLS `host` is the domain that the stream header asked for; on direct
+    /// TLS it is `None` and the server name indication chooses.
+    fn server(&self, host: Option<&Domain>) -> Result<Box<dyn Session>, TlsError>;
+
+    /// Whether `host` has a certificate, so that TLS can be offered for it.
+    fn has_certificate(&self, host: &Domain) -> bool;
+}
+
+/// One TLS connection, without the connection.
+pub trait Session: Send + fmt::Debug {
+    /// Takes bytes from the wire; appends decrypted bytes to `plain` and bytes for the wire to `wire`.
+    /// After an error (whose alert is in `wire`) the session is dead and the error is repeated.
+    fn receive(&mut self, bytes: &[u8], plain: &mut Vec<u8>, wire: &mut Vec<u8>) -> Result<(), TlsError>;
+
+    /// Encrypts `plain`, all of it, and appends it to `wire`. Before the handshake is complete it is kept back.
+    fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>);
+
+    /// Appends bytes that the session wants to send by itself: the first flight of a client.
+    fn flush(&mut self, wire: &mut Vec<u8>);
+
+    /// Appends `close_notify` to `wire`. Nothing is sent after it.
+    fn close(&mut self, wire: &mut Vec<u8>);
+
+    /// What was negotiated, once the handshake is complete.
+    fn facts(&self) -> Option<&Facts>;
+
+    /// Whether the peer sent `close_notify`.
+    fn is_closed_by_peer(&self) -> bool;
+}
+
+/// What a completed handshake established. Nothing here is a judgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Protocol version.
+    pub version: Version,
+    /// Name of the cipher suite, as IANA writes it.
+    pub cipher: &'static str,
+    /// The application protocol that was agreed on.
+    pub alpn: Option<Vec<u8>>,
+    /// The server name that the client indicated (server side only).
+    pub server_name: Option<String>,
+    /// The peer's certificates in DER, its own first. Empty if it showed none.
+    pub chain: Vec<Vec<u8>>,
+    /// Whether an earlier session was resumed.
+    pub resumed: bool,
+}
+
+/// The versions that are spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// TLS 1.2
+    Tls12,
+    /// TLS 1.3
+    Tls13,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls12 => "TLSv1.2",
+            Self::Tls13 => "TLSv1.3",
+        })
+    }
+}
+
+/// TLS cannot go on. The connection ends without XML.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// We have no certificate for the host, or it cannot be used.
+    NoCertificate,
+    /// The handshake or a record failed; the text is for our log only.
+    Failed(String),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCertificate => f.write_str("no certificate for this host"),
+            Self::Failed(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}

@@ -1,0 +1,7 @@
+//! stub
+/// stub
+#[derive(Debug)]
+pub struct RustlsProvider;
+/// stub
+#[derive(Debug)]
+pub struct HostIdentity;
