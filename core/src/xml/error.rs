@@ -8,6 +8,8 @@ use crate::stream::Condition;
 pub enum XmlError {
     /// stub
     NotWellFormed,
+    /// stub
+    TooLong,
 }
 
 impl XmlError {
@@ -15,5 +17,11 @@ impl XmlError {
     #[must_use]
     pub fn condition(self) -> Condition {
         unimplemented!()
+    }
+}
+impl XmlError {
+    /// stub
+    pub fn is_limit(self) -> bool {
+        false
     }
 }
