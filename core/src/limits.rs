@@ -34,6 +34,10 @@ pub const DECLARATIONS: usize = 64;
 /// Child elements of one first-level element before authentication.
 pub const UNAUTHENTICATED_CHILDREN: usize = 256;
 
+/// Child elements of one first-level element after authentication. A stanza becomes no tree, but an authenticated
+/// peer can send something else, and a tree takes some thirty times its bytes.
+pub const STANZA_CHILDREN: usize = 65_536;
+
 /// Bytes of one XML token (a name, an attribute value, a run of text without markup that is kept in one piece).
 pub const TOKEN_BYTES: usize = 8192;
 
