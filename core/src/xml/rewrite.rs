@@ -34,12 +34,12 @@ struct Open {
     /// Where its name was written.
     name: (usize, usize),
     in_chain: bool,
-    default: Default,
+    default: DefaultNamespace,
 }
 
 /// The default namespace of what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Default {
+enum DefaultNamespace {
     /// The content namespace of whatever stream the stanza stands in.
     Neutral,
     Declared(Option<Arc<str>>),
@@ -67,8 +67,10 @@ impl StanzaWriter {
     //= RFC6120-8.4-2
     pub(super) fn open(&mut self, tag: &Tag, namespace: Option<&Arc<str>>, content: &str, scope: &mut Scope) -> usize {
         self.finish_tag();
-        let (parent_in_chain, inherited) =
-            self.open.last().map_or((true, Default::Neutral), |parent| (parent.in_chain, parent.default.clone()));
+        let (parent_in_chain, inherited) = self
+            .open
+            .last()
+            .map_or((true, DefaultNamespace::Neutral), |parent| (parent.in_chain, parent.default.clone()));
         //= RFC6120-4.8.3-4
         //= RFC6120-4.8.3-5
         let in_chain = parent_in_chain && namespace.is_some_and(|namespace| &**namespace == content);
@@ -81,15 +83,15 @@ impl StanzaWriter {
 
         let mut added = 0;
         let default = if in_chain {
-            Default::Neutral
+            DefaultNamespace::Neutral
         } else if let Some(declared) = &tag.default {
             write_attribute(None, "xmlns", declared, out);
-            Default::Declared(if declared.is_empty() { None } else { scope.default() })
-        } else if prefix.is_none() && inherited != Default::Declared(namespace.cloned()) {
+            DefaultNamespace::Declared(if declared.is_empty() { None } else { scope.default() })
+        } else if prefix.is_none() && inherited != DefaultNamespace::Declared(namespace.cloned()) {
             let before = out.len();
             write_attribute(None, "xmlns", namespace.map_or("", |namespace| namespace), out);
             added += out.len() - before;
-            Default::Declared(namespace.cloned())
+            DefaultNamespace::Declared(namespace.cloned())
         } else {
             inherited
         };
