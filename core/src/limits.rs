@@ -34,6 +34,10 @@ pub const DECLARATIONS: usize = 64;
 /// Child elements of one first-level element before authentication.
 pub const UNAUTHENTICATED_CHILDREN: usize = 256;
 
+/// Child elements of one first-level element after authentication. A stanza becomes no tree, but an authenticated
+/// peer can send something else, and a tree takes some thirty times its bytes.
+pub const STANZA_CHILDREN: usize = 65_536;
+
 /// Bytes of one XML token (a name, an attribute value, a run of text without markup that is kept in one piece).
 pub const TOKEN_BYTES: usize = 8192;
 
@@ -75,6 +79,9 @@ pub const OUTPUT_LOW_WATER_BYTES: usize = 65_536;
 
 /// Events that wait for the application, beyond which a node or hub stops reading from its sockets.
 pub const EVENTS_HIGH_WATER: usize = 256;
+
+/// Connections to the component listener that are not attached to a host: before the handshake, or closing.
+pub const UNATTACHED_COMPONENTS: usize = 64;
 
 /// Bytes of stanzas held for one pair while no stream to it is open.
 pub const QUEUE_BYTES_PER_PAIR: usize = 1_048_576;
