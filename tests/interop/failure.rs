@@ -6,16 +6,9 @@ use std::fmt;
 #[derive(Debug)]
 pub(crate) struct Failure(String);
 
-impl Failure {
-    /// In these words.
-    pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
-    }
-}
-
 /// Ends a cell with these words.
 pub(crate) fn fail<T>(what: impl Into<String>) -> Result<T, Failure> {
-    Err(Failure::new(what))
+    Err(Failure(what.into()))
 }
 
 /// Says what was being done when it failed.

@@ -105,8 +105,8 @@ impl Lab {
     }
 
     /// Ends the servers and leaves the directory with their logs.
-    pub(crate) fn keep(self) -> PathBuf {
-        drop(self.peers);
+    pub(crate) fn keep(mut self) -> PathBuf {
+        self.peers.values_mut().for_each(Peer::stop);
         self.directory.keep()
     }
 }

@@ -1,7 +1,8 @@
 //! s2sd against real Prosody and ejabberd, all on the loopback.
 //!
 //! Needs root (port 53, mount namespaces) and the servers of Debian 12; `tests/run` installs them and runs this.
-//! Arguments are words: only cells whose description has one of them are run. `--repeat N` runs the table N times.
+//! Arguments are words: only cells whose description has one of them are run. `--repeat N` runs the table N times,
+//! `--keep` leaves logs and configurations of green worlds too; `INTEROP_DEBUG=1` makes Prosody log more.
 //! Without s2sd only the control cells can be green.
 
 mod cells;
@@ -20,23 +21,29 @@ mod talk;
 mod xml;
 
 use std::env;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use cells::{First, Scenario};
-use failure::{Failure, fail};
+use failure::{Failure, While, fail};
 use lab::Lab;
 use peers::Software;
 
-/// Set in the environment once the namespaces are entered.
+/// Set in the environment of the program that runs inside of its own namespaces.
 const INSIDE: &str = "INTEROP_INSIDE";
 
+/// The command line.
+struct Options {
+    /// Only cells whose description has one of these words; none: all.
+    words: Vec<String>,
+    /// How many worlds to build, one after the other.
+    repeat: u32,
+    /// Whether the files of green worlds stay too.
+    keep: bool,
+}
+
 fn main() -> ExitCode {
-    if env::var_os(INSIDE).is_none() {
-        println!("interop: NOT RUN: {}", enter_namespaces());
-        return ExitCode::FAILURE;
-    }
-    match arguments().and_then(|(words, repeat)| all_green(&words, repeat)) {
+    let inside = env::var_os(INSIDE).is_some();
+    match Options::read().and_then(|options| if inside { options.run() } else { options.run_inside() }) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(failure) => {
@@ -46,78 +53,79 @@ fn main() -> ExitCode {
     }
 }
 
-/// Starts this program again in network and mount namespaces of its own: nothing here can meet other servers on this
-/// machine or leave it. Returns only if that fails.
-fn enter_namespaces() -> Failure {
-    let namespaces = ["--mount", "--net"];
-    let probe = match Command::new("unshare").args(namespaces).arg("true").output() {
-        Ok(probe) => probe,
-        Err(error) => return error.into(),
-    };
-    if !probe.status.success() {
-        let why = String::from_utf8_lossy(&probe.stderr).into_owned();
-        return Failure::new(format!("network and mount namespaces need root: {}", why.trim()));
-    }
-    let program = match env::current_exe() {
-        Ok(program) => program,
-        Err(error) => return error.into(),
-    };
-    let mut inside = Command::new("unshare");
-    inside.args(namespaces).args(["sh", "-c", include_str!("world.sh"), "world.sh"]);
-    inside.arg(program).args(env::args_os().skip(1)).env(INSIDE, "1").exec().into()
-}
-
-fn arguments() -> Result<(Vec<String>, u32), Failure> {
-    let (mut words, mut repeat) = (Vec::new(), 1);
-    let mut arguments = env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--repeat" => match arguments.next().and_then(|count| count.parse().ok()) {
-                Some(count) => repeat = count,
-                None => return fail("--repeat wants a number"),
-            },
-            // For the usual test harness; this one hides nothing.
-            "--nocapture" => {}
-            _ => words.push(argument),
+impl Options {
+    fn read() -> Result<Self, Failure> {
+        let mut options = Self { words: Vec::new(), repeat: 1, keep: false };
+        let mut arguments = env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--repeat" => match arguments.next().and_then(|count| count.parse().ok()) {
+                    Some(count) => options.repeat = count,
+                    None => return fail("--repeat wants a number"),
+                },
+                "--keep" => options.keep = true,
+                // For the usual test harness; this one hides nothing.
+                "--nocapture" => {}
+                _ => options.words.push(argument),
+            }
         }
+        Ok(options)
     }
-    Ok((words, repeat))
-}
 
-/// Runs the table, each time in a world of its own.
-fn all_green(words: &[String], repeat: u32) -> Result<bool, Failure> {
-    for software in Software::ALL {
-        println!("interop: {} {}", software.name(), software.version()?);
+    /// Runs this program in network and mount namespaces of its own, once for each round: nothing there can meet other
+    /// servers on this machine, or leave it.
+    fn run_inside(&self) -> Result<bool, Failure> {
+        let namespaces = ["--mount", "--net"];
+        let probe = Command::new("unshare").args(namespaces).arg("true").output().when("unshare")?;
+        if !probe.status.success() {
+            let why = String::from_utf8_lossy(&probe.stderr);
+            return fail(format!("this needs root, for network and mount namespaces: {}", why.trim()));
+        }
+        let mut green = 0;
+        for round in 1..=self.repeat {
+            if self.repeat > 1 {
+                println!("\ninterop: round {round} of {}", self.repeat);
+            }
+            let mut inside = Command::new("setpriv");
+            inside.args(["--pdeathsig", "KILL", "unshare"]).args(namespaces);
+            inside.args(["sh", "-c", include_str!("world.sh"), "world.sh"]).arg(env::current_exe()?);
+            inside.args(env::args_os().skip(1)).env(INSIDE, "1");
+            green += u32::from(inside.status().when("setpriv")?.success());
+        }
+        if self.repeat > 1 {
+            println!("\ninterop: {} rounds, {green} green", self.repeat);
+        }
+        Ok(green == self.repeat && green > 0)
     }
-    let wanted = |cell: &str| words.is_empty() || words.iter().any(|word| cell.contains(word.as_str()));
-    let mut green = true;
-    for round in 1..=repeat {
-        if repeat > 1 {
-            println!("\ninterop: round {round} of {repeat}");
+
+    /// Builds the world and runs the table in it.
+    fn run(&self) -> Result<bool, Failure> {
+        for software in Software::ALL {
+            println!("interop: {} {}", software.name(), software.version()?);
         }
         let mut lab = Lab::new()?;
-        let rows = table(&mut lab, wanted);
-        if !report::print(&rows) {
-            green = false;
+        let green = report::print(&self.table(&mut lab));
+        if !green || self.keep {
             println!("interop: logs and configurations are kept in {}", lab.keep().display());
         }
+        Ok(green)
     }
-    Ok(green)
-}
 
-fn table(lab: &mut Lab, wanted: impl Fn(&str) -> bool) -> Vec<report::Row> {
-    let mut rows = control::run(lab, &wanted);
-    for software in Software::ALL {
-        for scenario in Scenario::ALL {
-            for first in First::BOTH {
-                if wanted(&format!("{} {}", software.name(), scenario.name())) {
-                    rows.push(cells::run(lab, software, scenario, first));
+    fn table(&self, lab: &mut Lab) -> Vec<report::Row> {
+        let wanted = |cell: &str| self.words.is_empty() || self.words.iter().any(|word| cell.contains(word.as_str()));
+        let mut rows = control::run(lab, wanted);
+        for software in Software::ALL {
+            for scenario in Scenario::ALL {
+                for first in First::BOTH {
+                    if wanted(&format!("{} {}", software.name(), scenario.name())) {
+                        rows.push(cells::run(lab, software, scenario, first));
+                    }
                 }
             }
         }
+        if wanted(stress::NAME) {
+            rows.push(stress::run(lab));
+        }
+        rows
     }
-    if wanted(stress::NAME) {
-        rows.push(stress::run(lab));
-    }
-    rows
 }

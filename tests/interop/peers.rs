@@ -72,6 +72,18 @@ pub(crate) const DIRECT: &str = "direct";
 /// The name of the component that is found in the usual way.
 pub(crate) const ECHO: &str = "echo";
 
+/// How long logs may lag behind the stanzas; Erlang writes them with a delay.
+pub(crate) const LOGGED: Duration = Duration::from_secs(10);
+/// How a server's log says that the other end has refused it.
+pub(crate) const NOT_AUTHORIZED: &[&str] = &["not-authorized", "not authorized"];
+/// How it says that it refuses a self-signed certificate.
+pub(crate) const SELF_SIGNED: &[&str] =
+    &["self-signed certificate", "self signed certificate", "certificate is not trusted"];
+/// The same of an expired one.
+pub(crate) const EXPIRED: &[&str] = &["certificate has expired"];
+/// The same of one for another domain.
+pub(crate) const WRONG_NAME: &[&str] = &["certificate host name mismatch", "certificate is not valid for this name"];
+
 /// What a server is to be.
 pub(crate) struct Plan<'a> {
     /// Prosody or ejabberd.
@@ -140,6 +152,12 @@ impl Peer {
             }
         }
         Ok(())
+    }
+
+    /// Asks it to end, so that it writes the rest of its log.
+    pub(crate) fn stop(&mut self) {
+        // Killed after a while, which is all there is to do here.
+        let _ = self.process.terminate(Duration::from_secs(5));
     }
 
     /// Kills it without warning.

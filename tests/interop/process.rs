@@ -7,7 +7,7 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::failure::{Failure, While};
+use crate::failure::{Failure, While, fail};
 
 /// A running program, leader of its own process group.
 pub(crate) struct Process {
@@ -100,12 +100,14 @@ impl Log {
     }
 
     /// Waits until one of these words was written, in whatever case.
-    pub(crate) fn wait_for_any(&self, words: &[&str], deadline: Instant) -> bool {
+    pub(crate) fn wait_for_any(&self, words: &[&str], deadline: Instant) -> Result<(), Failure> {
         loop {
             let text = self.text().to_lowercase();
-            let found = words.iter().any(|word| text.contains(word));
-            if found || Instant::now() >= deadline {
-                return found;
+            if words.iter().any(|word| text.contains(word)) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return fail(format!("{} has none of {words:?}", self.path.display()));
             }
             thread::sleep(Duration::from_millis(20));
         }
