@@ -264,6 +264,16 @@ fn queries_are_absolute_and_unpredictable_and_ask_for_both_services_at_once() {
 }
 
 #[test]
+//= RFC5891-5.5-1 test
+fn names_beyond_ascii_are_asked_for_as_a_labels() {
+    let mut bench = Bench::new(config(1), 1);
+    bench.resolver.lookup(bench.now, &Domain::parse("BÜCHER.example").expect("a domain"));
+    bench.drain();
+    let asked = Message::from_vec(&bench.asked[1].message).expect("a message");
+    assert_eq!(asked.queries[0].name().to_ascii(), "_xmpp-server._tcp.xn--bcher-kva.example.");
+}
+
+#[test]
 //= RFC8305-3-1 test
 //= RFC8305-4-2 test
 fn addresses_of_a_target_come_in_turns_and_ipv6_first() {
