@@ -122,3 +122,16 @@ pub const CHAIN_CERTIFICATES_PER_SUBJECT: usize = 3;
 
 /// TLS sessions that are remembered for resumption, for each of our domains and for each direction.
 pub const TLS_SESSIONS: usize = 256;
+
+/// From the beginning of a lookup to its answer, whatever the servers do.
+pub const DNS_LOOKUP: Duration = Duration::from_secs(30);
+
+/// Servers that one question is put to, one after the other.
+pub const DNS_ATTEMPTS: usize = 2;
+
+/// Distinct targets of one domain's SRV records that are resolved: with one address of each family they fill [`CANDIDATES`].
+pub const DNS_TARGETS: usize = 8;
+
+/// Bytes of a DNS datagram that servers may send us: fits the MTU of every path in use,
+/// [RFC 9715 section 3](https://www.rfc-editor.org/rfc/rfc9715#section-3). Longer answers come over TCP.
+pub const DNS_DATAGRAM_BYTES: u16 = 1232;

@@ -148,7 +148,7 @@ impl RustlsProvider {
     /// Sessions for the hosts in `identities`, with cryptography by `crypto` and no version below `minimum`.
     /// The order counts: on direct TLS the first host answers clients that name none.
     ///
-    /// The clock stands at 1970 until [`Self::set_time`] is called.
+    /// The clock stands at 1970 until [`Provider::set_time`] is called.
     pub fn new(
         crypto: Arc<CryptoProvider>,
         identities: Vec<HostIdentity>,
@@ -179,15 +179,13 @@ impl RustlsProvider {
         let direct = Arc::new(DirectHosts { hosts: direct, first });
         Ok(Self { clock: builder.clock, hosts, direct, nameless })
     }
-
-    /// Tells the time since 1970-01-01 00:00 UTC. It bounds the life of remembered sessions; certificates are
-    /// judged elsewhere. To be called now and then, every minute for example.
-    pub fn set_time(&self, unix: Duration) {
-        self.clock.0.store(unix.as_secs(), Ordering::Relaxed);
-    }
 }
 
 impl Provider for RustlsProvider {
+    fn set_time(&self, unix: Duration) {
+        self.clock.0.store(unix.as_secs(), Ordering::Relaxed);
+    }
+
     //= XEP0368-3-7
     //= RFC9325-3.7-1
     fn client(&self, local: &Domain, remote: &Domain, direct: bool) -> Result<Box<dyn Session>, TlsError> {
