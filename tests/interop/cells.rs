@@ -229,10 +229,9 @@ impl Meeting<'_> {
         if self.event(self.first.direction(), named).is_none() {
             return fail(format!("s2sd has not logged {reason}"));
         }
-        // Their sender learns it by the bounce, their operator by the log; ours gets the reason in words.
-        if self.first == First::They {
-            self.theirs(NOT_AUTHORIZED)?;
-        } else if !error.contains("self-signed") {
+        // Their operator learns it by the log; our sender by the words of the bounce.
+        self.theirs(NOT_AUTHORIZED)?;
+        if self.first == First::We && !error.contains("self-signed") {
             return fail(format!("the bounce does not name the reason: {error}"));
         }
         Ok(Measured { first, method: reason.to_owned(), tls: "-".to_owned() })

@@ -19,14 +19,17 @@ impl Process {
     /// Starts `command`, its output going to `output`. The kernel kills it should the tests be killed.
     pub(crate) fn start(command: &[&str], environment: &[(&str, &str)], output: &Path) -> Result<Self, Failure> {
         let file = File::options().create(true).append(true).open(output)?;
-        let child = prepare(command, environment).stdout(file.try_clone()?).stderr(file).spawn();
+        let child = prepare(command, environment, output).stdout(file.try_clone()?).stderr(file).spawn();
         Ok(Self { child: child.when(command[0])?, ended: false })
     }
 
     /// The same, and hands over what it writes to standard error.
     pub(crate) fn start_piped(command: &[&str], output: &Path) -> Result<(Self, ChildStderr), Failure> {
-        let mut child =
-            prepare(command, &[]).stdout(File::create(output)?).stderr(Stdio::piped()).spawn().when(command[0])?;
+        let mut child = prepare(command, &[], output)
+            .stdout(File::create(output)?)
+            .stderr(Stdio::piped())
+            .spawn()
+            .when(command[0])?;
         let stderr = child.stderr.take().ok_or_else(|| std::io::Error::other("no standard error"))?;
         Ok((Self { child, ended: false }, stderr))
     }
@@ -74,10 +77,14 @@ impl Drop for Process {
     }
 }
 
-fn prepare(command: &[&str], environment: &[(&str, &str)]) -> Command {
+fn prepare(command: &[&str], environment: &[(&str, &str)], output: &Path) -> Command {
     let mut prepared = Command::new("setpriv");
     prepared.args(["--pdeathsig", "KILL"]).args(command).envs(environment.iter().copied());
     prepared.process_group(0).stdin(Stdio::null());
+    // Some programs leave core dumps where they are.
+    if let Some(directory) = output.parent() {
+        prepared.current_dir(directory);
+    }
     prepared
 }
 

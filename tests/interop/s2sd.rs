@@ -56,7 +56,8 @@ pub(crate) fn program() -> Result<PathBuf, Failure> {
     let built = || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("release").join("s2sd");
     let program = env::var_os("S2SD").map_or_else(built, PathBuf::from);
     match program.is_file() {
-        true => Ok(program),
+        // It is started in another directory.
+        true => Ok(fs::canonicalize(program)?),
         false => fail(format!("{} is not there: cargo build --release -p s2sd", program.display())),
     }
 }

@@ -136,8 +136,8 @@ impl Accounts {
         if !prefix || !suffix {
             return fail(format!("lost or reordered: {self:?}"));
         }
-        // What was written to the connection that broke may have arrived and is not known to; nothing sent
-        // after the kill was noticed may be among it.
+        // What was written to the connection that broke may or may not have arrived; of what was sent after the
+        // kill at most a little can have been, before s2sd noticed.
         if self.uncertain() > HALF {
             return fail(format!("messages after the kill vanished: {}", self.summary()));
         }
