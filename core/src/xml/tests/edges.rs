@@ -182,3 +182,31 @@ fn a_token_has_a_length() {
     // Text has none: it is taken in pieces.
     assert_eq!(end(format!("<message>{}</message>", "a".repeat(50_000))), Ok(()));
 }
+
+/// Edge 13, found here: rxml drops a carriage return at the end of an attribute or before other white space, and
+/// refuses it before anything else. Both are harmless, because what it made of the bytes is what goes on.
+#[test]
+fn a_lone_carriage_return_in_an_attribute_is_dropped_or_refused() {
+    assert_eq!(one_element("<a b='x\r'/>").attribute("b"), Some("x"));
+    assert_eq!(one_element("<a b='x\r\t'/>").attribute("b"), Some("x "));
+    assert_eq!(one_element("<a b='x\r\r\n'/>").attribute("b"), Some("x  "));
+    assert_eq!(content_error("<a b='x\ry'/>"), (0, XmlError::NotWellFormed));
+}
+
+/// What we write must be what we would read.
+#[test]
+fn declarations_that_have_to_be_added_count_with_the_others() {
+    let header = HEADER.replace('>', " xmlns:p='urn:p' xml:lang='de'>");
+    let declarations = |count: usize| (0..count).fold(String::new(), |all, n| all + &format!(" xmlns:p{n}='urn:{n}'"));
+    for tag in ["<iq", "<iq><p:x"] {
+        let end = |count| {
+            let attribute = if tag == "<iq" { "p:a='' p:b=''" } else { "" };
+            frames(format!("{header}{tag}{} {attribute}/>", declarations(count))).1
+        };
+        assert_eq!(end(limits::DECLARATIONS - 1), Ok(()));
+        assert_eq!(end(limits::DECLARATIONS), Err(XmlError::TooManyDeclarations));
+    }
+    let attributes = (0..limits::ATTRIBUTES).fold(String::new(), |all, n| all + &format!(" a{n}=''"));
+    let full = format!("<iq{attributes}/>");
+    assert_eq!(text_of(&stanza_under(&header, &full)), full);
+}
