@@ -16,10 +16,6 @@ use crate::xml::tag::Tag;
 use crate::xml::writer::{write_attribute, write_name, write_text};
 use crate::xml::{StanzaFrame, StanzaKind, XmlError};
 
-/// Bytes of the stream's language that are repeated on each stanza. Language tags are shorter; something
-/// longer would let one header of the peer multiply all its stanzas.
-const LANG_BYTES: usize = 64;
-
 /// Writes one stanza while it is read.
 #[derive(Debug)]
 pub(super) struct StanzaWriter {
@@ -146,7 +142,7 @@ impl StanzaWriter {
     //= RFC6120-4.7.4-5
     //= RFC6120-8.1.5-2
     pub(super) fn add_lang(&mut self, tag: &Tag, lang: &str) {
-        let useful = !lang.is_empty() && lang.len() <= LANG_BYTES;
+        let useful = !lang.is_empty() && lang.len() <= limits::LANGUAGE_BYTES;
         if useful && tag.lang().is_none() && tag.attributes.len() < limits::ATTRIBUTES {
             write_attribute(Some("xml"), "lang", lang, &mut self.frame.bytes);
         }
