@@ -44,6 +44,10 @@ pub const TOKEN_BYTES: usize = 8192;
 /// Bytes handed to the XML lexer at once: it scans the whole slice for the next delimiter.
 pub const LEXER_WINDOW_BYTES: usize = 4096;
 
+/// Bytes of a stream's `xml:lang` that is repeated on stanzas without one. Language tags are shorter; something
+/// longer would let one stream header multiply every stanza after it.
+pub const LANGUAGE_BYTES: usize = 64;
+
 /// White space between `<starttls/>` or `<proceed/>` and the first byte of TLS, in bytes.
 pub const STARTTLS_WHITE_SPACE_BYTES: usize = 16;
 

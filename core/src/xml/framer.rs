@@ -390,9 +390,9 @@ impl Framer {
         let added = match sink {
             Sink::Undecided => 0,
             Sink::Stanza(writer) => {
-                let added = writer.open(&tag, namespace.as_ref(), self.content, &mut self.scope);
-                if let (0, None, Some(lang)) = (*open, tag.lang(), &self.lang) {
-                    writer.add_lang(lang);
+                let added = writer.open(&tag, namespace.as_ref(), self.content, &mut self.scope)?;
+                if let (0, Some(lang)) = (*open, &self.lang) {
+                    writer.add_lang(&tag, lang);
                 }
                 added
             }

@@ -67,10 +67,11 @@ fn attributes_in_namespaces_get_prefixes_of_their_own() {
     let element = Element::new("urn:a", "a")
         .with_attribute_in("urn:b", "b", "1")
         .with_attribute_in("urn:c", "b", "2")
+        .with_attribute_in("urn:b", "c", "4")
         .with_attribute_in(ns::XML, "lang", "de")
         .with_attribute("b", "3");
     let text = written(&element, "urn:a");
-    assert_eq!(text, "<a xmlns:ns0='urn:b' ns0:b='1' xmlns:ns1='urn:c' ns1:b='2' xml:lang='de' b='3'/>");
+    assert_eq!(text, "<a xmlns:ns0='urn:b' ns0:b='1' xmlns:ns1='urn:c' ns1:b='2' ns0:c='4' xml:lang='de' b='3'/>");
     assert_eq!(one_element(&text.replace("<a", "<a xmlns='urn:a'")), element);
 }
 

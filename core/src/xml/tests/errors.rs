@@ -30,6 +30,8 @@ const DOCUMENTS: &[(&str, XmlError, Condition)] = &[
     ("<?xml version='1.0'?>x", XmlError::NotWellFormed, Condition::NotWellFormed),
     ("<?xml version='1.0'?><?xml version='1.0'?>", XmlError::RestrictedXml, Condition::RestrictedXml),
     (" <?xml version='1.0'?>", XmlError::RestrictedXml, Condition::RestrictedXml),
+    // Refused as a declaration that goes wrong, only here at the very front.
+    ("<?xml-stylesheet href=''?>", XmlError::NotWellFormed, Condition::NotWellFormed),
     ("<?php ?>", XmlError::RestrictedXml, Condition::RestrictedXml),
     ("<!DOCTYPE a>", XmlError::RestrictedXml, Condition::RestrictedXml),
     ("<!-- -->", XmlError::RestrictedXml, Condition::RestrictedXml),
