@@ -1,1 +1,4 @@
 //! Under construction.
+
+pub mod certificates;
+pub mod fake_tls;

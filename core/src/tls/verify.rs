@@ -319,12 +319,12 @@ fn find_path<'p>(
     //= RFC5280-6.3.3-1
     let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
         match trust.unknown_status {
-            UnknownStatus::Accept => options
-                .with_status_policy(UnknownStatusPolicy::Allow)
-                .with_expiration_policy(ExpirationPolicy::Ignore),
-            UnknownStatus::Refuse => options
-                .with_status_policy(UnknownStatusPolicy::Deny)
-                .with_expiration_policy(ExpirationPolicy::Enforce),
+            UnknownStatus::Accept => {
+                options.with_status_policy(UnknownStatusPolicy::Allow).with_expiration_policy(ExpirationPolicy::Ignore)
+            }
+            UnknownStatus::Refuse => {
+                options.with_status_policy(UnknownStatusPolicy::Deny).with_expiration_policy(ExpirationPolicy::Enforce)
+            }
         }
         .build()
     });
@@ -436,8 +436,9 @@ fn rejection(error: &webpki::Error) -> Rejection {
         Error::CertRevoked | Error::CertDistrusted => Rejection::Revoked,
         Error::UnknownIssuer => Rejection::UnknownIssuer,
         Error::InvalidSignatureForPublicKey => Rejection::BadSignature,
-        Error::UnsupportedSignatureAlgorithmContext(_)
-        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Rejection::WeakSignature,
+        Error::UnsupportedSignatureAlgorithmContext(_) | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            Rejection::WeakSignature
+        }
         Error::CaUsedAsEndEntity | Error::EmptyEkuExtension | Error::RequiredEkuNotFoundContext(_) => {
             Rejection::Purpose
         }

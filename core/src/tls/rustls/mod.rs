@@ -193,7 +193,8 @@ impl Provider for RustlsProvider {
     fn client(&self, local: &Domain, remote: &Domain, direct: bool) -> Result<Box<dyn Session>, TlsError> {
         let client = self.hosts.get(local).map_or(&self.nameless, |host| &host.client);
         let config = if direct { &client.direct } else { &client.starttls };
-        let name = ServerName::try_from(remote.as_str().to_owned()).map_err(|error| TlsError::Failed(error.to_string()))?;
+        let name =
+            ServerName::try_from(remote.as_str().to_owned()).map_err(|error| TlsError::Failed(error.to_string()))?;
         let connection = ClientConnection::new(Arc::clone(config), name).map_err(|error| failed(&error))?;
         Ok(Box::new(RustlsSession::client(connection)))
     }
