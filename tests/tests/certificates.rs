@@ -37,6 +37,7 @@ fn proof(names: Vec<San>, text: &str) -> Option<NameForm> {
 
 #[test]
 //= RFC6120-13.7.1.2.1-1 test
+//= RFC9525-6.2-2 test
 //= RFC9525-6.3-1 test
 fn a_dns_id_names_exactly_its_domain_in_any_case() {
     assert_eq!(proof(vec![dns("T.Example")], "t.example"), Some(NameForm::DnsId));

@@ -12,7 +12,7 @@
 //! The first thing that is wrong is reported: an expired certificate is reported as expired even if its name is
 //! wrong too. Both directions are judged alike, as servers (decision D-05): a certificate for TLS servers, or
 //! one without a statement of purpose, also proves the server that opens a connection; one for clients alone
-//! proves nobody.
+//! proves nobody, nor does one "for any purpose".
 //!
 //! - [RFC 6120 section 13.7.2](https://www.rfc-editor.org/rfc/rfc6120#section-13.7.2)
 //! - [RFC 5280 section 6.1](https://www.rfc-editor.org/rfc/rfc5280#section-6.1), [RFC 9525 section 6](https://www.rfc-editor.org/rfc/rfc9525#section-6)
@@ -235,6 +235,7 @@ impl std::error::Error for Rejection {}
 
 /// Judges `chain` (DER, the peer's own certificate first) for `domain` at wall-clock time `unix`.
 //= RFC6120-13.7.2-1
+//= RFC6120-13.7.2-2
 //= RFC6120-13.7.2.1-1
 //= RFC6120-13.7.2.1-2
 //= RFC9525-6.1.1-1
