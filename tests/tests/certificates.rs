@@ -7,7 +7,7 @@ use rcgen::{KeyUsagePurpose, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm}
 use s2s_core::addr::Domain;
 use s2s_core::limits;
 use s2s_core::reason::Reason;
-use s2s_core::tls::identity::{self, MalformedCertificate, NameForm, Names};
+use s2s_core::tls::identity::{self, MalformedCertificate, Name, NameForm, Names};
 use s2s_core::tls::verify::{Rejection, TrustError, UnknownStatus, Verified, fingerprint, judge};
 use s2s_tests::certificates::{Authority, END, Kind, NOW, Powers, Request, San, tlv};
 
@@ -30,7 +30,7 @@ fn xmpp(text: &str) -> San {
 /// Whether a certificate with these names is for `text`, by which form.
 fn proof(names: Vec<San>, text: &str) -> Option<NameForm> {
     let chain = Request::new(names).self_signed().chain;
-    let form = Names::of(&chain[0]).expect("well-formed").covering(&domain(text)).map(|name| name.form());
+    let form = Names::of(&chain[0]).expect("well-formed").covering(&domain(text)).map(Name::form);
     assert_eq!(identity::matches(&chain[0], &domain(text)), form.is_some());
     form
 }

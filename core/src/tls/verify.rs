@@ -33,7 +33,7 @@ use x509_cert::Certificate;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 use super::constraints;
-use super::identity::{NameForm, Names};
+use super::identity::{Name, NameForm, Names};
 use crate::addr::Domain;
 use crate::limits;
 use crate::reason::Reason;
@@ -246,7 +246,7 @@ pub fn judge(chain: &[Vec<u8>], domain: &Domain, trust: &Trust, unix: Duration) 
     let peer = EndEntityCert::try_from(&own).map_err(|error| rejection(&error))?;
     let certificate = Certificate::from_der(&own).map_err(|_| Rejection::Malformed)?;
     let names = Names::of_certificate(&certificate);
-    let form = names.as_ref().ok().and_then(|names| names.covering(domain)).map(|name| name.form());
+    let form = names.as_ref().ok().and_then(|names| names.covering(domain)).map(Name::form);
 
     let issuers = candidates(issuers);
     let time = UnixTime::since_unix_epoch(unix);
