@@ -34,6 +34,10 @@ pub const DECLARATIONS: usize = 64;
 /// Child elements of one first-level element before authentication.
 pub const UNAUTHENTICATED_CHILDREN: usize = 256;
 
+/// Child elements of one first-level element after authentication. A stanza becomes no tree, but an authenticated
+/// peer can send something else, and a tree takes some thirty times its bytes.
+pub const STANZA_CHILDREN: usize = 65_536;
+
 /// Bytes of one XML token (a name, an attribute value, a run of text without markup that is kept in one piece).
 pub const TOKEN_BYTES: usize = 8192;
 
@@ -70,8 +74,14 @@ pub const CANDIDATES: usize = 16;
 /// Bytes that wait in one link for a peer that does not read, beyond which its side of us stops reading.
 pub const OUTPUT_HIGH_WATER_BYTES: usize = 262_144;
 
+/// Bytes that wait in one link, below which a route hands it further stanzas.
+pub const OUTPUT_LOW_WATER_BYTES: usize = 65_536;
+
 /// Events that wait for the application, beyond which a node or hub stops reading from its sockets.
 pub const EVENTS_HIGH_WATER: usize = 256;
+
+/// Connections to the component listener that are not attached to a host: before the handshake, or closing.
+pub const UNATTACHED_COMPONENTS: usize = 64;
 
 /// Bytes of stanzas held for one pair while no stream to it is open.
 pub const QUEUE_BYTES_PER_PAIR: usize = 1_048_576;
@@ -112,3 +122,16 @@ pub const CHAIN_CERTIFICATES_PER_SUBJECT: usize = 3;
 
 /// TLS sessions that are remembered for resumption, for each of our domains and for each direction.
 pub const TLS_SESSIONS: usize = 256;
+
+/// From the beginning of a lookup to its answer, whatever the servers do.
+pub const DNS_LOOKUP: Duration = Duration::from_secs(30);
+
+/// Servers that one question is put to, one after the other.
+pub const DNS_ATTEMPTS: usize = 2;
+
+/// Distinct targets of one domain's SRV records that are resolved: with one address of each family they fill [`CANDIDATES`].
+pub const DNS_TARGETS: usize = 8;
+
+/// Bytes of a DNS datagram that servers may send us: fits the MTU of every path in use,
+/// [RFC 9715 section 3](https://www.rfc-editor.org/rfc/rfc9715#section-3). Longer answers come over TCP.
+pub const DNS_DATAGRAM_BYTES: u16 = 1232;

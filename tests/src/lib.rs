@@ -1,4 +1,5 @@
 //! Under construction.
 
 pub mod certificates;
+pub mod dns_server;
 pub mod fake_tls;

@@ -2,10 +2,12 @@
 //!
 //! - [XEP-0220](https://xmpp.org/extensions/xep-0220.html), [XEP-0185](https://xmpp.org/extensions/xep-0185.html)
 
+mod element;
 mod key;
 
 use crate::addr::Pair;
 
+pub use element::{Answer, Kind, Malformed, Message};
 pub use key::{Secret, SecretTooShort};
 
 /// The authoritative server of `pair.remote` confirmed the key that the peer sent for `pair`.

@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use crate::dialback::Malformed;
+use crate::reason::Reason;
+use crate::stanza::Improper;
+use crate::xml::XmlError;
+
 macro_rules! conditions {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
         /// The conditions of stream errors, [RFC 6120 section 4.9.3](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3).
@@ -85,5 +90,123 @@ conditions! {
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What ends a stream from our side: the peer broke a rule, or we refuse to go on. Always fatal to the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// A header after authentication names other domains than the ones that were proved.
+    AuthenticatedHeaderChanged,
+    /// The authoritative server denied the key of the only pair, [XEP-0220 section 2.2.1](https://xmpp.org/extensions/xep-0220.html).
+    DialbackInvalid,
+    /// The sender of a stanza was not proved on this stream.
+    FromMismatch,
+    /// The peer claims a domain that is ours.
+    FromIsOurs,
+    /// The stream was opened for a domain that is not ours.
+    HostUnknown,
+    /// The domain that the stream was opened for is no longer ours.
+    HostGone,
+    /// `to` or `from` of a header is not a domain, or `to` is missing.
+    ImproperHeader,
+    /// `to` or `from` of a stanza is missing or malformed.
+    ImproperStanza(Improper),
+    /// The header is not one of a server-to-server stream.
+    InvalidNamespace,
+    /// A second header inside the stream.
+    NestedHeader,
+    /// A stanza came before authentication, or from a side that may not send any.
+    NotAuthenticated,
+    /// Policy refuses the stream.
+    Refused(Reason),
+    /// Too many attempts to authenticate.
+    TooManyAttempts,
+    /// More bytes before authentication than negotiation needs.
+    TooManyBytes,
+    /// More pairs on one stream than are held.
+    TooManyPairs,
+    /// The recipient of a stanza does not belong to this stream.
+    ToMismatch,
+    /// A first-level element that this state does not wait for.
+    UnexpectedElement,
+    /// A dialback element that is none.
+    UnreadableDialback(Malformed),
+    /// The version is not one that can be spoken here.
+    UnsupportedVersion,
+    /// The bytes are not the XML of a stream.
+    Xml(XmlError),
+}
+
+impl StreamError {
+    /// The condition to put on the wire, [RFC 6120 section 4.9.3](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3).
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        match self {
+            Self::AuthenticatedHeaderChanged | Self::FromIsOurs | Self::FromMismatch => Condition::InvalidFrom,
+            Self::DialbackInvalid | Self::NotAuthenticated => Condition::NotAuthorized,
+            Self::HostGone => Condition::HostGone,
+            Self::HostUnknown | Self::ToMismatch => Condition::HostUnknown,
+            Self::ImproperHeader | Self::ImproperStanza(_) | Self::UnreadableDialback(Malformed::Addresses) => {
+                Condition::ImproperAddressing
+            }
+            Self::InvalidNamespace => Condition::InvalidNamespace,
+            Self::NestedHeader | Self::UnreadableDialback(_) => Condition::BadFormat,
+            Self::Refused(reason) => reason.stream_condition(),
+            Self::TooManyAttempts | Self::TooManyBytes => Condition::PolicyViolation,
+            Self::TooManyPairs => Condition::ResourceConstraint,
+            Self::UnexpectedElement => Condition::UnsupportedStanzaType,
+            Self::UnsupportedVersion => Condition::UnsupportedVersion,
+            Self::Xml(error) => error.condition(),
+        }
+    }
+
+    /// The reason code.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::AuthenticatedHeaderChanged | Self::FromIsOurs | Self::FromMismatch => Reason::FromMismatch,
+            Self::DialbackInvalid => Reason::DialbackInvalid,
+            Self::HostGone => Reason::Reload,
+            Self::HostUnknown => Reason::HostUnknown,
+            Self::NotAuthenticated => Reason::NotAuthenticated,
+            Self::Refused(reason) => *reason,
+            Self::TooManyAttempts | Self::TooManyBytes | Self::TooManyPairs => Reason::Limit,
+            Self::ToMismatch => Reason::ToMismatch,
+            Self::UnsupportedVersion => Reason::EncryptionRequired,
+            Self::Xml(XmlError::TooLong) => Reason::StanzaTooBig,
+            Self::Xml(error) if error.is_limit() => Reason::Limit,
+            _ => Reason::Malformed,
+        }
+    }
+
+    /// What the peer is told beside the condition, where that helps. Never anything that the peer sent.
+    #[must_use]
+    pub const fn text(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused(reason) => Some(refusal_text(*reason)),
+            Self::UnsupportedVersion => Some("Encryption is required, and needs version 1.0"),
+            _ => None,
+        }
+    }
+}
+
+/// The text for a peer that policy refuses: in its words the certificate is "your certificate".
+const fn refusal_text(reason: Reason) -> &'static str {
+    match reason {
+        Reason::CertMissing => "Your server has no certificate",
+        Reason::CertExpired => "Your server's certificate has expired",
+        Reason::CertNotYetValid => "Your server's certificate is not valid yet",
+        Reason::CertSelfSigned => "Your server's certificate is self-signed",
+        Reason::CertUnknownIssuer => "Your server's certificate is not issued by a trusted authority",
+        Reason::CertNameMismatch => "Your server's certificate is not valid for this name",
+        Reason::CertPurpose => "Your server's certificate is not valid for servers",
+        Reason::CertRevoked => "Your server's certificate was revoked",
+        Reason::CertPinMismatch => "Your server's certificate is not the expected one",
+        Reason::EncryptionRequired | Reason::StarttlsNotOffered => "Encryption is required",
+        Reason::HostDisabled => "Server-to-server communication is disabled for this host",
+        Reason::DomainDenied => "Communication with your domain is not allowed",
+        other => other.bounce_text(),
     }
 }

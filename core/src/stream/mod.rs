@@ -1,5 +1,99 @@
 //! One XML stream's negotiation, initiating or receiving, as states that hold only what is true in them.
+//!
+//! A stream takes frames and commands, and writes bytes and events. It knows no TLS, no sockets and no policy:
+//! where policy decides, it raises an event, says [`Flow::Undecided`], and is given no further frame until the
+//! command has come ([RFC 6120 section 10.1](https://www.rfc-editor.org/rfc/rfc6120#section-10.1)).
+//!
+//! ```text
+//!  initiating                             receiving
+//!  header          ---------------------> HeaderReceived -> offer | refuse
+//!  FeaturesReceived <-------------------- header, features
+//!    -> starttls   ---------------------> proceed                         both: everything learned is forgotten
+//!    -> external   ---------------------> success | failure               success: both restart
+//!    -> send_key   ---------------------> KeyReceived -> answer_key
+//!    -> send_verify ---------------------> VerifyReceived -> answer_verify
+//! ```
 
 mod error;
+mod features;
+mod header;
+mod initiating;
+mod receiving;
 
-pub use error::Condition;
+use std::collections::VecDeque;
+
+pub use error::{Condition, StreamError};
+pub use features::Features;
+pub use header::{Header, Version};
+pub use initiating::{Initiating, InitiatingEvent};
+pub use receiving::{KeyOutcome, Receiving, ReceivingEvent};
+
+pub(crate) use header::{CLOSING, error as write_error};
+
+use crate::limits;
+use crate::ns;
+use crate::xml::Element;
+
+/// Where a stream puts what it produces.
+#[derive(Debug)]
+pub struct Sink<'a, E> {
+    /// Bytes for the peer.
+    pub wire: &'a mut Vec<u8>,
+    /// Events for the owner.
+    pub events: &'a mut VecDeque<E>,
+}
+
+impl<E> Sink<'_, E> {
+    fn write(&mut self, text: &str) {
+        self.wire.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// How to go on after a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// With the next frame.
+    Continue,
+    /// An event waits for its command: no frame before that.
+    Undecided,
+    /// Every byte behind this frame is TLS.
+    StartTls,
+    /// STARTTLS was answered with a failure, by us or by the peer: the stream is closed.
+    StartTlsRefused,
+    /// The next byte begins a new document.
+    Restart,
+    /// The peer closed the stream.
+    Closed,
+    /// The peer closed the stream with an error.
+    Failed(PeerError),
+}
+
+/// The error with which a peer ended a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerError {
+    /// The condition; an unknown one counts as `undefined-condition`.
+    pub condition: Condition,
+    /// The text, cut to [`limits::ERROR_TEXT_BYTES`]. For people; never interpreted.
+    pub text: String,
+}
+
+impl PeerError {
+    //= RFC6120-4.9.2-2
+    //= RFC6120-4.9.2-5
+    fn read(element: &Element) -> Option<Self> {
+        if !element.is(ns::STREAMS, "error") {
+            return None;
+        }
+        let mut conditions =
+            element.children().filter(|child| child.namespace == ns::STREAM_ERRORS && child.name != "text");
+        let condition =
+            conditions.next().map_or(Condition::UndefinedCondition, |child| Condition::from_name(&child.name));
+        let mut text = element.child(ns::STREAM_ERRORS, "text").map(Element::text).unwrap_or_default();
+        let mut end = text.len().min(limits::ERROR_TEXT_BYTES);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        Some(Self { condition, text })
+    }
+}

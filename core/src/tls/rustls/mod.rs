@@ -151,7 +151,7 @@ impl RustlsProvider {
     /// The suites are those of `crypto`; rustls knows none without forward secrecy.
     /// The order counts: on direct TLS the first host answers clients that name none.
     ///
-    /// The clock stands at 1970 until [`Self::set_time`] is called.
+    /// The clock stands at 1970 until [`Provider::set_time`] is called.
     //= RFC9325-4.1-2
     pub fn new(
         crypto: Arc<CryptoProvider>,
@@ -183,15 +183,13 @@ impl RustlsProvider {
         let direct = Arc::new(DirectHosts { hosts: direct, first });
         Ok(Self { clock: builder.clock, hosts, direct, nameless })
     }
-
-    /// Tells the time since 1970-01-01 00:00 UTC. It bounds the life of remembered sessions; certificates are
-    /// judged elsewhere. To be called now and then, every minute for example.
-    pub fn set_time(&self, unix: Duration) {
-        self.clock.0.store(unix.as_secs(), Ordering::Relaxed);
-    }
 }
 
 impl Provider for RustlsProvider {
+    fn set_time(&self, unix: Duration) {
+        self.clock.0.store(unix.as_secs(), Ordering::Relaxed);
+    }
+
     //= XEP0368-3-7
     //= RFC9325-3.7-1
     fn client(&self, local: &Domain, remote: &Domain, direct: bool) -> Result<Box<dyn Session>, TlsError> {

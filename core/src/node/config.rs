@@ -1,0 +1,88 @@
+//! What a node is told when it is made and when it is reconfigured.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::addr::Domain;
+use crate::dialback::Secret;
+use crate::dns::{ResolverConfig, Security};
+use crate::limits;
+use crate::policy::HostOptions;
+use crate::route::PrivateAddresses;
+use crate::tls::Provider;
+use crate::tls::verify::Trust;
+
+/// The configuration of a [`Node`](crate::node::Node).
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The domains that we serve.
+    pub hosts: BTreeMap<Domain, HostOptions>,
+    /// Makes TLS sessions and knows our certificates.
+    pub tls: Arc<dyn Provider>,
+    /// What certificates of peers are judged against.
+    pub trust: Arc<Trust>,
+    /// The secret of our dialback keys, shared by all nodes that serve the same domains.
+    pub dialback_secret: Secret,
+    /// Which DNS servers to ask, and how.
+    pub resolver: ResolverConfig,
+    /// Static routes, in place of DNS.
+    pub routes: BTreeMap<Domain, StaticRoute>,
+    /// Which addresses may be dialled although they are loopback, link-local or private.
+    pub private_addresses: PrivateAddresses,
+    /// Our own listeners: never dialled.
+    pub own_listeners: Vec<SocketAddr>,
+    /// Bytes of a stanza from an authenticated peer: `s2s_stanza_size_limit`.
+    pub stanza_bytes: usize,
+    /// Bytes of stanzas held for one pair while no stream to it is open.
+    pub queue_bytes_per_pair: usize,
+    /// How long a stanza may be held.
+    pub queue_age: Duration,
+    /// From the lookup to authentication; inbound from the accept: `s2s_timeout`.
+    pub negotiation_timeout: Duration,
+    /// One candidate without a protected header: `s2s_attempt_timeout`.
+    pub attempt_timeout: Duration,
+    /// From our closing tag to the end of the connection: `s2s_close_timeout`.
+    pub close_timeout: Duration,
+    /// Without a byte from the peer: `s2s_idle_timeout`.
+    pub idle_timeout: Duration,
+}
+
+impl Config {
+    /// A configuration without hosts, with the defaults of [`limits`].
+    #[must_use]
+    pub fn new(
+        tls: Arc<dyn Provider>,
+        trust: Arc<Trust>,
+        dialback_secret: Secret,
+        dns_servers: Vec<SocketAddr>,
+    ) -> Self {
+        Self {
+            hosts: BTreeMap::new(),
+            tls,
+            trust,
+            dialback_secret,
+            resolver: ResolverConfig { servers: dns_servers, query_timeout: limits::DNS_QUERY, ipv4: true, ipv6: true },
+            routes: BTreeMap::new(),
+            private_addresses: PrivateAddresses::Never,
+            own_listeners: Vec::new(),
+            stanza_bytes: limits::STANZA_BYTES,
+            queue_bytes_per_pair: limits::QUEUE_BYTES_PER_PAIR,
+            queue_age: limits::QUEUE_AGE,
+            negotiation_timeout: limits::NEGOTIATION,
+            attempt_timeout: limits::ATTEMPT,
+            close_timeout: limits::CLOSE,
+            idle_timeout: limits::IDLE,
+        }
+    }
+}
+
+/// Where a domain is found without DNS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticRoute {
+    /// Address and port.
+    pub addr: SocketAddr,
+    /// How the stream begins there.
+    pub security: Security,
+}

@@ -1,0 +1,115 @@
+//! What a node tells the application, and what the application asks of it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::addr::{Domain, Pair};
+use crate::auth::Method;
+use crate::machine::ConnId;
+use crate::node::Config;
+use crate::reason::Reason;
+use crate::stanza::Stanza;
+use crate::tls::Version;
+
+/// Which side opened a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// The peer.
+    Inbound,
+    /// We.
+    Outbound,
+}
+
+impl Direction {
+    /// `in` or `out`, as in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "in",
+            Self::Outbound => "out",
+        }
+    }
+}
+
+/// What is known of the connection that something happened on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkInfo {
+    /// Its name.
+    pub conn: ConnId,
+    /// The other end.
+    pub addr: SocketAddr,
+    /// Who opened it.
+    pub direction: Direction,
+    /// Version and cipher suite, if it is encrypted.
+    pub tls: Option<(Version, &'static str)>,
+    /// Since it was accepted, or since the attempt to reach the peer began.
+    pub age: Duration,
+}
+
+/// What a node tells the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A stanza for one of our domains, from a peer that proved itself for its sender's.
+    Stanza {
+        /// The domains of recipient and sender.
+        pair: Pair,
+        /// The stanza.
+        stanza: Stanza,
+    },
+    /// A stanza of ours that was not delivered, or perhaps not ([`Reason::DeliveryUncertain`]).
+    Undeliverable {
+        /// The domains of sender and recipient.
+        pair: Pair,
+        /// The stanza.
+        stanza: Stanza,
+        /// Why.
+        reason: Reason,
+    },
+    /// Stanzas can now flow in this direction.
+    PeerUp {
+        /// The pair.
+        pair: Pair,
+        /// How it was proved.
+        by: Method,
+        /// Over which connection.
+        link: LinkInfo,
+    },
+    /// They no longer can. Once for each `PeerUp`.
+    PeerDown {
+        /// The pair.
+        pair: Pair,
+        /// The direction.
+        direction: Direction,
+        /// Why.
+        reason: Reason,
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A stream, a pair or an attempt to reach a peer was refused or failed, by us or by the peer.
+    Refused {
+        /// Our domain, where one was named.
+        local: Option<Domain>,
+        /// The peer's domain, where one was named; not proved.
+        remote: Option<Domain>,
+        /// The connection, if there was one.
+        link: Option<LinkInfo>,
+        /// Which way the stream would have gone.
+        direction: Direction,
+        /// Why.
+        reason: Reason,
+        /// More, for the log only: bounded; of the peer's making, so to be escaped.
+        detail: String,
+    },
+}
+
+/// What the application asks of a node.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Send a stanza from one of our domains to a remote one.
+    Send(Stanza),
+    /// Take another configuration.
+    Reconfigure(Box<Config>),
+    /// Close all streams and finish.
+    Shutdown,
+}

@@ -1,0 +1,97 @@
+//! Stream features: what a peer offers, and what we offer.
+//!
+//! - [RFC 6120 section 4.3.2](https://www.rfc-editor.org/rfc/rfc6120#section-4.3.2), [XEP-0220 section 2.4](https://xmpp.org/extensions/xep-0220.html#advertisement)
+
+use crate::ns;
+use crate::policy::{Offer, StartTls};
+use crate::sasl;
+use crate::xml::Element;
+
+/// What a peer offers. The order of features has no meaning.
+//= RFC6120-4.3.2-3
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// STARTTLS.
+    pub starttls: Option<StartTls>,
+    /// SASL EXTERNAL.
+    pub external: bool,
+    /// Whether SASL mechanisms of any kind are offered.
+    pub sasl: bool,
+    /// Dialback, by feature or by the declaration of its namespace.
+    pub dialback: bool,
+    /// Whether the peer answers dialback with errors rather than by closing the stream.
+    pub dialback_errors: bool,
+    /// Largest first-level element that the peer takes, in bytes (XEP-0478).
+    pub max_bytes: Option<u32>,
+}
+
+impl Features {
+    /// Reads `<stream:features/>`; `None` if `element` is something else.
+    #[must_use]
+    pub fn read(element: &Element, header_declares_dialback: bool) -> Option<Self> {
+        if !element.is(ns::STREAMS, "features") {
+            return None;
+        }
+        let starttls = element.child(ns::TLS, "starttls").map(|starttls| {
+            // RFC 6120 section 5.3.1: the only feature is mandatory even without the mark.
+            let only = element.children().count() == 1;
+            if only || starttls.child(ns::TLS, "required").is_some() { StartTls::Required } else { StartTls::Optional }
+        });
+        let mechanisms = element.child(ns::SASL, "mechanisms");
+        let external = mechanisms.is_some_and(|mechanisms| {
+            mechanisms
+                .children()
+                .any(|mechanism| mechanism.is(ns::SASL, "mechanism") && mechanism.text() == sasl::EXTERNAL)
+        });
+        let dialback = element.child(ns::DIALBACK_FEATURE, "dialback");
+        let max_bytes = element
+            .child(ns::STREAM_LIMITS, "limits")
+            .and_then(|limits| limits.child(ns::STREAM_LIMITS, "max-bytes"))
+            .and_then(|bytes| bytes.text().parse().ok());
+        Some(Self {
+            starttls,
+            external,
+            sasl: mechanisms.is_some(),
+            dialback: dialback.is_some() || header_declares_dialback,
+            dialback_errors: dialback.is_some_and(|dialback| dialback.child(ns::DIALBACK_FEATURE, "errors").is_some()),
+            max_bytes,
+        })
+    }
+
+    /// What a peer without features (before version 1.0) can do.
+    #[must_use]
+    pub fn legacy(header_declares_dialback: bool) -> Self {
+        Self { dialback: header_declares_dialback, ..Self::default() }
+    }
+}
+
+/// Writes the features of `offer`; `max_bytes` once the peer is authenticated.
+//= RFC6120-5.4.1-1
+//= RFC6120-5.4.1-2
+//= RFC6120-5.3.1-2
+//= RFC6120-6.4.1-3
+//= XEP0220-2.4.2-1
+#[must_use]
+pub(super) fn write(offer: &Offer, max_bytes: Option<usize>) -> String {
+    let mut text = String::from("<stream:features>");
+    match offer.starttls {
+        Some(StartTls::Required) => text.push_str(&format!("<starttls xmlns='{}'><required/></starttls>", ns::TLS)),
+        Some(StartTls::Optional) => text.push_str(&format!("<starttls xmlns='{}'/>", ns::TLS)),
+        None => {}
+    }
+    if offer.external.is_some() {
+        text.push_str(&format!(
+            "<mechanisms xmlns='{}'><mechanism>{}</mechanism></mechanisms>",
+            ns::SASL,
+            sasl::EXTERNAL
+        ));
+    }
+    if offer.dialback {
+        text.push_str(&format!("<dialback xmlns='{}'><errors/></dialback>", ns::DIALBACK_FEATURE));
+    }
+    if let Some(max_bytes) = max_bytes {
+        text.push_str(&format!("<limits xmlns='{}'><max-bytes>{max_bytes}</max-bytes></limits>", ns::STREAM_LIMITS));
+    }
+    text.push_str("</stream:features>");
+    text
+}
