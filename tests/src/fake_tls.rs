@@ -104,6 +104,12 @@ enum Choice {
     ByName(FakeProvider),
 }
 
+/// The chain that a server shows and the protocol that it speaks.
+struct Chosen {
+    chain: Vec<Vec<u8>>,
+    alpn: Option<Vec<u8>>,
+}
+
 /// What is wrong, as an alert says it.
 struct Alert(u8, &'static str);
 
@@ -181,7 +187,7 @@ impl FakeSession {
                 let server_name = fields.text()?;
                 let protocols = fields.list()?;
                 let server_name = (!server_name.is_empty()).then_some(server_name);
-                let (chain, alpn) = choice.choose(server_name.as_deref(), &protocols)?;
+                let Chosen { chain, alpn } = choice.choose(server_name.as_deref(), &protocols)?;
                 let mut hello = vec![SERVER_HELLO];
                 field(&mut hello, alpn.as_deref().unwrap_or_default());
                 list(&mut hello, &chain);
@@ -277,10 +283,9 @@ impl fmt::Debug for FakeSession {
 }
 
 impl Choice {
-    /// The chain to show and the protocol to speak.
-    fn choose(&self, name: Option<&str>, protocols: &[Vec<u8>]) -> Result<(Vec<Vec<u8>>, Option<Vec<u8>>), Alert> {
+    fn choose(&self, name: Option<&str>, protocols: &[Vec<u8>]) -> Result<Chosen, Alert> {
         let provider = match self {
-            Self::Fixed(chain) => return Ok((chain.clone(), None)),
+            Self::Fixed(chain) => return Ok(Chosen { chain: chain.clone(), alpn: None }),
             Self::ByName(provider) => provider,
         };
         let host = match name {
@@ -290,11 +295,11 @@ impl Choice {
         let chain = host.and_then(|host| provider.chains.get(&host));
         let chain = chain.ok_or(Alert(UNRECOGNIZED_NAME, "a host that is not ours"))?.clone();
         if protocols.is_empty() {
-            return Ok((chain, None));
+            return Ok(Chosen { chain, alpn: None });
         }
         let alpn = protocols.iter().find(|protocol| *protocol == ALPN).cloned();
         let alpn = alpn.ok_or(Alert(NO_APPLICATION_PROTOCOL, "no protocol in common"))?;
-        Ok((chain, Some(alpn)))
+        Ok(Chosen { chain, alpn: Some(alpn) })
     }
 }
 
