@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use crate::addr::{Domain, DomainError};
+use crate::auth::Method;
 use crate::reason::Reason;
 use crate::tls::verify::{Rejection, Verified};
 
@@ -324,4 +325,22 @@ pub fn authenticate(
         return Ok(Authentication::External { then_dialback: dialback });
     }
     if dialback { Ok(Authentication::Dialback) } else { Err(Reason::ExternalNotOffered) }
+}
+
+/// Judges a pair that is up once more, because what policy says or what certificates are worth has changed.
+#[must_use = "a pair that is forbidden now must be closed"]
+pub fn judge_again(
+    options: &HostOptions,
+    remote: &Domain,
+    by: Method,
+    protection: Protection<'_>,
+) -> Result<(), Reason> {
+    options.admit(remote)?;
+    judge_outbound(options, remote, protection)?;
+    match (by, protection) {
+        (Method::External, _) if options.external_disabled => Err(Reason::Reload),
+        (Method::Dialback | Method::Certificate, _) if options.dialback_disabled => Err(Reason::DialbackDeniedByPolicy),
+        (Method::External | Method::Certificate, Protection::Tls(Err(rejection))) => Err(rejection.reason()),
+        _ => Ok(()),
+    }
 }

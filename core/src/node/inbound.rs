@@ -153,7 +153,7 @@ impl Node {
             return;
         };
         if let Some(connected) = self.links.get_mut(&conn) {
-            connected.up.insert(pair.clone());
+            connected.up.insert(pair.clone(), by);
         }
         self.events.push_back(Event::PeerUp { pair, by, link });
     }

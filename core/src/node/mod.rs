@@ -9,6 +9,7 @@ mod deadlines;
 mod event;
 mod inbound;
 mod outbound;
+mod reload;
 mod routes;
 mod settle;
 mod verify;
@@ -18,6 +19,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::addr::{Domain, Pair};
+use crate::auth::Method;
 use crate::dns::{LookupId, Resolver};
 use crate::entropy::{Entropy, Seed};
 use crate::link::{Link, Settings};
@@ -89,8 +91,8 @@ struct Connected {
     header: (Option<Domain>, Option<Domain>),
     /// Why it could not even be opened.
     connect_failure: Option<Reason>,
-    /// Pairs that are up on it: for each, `PeerDown` is owed.
-    up: BTreeSet<Pair>,
+    /// Pairs that are up on it, and how they were proved: for each, `PeerDown` is owed.
+    up: BTreeMap<Pair, Method>,
     /// The last answer to [`Machine::interest`](crate::machine::Machine::interest), to wake the adapter only for news.
     reading: bool,
 }

@@ -147,7 +147,7 @@ impl Node {
         });
         let direction = if purpose == Purpose::Inbound { Direction::Inbound } else { Direction::Outbound };
         let was_up = !up.is_empty();
-        for pair in up {
+        for pair in up.into_keys() {
             self.events.push_back(Event::PeerDown { pair, direction, reason, conn });
         }
         match purpose {

@@ -186,6 +186,7 @@ impl Node {
         let (Some(pair), Some(candidate)) = (self.pair_of(errand), candidates.pop_front()) else {
             return;
         };
+        self.config.tls.set_time(self.anchor.unix_at(now));
         let id = self.next_id();
         let conn = ConnId(id);
         let entropy = self.entropy.fork("link", id);

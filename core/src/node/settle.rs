@@ -1,6 +1,6 @@
 //! The calls of an adapter, and what follows from each: children are drained until nothing is left to say.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -11,7 +11,6 @@ use crate::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId};
 use crate::node::deadlines::Owner;
 use crate::node::{Command, Connected, Event, Node, Purpose};
 use crate::reason::Reason;
-use crate::stream::StreamError;
 use crate::time::Anchor;
 
 impl Machine for Node {
@@ -22,6 +21,7 @@ impl Machine for Node {
         if self.shutting_down || on == Listener::Component {
             return None;
         }
+        self.config.tls.set_time(self.anchor.unix_at(now));
         let id = self.next_id();
         let conn = ConnId(id);
         let entropy = self.entropy.fork("link", id);
@@ -171,24 +171,6 @@ impl Node {
         self.settle(now);
     }
 
-    /// Takes another configuration. Streams of hosts that are gone are closed.
-    pub fn reconfigure(&mut self, now: Instant, config: super::Config) {
-        self.resolver.reconfigure(config.resolver.clone());
-        self.config = config;
-        let gone: Vec<_> = self
-            .links
-            .iter()
-            .filter(|(_, connected)| connected.up.iter().any(|pair| !self.config.hosts.contains_key(&pair.local)))
-            .map(|(conn, _)| *conn)
-            .collect();
-        for conn in gone {
-            if let Some(connected) = self.touch(conn) {
-                connected.link.refuse(now, &StreamError::HostGone, None);
-            }
-        }
-        self.settle(now);
-    }
-
     /// Takes a link into the node.
     pub(super) fn insert(&mut self, conn: ConnId, now: Instant, link: Link, addr: SocketAddr, purpose: Purpose) {
         let open = purpose == Purpose::Inbound;
@@ -201,7 +183,7 @@ impl Node {
             half_closed: false,
             header: (None, None),
             connect_failure: None,
-            up: BTreeSet::new(),
+            up: BTreeMap::new(),
             reading: open,
         };
         self.links.insert(conn, connected);
