@@ -1,2 +1,3 @@
-//! Under construction.
+//! wip
+mod config;
 fn main() {}

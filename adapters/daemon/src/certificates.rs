@@ -1,0 +1,143 @@
+//! Certificates and keys from files, each host's chosen by the names *in* the certificate.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use s2s_core::addr::Domain;
+use s2s_core::tls::identity::{Name, Names};
+use s2s_core::tls::{HostIdentity, IdentityError};
+
+use crate::config::{CertificateFiles, Error, Host, Problem, Settings};
+
+/// What the hosts show, and what the operator should know about it.
+#[derive(Debug)]
+pub(crate) struct Identities {
+    /// In the order in which the hosts stand in the file: the first answers clients that name no host.
+    pub(crate) identities: Vec<HostIdentity>,
+    /// What is odd and does not keep us from starting.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A certificate with its key, and the names in it.
+struct Candidate {
+    files: CertificateFiles,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    names: Names,
+}
+
+/// Loads what `settings` names. A host that demands encryption and has no certificate is an error.
+pub(crate) fn load(settings: &Settings) -> Result<Identities, Vec<Error>> {
+    let mut warnings = Vec::new();
+    let mut problems = Vec::new();
+    let candidates = directory(settings, &mut warnings).map_err(|error| vec![error])?;
+    let mut hosts: Vec<_> = settings.hosts.iter().collect();
+    hosts.sort_by_key(|(_, host)| host.line);
+
+    let mut identities = Vec::new();
+    for (domain, host) in hosts {
+        match chosen(settings, domain, host, &candidates, &mut warnings) {
+            Ok(Some((chain, key))) => {
+                let identity = HostIdentity::new(domain.clone(), chain, key);
+                identities.push(identity.with_minimum_version(host.tls_min_version));
+            }
+            Ok(None) => {}
+            Err(error) => problems.push(error),
+        }
+    }
+    if problems.is_empty() { Ok(Identities { identities, warnings }) } else { Err(problems) }
+}
+
+/// The error for an identity that the TLS provider would not take.
+pub(crate) fn refused(settings: &Settings, error: &IdentityError) -> Error {
+    Error::of(
+        &settings.file,
+        Problem::Certificate { path: settings.certificates.directory.clone(), problem: error.to_string() },
+    )
+}
+
+type Chosen = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn chosen(
+    settings: &Settings,
+    domain: &Domain,
+    host: &Host,
+    candidates: &[Candidate],
+    warnings: &mut Vec<String>,
+) -> Result<Option<Chosen>, Error> {
+    let at_host = |problem| Error { file: settings.file.clone(), line: Some(host.line), problem };
+    if let Some(files) = &host.certificate {
+        let candidate = read(files).map_err(at_host)?;
+        if candidate.names.covering(domain).is_none() {
+            warnings.push(format!("{} does not name {domain}: peers will refuse it", files.certificate.display()));
+        }
+        return Ok(Some((candidate.chain, candidate.key)));
+    }
+    if let Some(candidate) = choose(domain, candidates) {
+        return Ok(Some((candidate.chain.clone(), candidate.key.clone_key())));
+    }
+    let demanded = host.options.require_encryption || host.options.secure_auth;
+    if demanded && !host.options.s2s_disabled {
+        let directory = settings.certificates.directory.clone();
+        return Err(at_host(Problem::HostWithoutCertificate { host: domain.to_string(), directory }));
+    }
+    warnings.push(format!("no certificate for {domain}: it cannot offer encryption"));
+    Ok(None)
+}
+
+/// The certificate for `domain`: one that names it exactly before one with a wildcard.
+fn choose<'c>(domain: &Domain, candidates: &'c [Candidate]) -> Option<&'c Candidate> {
+    let exact = |name: &Name| name.covers(domain) && !matches!(name, Name::Wildcard(_));
+    let exactly = candidates.iter().find(|candidate| candidate.names.iter().any(exact));
+    exactly.or_else(|| candidates.iter().find(|candidate| candidate.names.covering(domain).is_some()))
+}
+
+/// All pairs of certificate and key in the directory, by name. What cannot be used there is left out.
+fn directory(settings: &Settings, warnings: &mut Vec<String>) -> Result<Vec<Candidate>, Error> {
+    let directory = &settings.certificates.directory;
+    let mut found = match pairs(directory) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !settings.certificates.configured => Vec::new(),
+        Err(error) => {
+            let problem = Problem::File { key: "certificates", path: directory.clone(), error: error.kind() };
+            return Err(Error::of(&settings.file, problem));
+        }
+    };
+    found.sort_by(|a, b| a.certificate.cmp(&b.certificate));
+    let mut candidates = Vec::new();
+    for files in found {
+        match read(&files) {
+            Ok(candidate) => candidates.push(candidate),
+            Err(problem) => warnings.push(problem.to_string()),
+        }
+    }
+    Ok(candidates)
+}
+
+/// `NAME.crt` with `NAME.key`, and `NAME/fullchain.pem` with `NAME/privkey.pem`.
+fn pairs(directory: &Path) -> io::Result<Vec<CertificateFiles>> {
+    let mut pairs = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let nested = CertificateFiles { certificate: path.join("fullchain.pem"), key: path.join("privkey.pem") };
+        if nested.certificate.is_file() {
+            pairs.push(nested);
+        } else if path.extension().is_some_and(|extension| extension == "crt") {
+            pairs.push(CertificateFiles { key: path.with_extension("key"), certificate: path });
+        }
+    }
+    Ok(pairs)
+}
+
+fn read(files: &CertificateFiles) -> Result<Candidate, Problem> {
+    let of = |path: &PathBuf, problem: String| Problem::Certificate { path: path.clone(), problem };
+    let chain = CertificateDer::pem_file_iter(&files.certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = chain.map_err(|error| of(&files.certificate, error.to_string()))?;
+    let own = chain.first().ok_or_else(|| of(&files.certificate, "there is no certificate in it".to_owned()))?;
+    let names = Names::of(own).map_err(|error| of(&files.certificate, error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| of(&files.key, error.to_string()))?;
+    Ok(Candidate { files: files.clone(), chain, key, names })
+}
