@@ -8,6 +8,7 @@ pub mod dialback;
 pub mod dns;
 pub mod entropy;
 pub mod limits;
+pub mod link;
 pub mod machine;
 pub mod node;
 pub mod ns;

@@ -70,6 +70,9 @@ pub const CANDIDATES: usize = 16;
 /// Bytes that wait in one link for a peer that does not read, beyond which its side of us stops reading.
 pub const OUTPUT_HIGH_WATER_BYTES: usize = 262_144;
 
+/// Bytes that wait in one link, below which a route hands it further stanzas.
+pub const OUTPUT_LOW_WATER_BYTES: usize = 65_536;
+
 /// Events that wait for the application, beyond which a node or hub stops reading from its sockets.
 pub const EVENTS_HIGH_WATER: usize = 256;
 

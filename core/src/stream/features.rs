@@ -72,7 +72,7 @@ impl Features {
 //= RFC6120-6.4.1-3
 //= XEP0220-2.4.2-1
 #[must_use]
-pub fn write(offer: &Offer, max_bytes: Option<usize>) -> String {
+pub(super) fn write(offer: &Offer, max_bytes: Option<usize>) -> String {
     let mut text = String::from("<stream:features>");
     match offer.starttls {
         Some(StartTls::Required) => text.push_str(&format!("<starttls xmlns='{}'><required/></starttls>", ns::TLS)),

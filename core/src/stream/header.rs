@@ -88,7 +88,7 @@ impl Version {
 //= RFC6120-4.7.5-4
 //= RFC6120-11.5-1
 #[must_use]
-pub fn initial(local: &Domain, remote: &Domain) -> String {
+pub(super) fn initial(local: &Domain, remote: &Domain) -> String {
     format!("{OPENING} from='{local}' to='{remote}' version='1.0' xml:lang='en'>")
 }
 
@@ -100,7 +100,7 @@ pub fn initial(local: &Domain, remote: &Domain) -> String {
 //= RFC6120-4.7.5-8
 //= RFC6120-4.9.1.3-1
 #[must_use]
-pub fn response(local: Option<&Domain>, remote: Option<&Domain>, id: &str, version: Version) -> String {
+pub(super) fn response(local: Option<&Domain>, remote: Option<&Domain>, id: &str, version: Version) -> String {
     let mut text = format!("{OPENING} from='{}'", local.map_or("", Domain::as_str));
     if let Some(remote) = remote {
         text.push_str(&format!(" to='{remote}'"));

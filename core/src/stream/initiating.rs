@@ -28,8 +28,6 @@ use crate::xml::{Element, Frame};
 pub enum InitiatingEvent {
     /// Features arrived, and the owner decides how to go on. `secured` is known to the owner of the tunnel.
     FeaturesReceived(Features),
-    /// The peer refused STARTTLS.
-    StartTlsRefused,
     /// The peer refused EXTERNAL; the owner decides how to go on.
     ExternalRefused(sasl::Failure),
     /// The peer accepts stanzas of this pair from now on.
@@ -159,6 +157,12 @@ impl Initiating {
         matches!(&self.state, State::Open(open) if open.authorised.contains_key(pair))
     }
 
+    /// Whether stanzas of any pair may be sent.
+    #[must_use]
+    pub fn has_authorised(&self) -> bool {
+        matches!(&self.state, State::Open(open) if !open.authorised.is_empty())
+    }
+
     /// Largest stanza that the peer takes, in bytes, if it says so (XEP-0478).
     #[must_use]
     pub const fn peer_max_bytes(&self) -> Option<u32> {
@@ -266,10 +270,7 @@ impl Initiating {
                     self.state = State::ExpectTls;
                     Ok(Flow::StartTls)
                 }
-                Some(starttls::Message::Failure) => {
-                    sink.events.push_back(InitiatingEvent::StartTlsRefused);
-                    Ok(Flow::Closed)
-                }
+                Some(starttls::Message::Failure) => Ok(Flow::StartTlsRefused),
                 _ => Err(StreamError::UnexpectedElement),
             },
             State::ExpectSasl { id, features, challenged } => self.handle_sasl(id, features, challenged, element, sink),

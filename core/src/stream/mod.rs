@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  initiating                             receiving
-//!  header          ---------------------> HeaderReceived -> offer | close
+//!  header          ---------------------> HeaderReceived -> offer | refuse
 //!  FeaturesReceived <-------------------- header, features
 //!    -> starttls   ---------------------> proceed                         both: everything learned is forgotten
 //!    -> external   ---------------------> success | failure               success: both restart
@@ -58,6 +58,8 @@ pub enum Flow {
     Undecided,
     /// Every byte behind this frame is TLS.
     StartTls,
+    /// STARTTLS was answered with a failure, by us or by the peer: the stream is closed.
+    StartTlsRefused,
     /// The next byte begins a new document.
     Restart,
     /// The peer closed the stream.

@@ -86,8 +86,8 @@ enum State {
     ExpectHeader(Layer),
     /// The owner decides what to offer.
     Undecided { layer: Layer, header: Header },
-    /// We said `proceed`: there is no XML.
-    ExpectTls,
+    /// We said `proceed`, as this domain of ours: there is no XML.
+    ExpectTls(Domain),
     /// Features are sent: the peer negotiates, proves pairs, and sends stanzas of proved ones.
     Open(Box<Open>),
     /// A transition failed: the stream is over.
@@ -142,6 +142,27 @@ impl Receiving {
     #[must_use]
     pub const fn has_sent_header(&self) -> bool {
         self.header_sent
+    }
+
+    /// The domain of ours that the present stream is for, once its header was accepted; through the handshake of TLS
+    /// too, for which it chooses the certificate.
+    #[must_use]
+    pub fn local(&self) -> Option<&Domain> {
+        match &self.state {
+            State::Open(open) => Some(&open.local),
+            State::ExpectTls(local) => Some(local),
+            _ => None,
+        }
+    }
+
+    /// Writes our header because an error must follow it. `local` is its `from`; without, nothing is revealed.
+    pub fn open_for_error(&mut self, local: Option<&Domain>, wire: &mut Vec<u8>) {
+        let (remote, version) = match &self.state {
+            State::Undecided { header, .. } => (header.from.as_ref(), header.version),
+            _ => (None, Version::One),
+        };
+        wire.extend_from_slice(header::response(local, remote, &self.id, version).as_bytes());
+        self.header_sent = true;
     }
 
     /// Whether a header of the peer is being judged: its domains and version, for the answer to a bad one.
@@ -349,12 +370,12 @@ impl Receiving {
             starttls::Message::Request if open.offer.starttls.is_some() && open.proofs.is_empty() => {
                 sink.write(starttls::PROCEED);
                 self.header_sent = false;
-                self.state = State::ExpectTls;
+                self.state = State::ExpectTls(open.local.clone());
                 Ok(Flow::StartTls)
             }
             starttls::Message::Request => {
                 sink.write(starttls::FAILURE);
-                Ok(Flow::Closed)
+                Ok(Flow::StartTlsRefused)
             }
             starttls::Message::Proceed | starttls::Message::Failure => Err(StreamError::UnexpectedElement),
         }

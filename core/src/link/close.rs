@@ -1,0 +1,257 @@
+//! How a link ends: by a closing tag of either side, by an error of either side, or because the connection broke.
+//!
+//! - [RFC 6120 section 4.4](https://www.rfc-editor.org/rfc/rfc6120#section-4.4), decision D-20
+
+use std::time::Instant;
+
+use crate::addr::Domain;
+use crate::link::{Event, Link, Role, Timer};
+use crate::reason::Reason;
+use crate::stanza::Stanza;
+use crate::stream::{self, PeerError, StreamError};
+
+/// Why and by whom a stream ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Why.
+    pub reason: Reason,
+    /// More, for the log only: of the peer's making where the peer ended it.
+    pub detail: String,
+}
+
+/// What the owner of the socket is to do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Connection {
+    /// Go on.
+    Keep,
+    /// Write what is pending, then end our half; go on reading until the peer ends its half.
+    CloseWrite,
+    /// End it at once.
+    Drop,
+}
+
+/// How far the end has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Both sides may write.
+    Open,
+    /// We sent our closing tag, for this reason, and process what still arrives until the peer's comes.
+    //= RFC6120-4.4-2
+    Draining(Reason),
+    /// The stream is over; the last bytes are on their way, and what arrives is dropped.
+    Closing,
+    /// The connection is to be dropped.
+    Ended,
+}
+
+impl Phase {
+    /// Whether what arrives is XML to be processed.
+    pub(super) const fn reads(&self) -> bool {
+        matches!(self, Self::Open | Self::Draining(_))
+    }
+
+    /// Whether XML may be written.
+    pub(super) const fn writes(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    pub(super) const fn is_ended(&self) -> bool {
+        matches!(self, Self::Ended)
+    }
+}
+
+impl Link {
+    /// What is to be done with the socket.
+    #[must_use]
+    pub const fn connection(&self) -> Connection {
+        match self.phase {
+            Phase::Open | Phase::Draining(_) => Connection::Keep,
+            Phase::Closing => Connection::CloseWrite,
+            Phase::Ended => Connection::Drop,
+        }
+    }
+
+    /// Whether the stream is over or about to be: nothing can be sent on it any more.
+    #[must_use]
+    pub const fn is_closing(&self) -> bool {
+        !matches!(self.phase, Phase::Open)
+    }
+
+    /// The stanzas that were not wholly written to the socket. To be called when the link has ended: a peer
+    /// processes no part of a stanza, so these may be sent again elsewhere.
+    //= RFC6120-8-2
+    #[must_use]
+    pub fn take_unsent(&mut self) -> Vec<Stanza> {
+        self.in_flight.drain(..).map(|(_, stanza)| stanza).collect()
+    }
+
+    /// Closes the stream in good order: our closing tag goes out, and what still arrives is processed.
+    //= RFC6120-4.4-1
+    pub fn close(&mut self, now: Instant, reason: Reason) {
+        if !self.phase.writes() {
+            return;
+        }
+        if !self.tunnel.carries_xml() || !self.has_sent_header() {
+            return self.abandon(reason, String::new());
+        }
+        self.transmit(stream::CLOSING.as_bytes());
+        self.phase = Phase::Draining(reason);
+        self.timers.clear();
+        self.timers.set(Timer::Close, now + self.settings.close_timeout);
+    }
+
+    /// Closes the stream with an error. `local` is the `from` of our header, if none was sent yet.
+    //= RFC6120-4.9-1
+    //= RFC6120-4.9.1.1-1
+    //= RFC6120-4.9.1.2-1
+    pub fn refuse(&mut self, now: Instant, error: &StreamError, local: Option<&Domain>) {
+        self.fail(now, error, local);
+    }
+
+    /// The peer will send no more.
+    pub fn handle_eof(&mut self, now: Instant) {
+        match &self.phase {
+            Phase::Open | Phase::Draining(_) => {
+                let announced = self.tunnel.is_closed_by_peer();
+                let detail = if announced { "end of connection" } else { "end of connection without close_notify" };
+                self.handle_closed(now, detail);
+            }
+            Phase::Closing => self.phase = Phase::Ended,
+            Phase::Ended => {}
+        }
+    }
+
+    /// The connection broke, or could not be opened.
+    pub fn handle_closed(&mut self, _now: Instant, detail: &str) {
+        match self.phase.clone() {
+            Phase::Open => self.abandon(Reason::ConnectionReset, detail.to_owned()),
+            Phase::Draining(reason) => self.abandon(reason, String::new()),
+            Phase::Closing | Phase::Ended => self.phase = Phase::Ended,
+        }
+        self.output.clear();
+        self.timers.clear();
+    }
+
+    /// The moment of [`Link::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.expire(now) {
+            match (timer, self.phase.clone()) {
+                //= RFC6120-4.4-3
+                (Timer::Close, Phase::Draining(reason)) => self.abandon(reason, String::new()),
+                (Timer::Close, _) => self.phase = Phase::Ended,
+                (Timer::Idle, Phase::Open) if self.unauthenticated_bytes.is_none() => self.close(now, Reason::Idle),
+                (Timer::Attempt | Timer::Negotiation, Phase::Open) => self.give_up(now),
+                _ => {}
+            }
+        }
+    }
+
+    /// The peer did not negotiate in time. During a handshake there is no XML to say it with.
+    //= RFC6120-4.6.2-1
+    fn give_up(&mut self, now: Instant) {
+        if self.tunnel.carries_xml() && self.has_sent_header() {
+            self.fail(now, &StreamError::Refused(Reason::NegotiationTimeout), None);
+        } else {
+            self.abandon(Reason::NegotiationTimeout, String::new());
+        }
+    }
+
+    /// Ends the stream because of `error`, which the peer is told.
+    pub(super) fn fail(&mut self, now: Instant, error: &StreamError, local: Option<&Domain>) {
+        if !self.phase.reads() {
+            return;
+        }
+        let mut plain = Vec::new();
+        if !self.has_sent_header() {
+            self.write_late_header(local, &mut plain);
+        }
+        plain.extend_from_slice(stream::write_error(error).as_bytes());
+        plain.extend_from_slice(stream::CLOSING.as_bytes());
+        self.transmit(&plain);
+        self.end(now, error.reason(), error.condition().as_str().to_owned());
+    }
+
+    /// Ends the connection because TLS failed: its alert is all that the peer is told.
+    //= RFC6120-5.4.3.2-1
+    //= RFC6120-5.4.3.2-2
+    pub(super) fn fail_tls(&mut self, now: Instant, detail: &str) {
+        if !self.phase.reads() {
+            return;
+        }
+        self.phase = Phase::Closing;
+        self.events.push_back(Event::Ended(End { reason: Reason::TlsFailed, detail: detail.to_owned() }));
+        self.timers.clear();
+        self.timers.set(Timer::Close, now + self.settings.close_timeout);
+        self.input.clear();
+    }
+
+    /// The peer's closing tag came: ours answers it, if it did not come first.
+    pub(super) fn closed_by_peer(&mut self, now: Instant) {
+        let reason = match &self.phase {
+            Phase::Draining(reason) => *reason,
+            _ if self.unauthenticated_bytes.is_some() => Reason::ConnectionReset,
+            _ => Reason::Idle,
+        };
+        self.transmit(stream::CLOSING.as_bytes());
+        self.end(now, reason, "closed by the peer".to_owned());
+    }
+
+    /// STARTTLS was answered with a failure, by us or by the peer: the stream is closed.
+    //= RFC6120-5.4.2.2-1
+    pub(super) fn closed_after_starttls(&mut self, now: Instant) {
+        self.transmit(stream::CLOSING.as_bytes());
+        self.end(now, Reason::StarttlsRefused, String::new());
+    }
+
+    /// The peer's stream error came.
+    //= RFC6120-4.9.1.1-2
+    pub(super) fn failed_by_peer(&mut self, now: Instant, error: &PeerError) {
+        self.transmit(stream::CLOSING.as_bytes());
+        let detail = match error.text.as_str() {
+            "" => error.condition.to_string(),
+            text => format!("{}: {text}", error.condition),
+        };
+        let reason = match error.condition {
+            stream::Condition::SystemShutdown => Reason::Shutdown,
+            _ => Reason::PeerStreamError,
+        };
+        self.end(now, reason, detail);
+    }
+
+    /// The last bytes are written: closes the tunnel, and waits for the peer to go.
+    fn end(&mut self, now: Instant, reason: Reason, detail: String) {
+        self.phase = Phase::Closing;
+        let before = self.output.len();
+        self.tunnel.close(&mut self.output);
+        self.count_written(before);
+        self.events.push_back(Event::Ended(End { reason, detail }));
+        self.timers.clear();
+        self.timers.set(Timer::Close, now + self.settings.close_timeout);
+        self.input.clear();
+    }
+
+    /// Ends everything at once, without another byte.
+    pub(super) fn abandon(&mut self, reason: Reason, detail: String) {
+        if matches!(self.phase, Phase::Open | Phase::Draining(_)) {
+            self.events.push_back(Event::Ended(End { reason, detail }));
+        }
+        self.phase = Phase::Ended;
+        self.timers.clear();
+        self.input.clear();
+    }
+
+    const fn has_sent_header(&self) -> bool {
+        match &self.role {
+            Role::Initiating { stream, .. } => stream.has_sent_header(),
+            Role::Receiving { stream, .. } => stream.has_sent_header(),
+        }
+    }
+
+    /// The header that must stand before an error.
+    fn write_late_header(&mut self, local: Option<&Domain>, plain: &mut Vec<u8>) {
+        match &mut self.role {
+            Role::Initiating { stream, .. } => stream.open(plain),
+            Role::Receiving { stream, .. } => stream.open_for_error(local, plain),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What the owner of a link tells it: decisions, answers, stanzas. A command that does not fit the state of the
+//! stream changes nothing.
+
+use std::time::Instant;
+
+use crate::addr::{Domain, Pair};
+use crate::dialback::Answer;
+use crate::link::{Link, Role, Timer};
+use crate::policy::Offer;
+use crate::stanza::Stanza;
+use crate::stream::{Initiating, KeyOutcome, Receiving, StreamError};
+
+impl Link {
+    /// Outbound, on features: ask for TLS.
+    pub fn starttls(&mut self, now: Instant) {
+        self.initiate(now, Initiating::starttls);
+    }
+
+    /// Outbound, on features: attempt EXTERNAL.
+    pub fn external(&mut self, now: Instant) {
+        self.timers.cancel(Timer::Attempt);
+        self.initiate(now, Initiating::external);
+    }
+
+    /// Outbound, on features or later: prove `pair` by a dialback key.
+    pub fn send_key(&mut self, now: Instant, pair: &Pair, key: String) {
+        self.timers.cancel(Timer::Attempt);
+        self.initiate(now, |stream, wire| stream.send_key(pair, key, wire));
+    }
+
+    /// Outbound, on features or later: ask about a key that we were sent.
+    pub fn send_verify(&mut self, now: Instant, pair: &Pair, id: String, key: String) {
+        self.timers.cancel(Timer::Attempt);
+        self.initiate(now, |stream, wire| stream.send_verify(pair, id, key, wire));
+    }
+
+    /// Outbound: sends a stanza of an authorised pair, or gives it back.
+    //= RFC6120-4.3.5-2
+    //= XEP0220-2.1.1-4
+    pub fn send_stanza(&mut self, now: Instant, stanza: Stanza) -> Result<(), Stanza> {
+        let authorised = match &self.role {
+            Role::Initiating { stream, .. } => stream.is_authorised(&stanza.outbound_pair()),
+            Role::Receiving { .. } => false,
+        };
+        if !authorised || !self.phase.writes() {
+            return Err(stanza);
+        }
+        self.touch(now);
+        self.transmit(stanza.bytes());
+        self.in_flight.push_back((self.written, stanza));
+        Ok(())
+    }
+
+    /// Inbound, on a header: answer it as `local`, with these features.
+    pub fn offer(&mut self, now: Instant, local: Domain, offer: Offer) {
+        let max_bytes = self.settings.stanza_bytes;
+        self.receive_with(now, |stream, wire| {
+            stream.offer(local, offer, max_bytes, wire);
+            Ok(())
+        });
+    }
+
+    /// Inbound: what became of a key.
+    pub fn answer_key(&mut self, now: Instant, pair: &Pair, outcome: KeyOutcome) {
+        self.receive_with(now, |stream, wire| stream.answer_key(pair, outcome, wire));
+    }
+
+    /// Inbound: whether a key is ours.
+    pub fn answer_verify(&mut self, now: Instant, receiving: Domain, originating: Domain, id: String, answer: Answer) {
+        self.receive_with(now, |stream, wire| {
+            stream.answer_verify(receiving, originating, id, answer, wire);
+            Ok(())
+        });
+    }
+
+    /// Inbound: takes back the proof of a pair that policy forbids now. True if it was there.
+    pub fn revoke(&mut self, pair: &Pair) -> bool {
+        match &mut self.role {
+            Role::Receiving { stream, .. } => stream.revoke(pair),
+            Role::Initiating { .. } => false,
+        }
+    }
+
+    fn initiate(&mut self, now: Instant, command: impl FnOnce(&mut Initiating, &mut Vec<u8>)) {
+        let mut plain = Vec::new();
+        if let Role::Initiating { stream, .. } = &mut self.role {
+            command(stream, &mut plain);
+        }
+        self.transmit(&plain);
+        self.pump(now);
+    }
+
+    fn receive_with(
+        &mut self,
+        now: Instant,
+        command: impl FnOnce(&mut Receiving, &mut Vec<u8>) -> Result<(), StreamError>,
+    ) {
+        let mut plain = Vec::new();
+        let verdict = match &mut self.role {
+            Role::Receiving { stream, .. } => command(stream, &mut plain),
+            Role::Initiating { .. } => Ok(()),
+        };
+        self.transmit(&plain);
+        self.note_authorisation();
+        match verdict {
+            Ok(()) => self.pump(now),
+            Err(error) => self.fail(now, &error, None),
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! One TCP connection: tunnel, framer and stream, with the splices of STARTTLS and of restarts.
+//!
+//! A link takes bytes and commands, and gives bytes and events. It has no policy: it asks its owner, through the
+//! events of its stream, and suspends all input until the answer has come. Embedders that have their own routing
+//! use it directly.
+//!
+//! ```text
+//!  bytes --> Tunnel --plain--> Framer --Frame--> Initiating | Receiving --> Event
+//!  bytes <-- Tunnel <--------- plain <---------- Initiating | Receiving <-- commands
+//! ```
+
+mod close;
+mod command;
+mod tunnel;
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::addr::Domain;
+use crate::buf::Output;
+use crate::entropy::Entropy;
+use crate::limits;
+use crate::ns;
+use crate::stanza::Stanza;
+use crate::stream::{Flow, Initiating, InitiatingEvent, Receiving, ReceivingEvent, Sink, StreamError};
+use crate::time::TimerTable;
+use crate::tls::{Facts, Provider};
+use crate::xml::{Bounds, Frame, Framer};
+
+pub use close::{Connection, End};
+
+use close::Phase;
+use tunnel::{Received, Tunnel};
+
+/// What happened on a link.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// On a stream that we opened.
+    Initiating(InitiatingEvent),
+    /// On a stream that the peer opened.
+    Receiving(ReceivingEvent),
+    /// The stream is over. Nothing follows.
+    Ended(End),
+}
+
+/// The times and sizes of one link.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Inbound: from the accept to the first proof.
+    pub negotiation_timeout: Duration,
+    /// Outbound: from the dial to features that may be acted on.
+    pub attempt_timeout: Duration,
+    /// From our closing tag to the end.
+    pub close_timeout: Duration,
+    /// Without a byte from the peer or a stanza of ours.
+    pub idle_timeout: Duration,
+    /// Bytes of a first-level element of an authenticated peer.
+    pub stanza_bytes: usize,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Link {
+    role: Role,
+    tls: Arc<dyn Provider>,
+    settings: Settings,
+    entropy: Entropy,
+    tunnel: Tunnel,
+    framer: Framer,
+    phase: Phase,
+    timers: TimerTable<Timer>,
+    /// XML that is not framed yet, because a decision is awaited.
+    input: Vec<u8>,
+    output: Output,
+    events: VecDeque<Event>,
+    /// XML bytes of a peer that has proved nothing; `None` once it has.
+    unauthenticated_bytes: Option<usize>,
+    /// Bytes ever put into `output`, and ever written to the socket.
+    written: u64,
+    sent: u64,
+    /// Stanzas that are not wholly written to the socket, each with the position of its end.
+    in_flight: VecDeque<(u64, Stanza)>,
+}
+
+/// Who opened the stream.
+#[derive(Debug)]
+enum Role {
+    Initiating {
+        stream: Initiating,
+        events: VecDeque<InitiatingEvent>,
+        local: Domain,
+        remote: Domain,
+        direct_tls: bool,
+    },
+    Receiving {
+        stream: Receiving,
+        events: VecDeque<ReceivingEvent>,
+    },
+}
+
+/// The deadlines of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    /// When to give up on a candidate that has shown no features we may act on.
+    Attempt,
+    /// When to end a connection that the peer does not.
+    Close,
+    /// When to close a stream on which nothing happens.
+    Idle,
+    /// When to give up on a peer that proves nothing.
+    Negotiation,
+}
+
+impl Timer {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempt => "attempt",
+            Self::Close => "close",
+            Self::Idle => "idle",
+            Self::Negotiation => "negotiation",
+        }
+    }
+}
+
+impl Link {
+    /// A link that we dial, from `local` to `remote`. It speaks once [`Link::handle_connected`] is called.
+    #[must_use]
+    pub fn initiating(
+        now: Instant,
+        local: Domain,
+        remote: Domain,
+        direct_tls: bool,
+        tls: Arc<dyn Provider>,
+        settings: Settings,
+        entropy: Entropy,
+    ) -> Self {
+        let stream = Initiating::new(local.clone(), remote.clone());
+        let mut link = Self::new(
+            Role::Initiating { stream, events: VecDeque::new(), local, remote, direct_tls },
+            tls,
+            settings,
+            entropy,
+        );
+        link.timers.set(Timer::Attempt, now + settings.attempt_timeout);
+        link
+    }
+
+    /// A link that was accepted. With `direct_tls` it begins with TLS, and the server name chooses the certificate.
+    #[must_use]
+    pub fn receiving(
+        now: Instant,
+        direct_tls: bool,
+        tls: Arc<dyn Provider>,
+        settings: Settings,
+        mut entropy: Entropy,
+    ) -> Self {
+        let stream = Receiving::new(entropy.hex_128(), false);
+        let mut link = Self::new(Role::Receiving { stream, events: VecDeque::new() }, tls, settings, entropy);
+        link.timers.set(Timer::Negotiation, now + settings.negotiation_timeout);
+        if direct_tls {
+            link.begin_tls(now, false);
+        }
+        link
+    }
+
+    fn new(role: Role, tls: Arc<dyn Provider>, settings: Settings, entropy: Entropy) -> Self {
+        Self {
+            role,
+            tls,
+            settings,
+            entropy,
+            tunnel: Tunnel::Clear,
+            framer: Framer::new(ns::SERVER, UNAUTHENTICATED),
+            phase: Phase::Open,
+            timers: TimerTable::new(),
+            input: Vec::new(),
+            output: Output::new(),
+            events: VecDeque::new(),
+            unauthenticated_bytes: Some(0),
+            written: 0,
+            sent: 0,
+            in_flight: VecDeque::new(),
+        }
+    }
+
+    /// The connection that was dialled is open.
+    pub fn handle_connected(&mut self, now: Instant) {
+        let Role::Initiating { stream, direct_tls, .. } = &mut self.role else {
+            return;
+        };
+        if *direct_tls {
+            self.begin_tls(now, false);
+        } else {
+            let mut plain = Vec::new();
+            stream.open(&mut plain);
+            self.transmit(&plain);
+        }
+    }
+
+    /// Bytes arrived.
+    pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
+        if !self.phase.reads() {
+            return; // decision D-20: after an error, input is dropped
+        }
+        self.touch(now);
+        self.receive(now, bytes);
+    }
+
+    /// The first `n` bytes of [`Link::pending`] were written.
+    pub fn handle_sent(&mut self, n: usize) {
+        let n = n.min(self.output.len());
+        self.output.consume(n);
+        self.sent = self.sent.saturating_add(n as u64);
+        while self.in_flight.front().is_some_and(|(end, _)| *end <= self.sent) {
+            self.in_flight.pop_front();
+        }
+    }
+
+    /// What is to be written.
+    #[must_use]
+    pub fn pending(&self) -> &[u8] {
+        self.output.pending()
+    }
+
+    /// Whether reading makes sense now: not while the peer leaves our answers unread.
+    #[must_use]
+    pub fn wants_read(&self) -> bool {
+        !self.phase.is_ended() && self.output.len() < limits::OUTPUT_HIGH_WATER_BYTES
+    }
+
+    /// Whether stanzas may be sent without piling them up in memory.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.output.len() < limits::OUTPUT_LOW_WATER_BYTES
+    }
+
+    /// The next event.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Link::handle_timeout`], and what for.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.timers.next().map(|(timer, at)| (at, timer.as_str()))
+    }
+
+    /// What TLS established, if it protects this link.
+    #[must_use]
+    pub const fn facts(&self) -> Option<&Facts> {
+        self.tunnel.facts()
+    }
+
+    /// The stream, if we opened it.
+    #[must_use]
+    pub const fn initiating_stream(&self) -> Option<&Initiating> {
+        match &self.role {
+            Role::Initiating { stream, .. } => Some(stream),
+            Role::Receiving { .. } => None,
+        }
+    }
+
+    /// The stream, if the peer opened it.
+    #[must_use]
+    pub const fn receiving_stream(&self) -> Option<&Receiving> {
+        match &self.role {
+            Role::Receiving { stream, .. } => Some(stream),
+            Role::Initiating { .. } => None,
+        }
+    }
+
+    /// Takes bytes from the wire through the tunnel to the framer.
+    fn receive(&mut self, now: Instant, bytes: &[u8]) {
+        let mut plain = mem::take(&mut self.input);
+        let before = self.output.len();
+        let received = self.tunnel.receive(bytes, &mut plain, &mut self.output);
+        self.count_written(before);
+        match received {
+            Ok(Received::Plain) => self.input = plain,
+            Ok(Received::Secured) => {
+                self.input = plain;
+                self.secured();
+            }
+            Err(error) => return self.fail_tls(now, &error.to_string()),
+        }
+        self.pump(now);
+    }
+
+    /// TLS is up: a new document begins on both sides.
+    //= RFC6120-5.3.2-1
+    fn secured(&mut self) {
+        self.framer.restart();
+        match &mut self.role {
+            Role::Initiating { stream, .. } => {
+                let mut plain = Vec::new();
+                stream.secured(&mut plain);
+                self.transmit(&plain);
+            }
+            Role::Receiving { stream, .. } => stream.secured(self.entropy.hex_128()),
+        }
+    }
+
+    /// Frames and handles input until it is used up or a decision is awaited.
+    fn pump(&mut self, now: Instant) {
+        let input = mem::take(&mut self.input);
+        let mut rest = input.as_slice();
+        while !rest.is_empty() && self.phase.reads() && self.tunnel.carries_xml() && !self.is_undecided() {
+            let before = rest.len();
+            let framed = self.framer.next(&mut rest);
+            self.count_unauthenticated(before - rest.len());
+            let flow = match framed {
+                Ok(Some(frame)) => self.handle_frame(frame),
+                Ok(None) => break,
+                Err(error) => Err(StreamError::Xml(error)),
+            };
+            match flow {
+                Ok(Flow::StartTls) => return self.splice(now, rest),
+                Ok(flow) => self.follow(now, flow),
+                Err(error) => return self.fail(now, &error, None),
+            }
+        }
+        if self.phase.reads() {
+            self.input.extend_from_slice(rest);
+        }
+        if self.unauthenticated_bytes.is_some_and(|bytes| bytes > limits::UNAUTHENTICATED_TOTAL_BYTES) {
+            self.fail(now, &StreamError::TooManyBytes, None);
+        }
+    }
+
+    fn handle_frame(&mut self, frame: Frame) -> Result<Flow, StreamError> {
+        let mut plain = Vec::new();
+        let flow = match &mut self.role {
+            Role::Initiating { stream, events, .. } => {
+                let flow = stream.handle(frame, &mut Sink { wire: &mut plain, events });
+                self.events.extend(events.drain(..).map(Event::Initiating));
+                flow
+            }
+            Role::Receiving { stream, events } => {
+                let flow = stream.handle(frame, &mut Sink { wire: &mut plain, events });
+                self.events.extend(events.drain(..).map(Event::Receiving));
+                flow
+            }
+        };
+        self.transmit(&plain);
+        self.note_authorisation();
+        flow
+    }
+
+    /// Goes on after a frame, as the stream says.
+    fn follow(&mut self, now: Instant, flow: Flow) {
+        match flow {
+            Flow::Continue | Flow::Undecided | Flow::StartTls => {}
+            Flow::Restart => {
+                self.framer.restart();
+                if let Role::Receiving { stream, .. } = &mut self.role {
+                    stream.restarted(self.entropy.hex_128());
+                }
+            }
+            Flow::StartTlsRefused => self.closed_after_starttls(now),
+            Flow::Closed => self.closed_by_peer(now),
+            Flow::Failed(error) => self.failed_by_peer(now, &error),
+        }
+    }
+
+    /// The next byte is TLS; `rest` came behind `<starttls/>` or `<proceed/>` in the same piece.
+    //= RFC6120-5.4.2.3-1
+    //= RFC6120-5.4.2.3-2
+    fn splice(&mut self, now: Instant, rest: &[u8]) {
+        self.begin_tls(now, true);
+        if !rest.is_empty() && self.phase.reads() {
+            self.receive(now, rest);
+        }
+    }
+
+    /// Begins the handshake. `spliced`: after STARTTLS, where the domain of the stream chooses the certificate.
+    //= RFC6120-5.4.3.1-5
+    fn begin_tls(&mut self, now: Instant, spliced: bool) {
+        let session = match &self.role {
+            Role::Initiating { local, remote, direct_tls, .. } => self.tls.client(local, remote, *direct_tls),
+            Role::Receiving { stream, .. } => self.tls.server(stream.local()),
+        };
+        match session {
+            Ok(session) => {
+                let before = self.output.len();
+                self.tunnel = Tunnel::handshaking(session, &mut self.output, spliced);
+                self.count_written(before);
+            }
+            Err(error) => self.fail_tls(now, &error.to_string()),
+        }
+    }
+
+    /// Writes XML through the tunnel, unless our side of the stream is closed.
+    fn transmit(&mut self, plain: &[u8]) {
+        if plain.is_empty() || !self.phase.writes() {
+            return;
+        }
+        let before = self.output.len();
+        self.tunnel.send(plain, &mut self.output);
+        self.count_written(before);
+    }
+
+    fn count_written(&mut self, before: usize) {
+        self.written = self.written.saturating_add((self.output.len() - before) as u64);
+    }
+
+    fn count_unauthenticated(&mut self, consumed: usize) {
+        if let Some(bytes) = &mut self.unauthenticated_bytes {
+            *bytes = bytes.saturating_add(consumed);
+        }
+    }
+
+    /// Whether the owner must answer an event before input goes on.
+    const fn is_undecided(&self) -> bool {
+        match &self.role {
+            Role::Initiating { stream, .. } => stream.is_undecided(),
+            Role::Receiving { stream, .. } => stream.is_undecided(),
+        }
+    }
+
+    /// The first proof lifts the bounds that are for strangers.
+    fn note_authorisation(&mut self) {
+        if self.unauthenticated_bytes.is_none() {
+            return;
+        }
+        let authorised = match &self.role {
+            Role::Initiating { stream, .. } => stream.has_authorised(),
+            Role::Receiving { stream, .. } => stream.proofs().next().is_some(),
+        };
+        if authorised {
+            self.unauthenticated_bytes = None;
+            self.timers.cancel(Timer::Negotiation);
+            self.timers.cancel(Timer::Attempt);
+            self.framer.set_bounds(Bounds {
+                element_bytes: self.settings.stanza_bytes,
+                depth: limits::ELEMENT_DEPTH,
+                children: usize::MAX,
+            });
+        }
+    }
+
+    /// Something happened: the peer is not idle.
+    fn touch(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Open) {
+            self.timers.set(Timer::Idle, now + self.settings.idle_timeout);
+        }
+    }
+}
+
+/// The bounds for strangers (decision D-15).
+const UNAUTHENTICATED: Bounds = Bounds {
+    element_bytes: limits::UNAUTHENTICATED_ELEMENT_BYTES,
+    depth: limits::ELEMENT_DEPTH,
+    children: limits::UNAUTHENTICATED_CHILDREN,
+};
