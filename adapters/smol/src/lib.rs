@@ -1,1 +1,217 @@
-//! Under construction.
+//! Drives a [`Machine`] over real sockets, with smol.
+//!
+//! A [`Driver`] accepts, dials, reads, writes, sends DNS queries and keeps one timer. It knows no protocol:
+//! every byte that it moves comes from the machine or goes to it. The application sits behind a [`Handle`],
+//! which takes commands and gives events. A driver and all of its sockets live on one thread; use more cores by running more
+//! drivers.
+//!
+//! The loop has six steps:
+//!
+//! 1. wait for a socket, the timer or a command;
+//! 2. make one call, with a time that is not before the last;
+//! 3. drain the machine's effects;
+//! 4. drain its events while the application has room ([`EVENTS`]): the rest waits in the machine, which then stops reading;
+//! 5. look again at those connections for which the machine asked it;
+//! 6. arm the timer again, if the deadline is now earlier.
+//!
+//! A machine that greets everyone and hangs up, and a client that listens to it:
+//!
+//! ```
+//! # use std::collections::{BTreeMap, VecDeque};
+//! # use std::io::{self, Read};
+//! # use std::net::{SocketAddr, TcpStream};
+//! # use std::time::{Duration, Instant};
+//! use s2s_core::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId};
+//! use s2s_smol::{Driver, bind};
+//!
+//! #[derive(Default)]
+//! struct Greeter {
+//!     greeted: u64,
+//!     out: BTreeMap<ConnId, &'static [u8]>,
+//!     effects: VecDeque<Effect>,
+//!     events: VecDeque<SocketAddr>,
+//! }
+//!
+//! impl Machine for Greeter {
+//!     type Command = ();
+//!     type Event = SocketAddr;
+//!
+//!     fn handle_accept(&mut self, _: Instant, peer: SocketAddr, _: Listener) -> Option<ConnId> {
+//!         let conn = ConnId(self.greeted);
+//!         self.greeted += 1;
+//!         self.out.insert(conn, b"Hello!\n");
+//!         self.events.push_back(peer);
+//!         self.effects.extend([Effect::Wake(conn), Effect::CloseWrite(conn)]);
+//!         Some(conn)
+//!     }
+//!     fn handle_sent(&mut self, _: Instant, conn: ConnId, n: usize) {
+//!         if let Some(out) = self.out.get_mut(&conn) {
+//!             *out = &out[n..];
+//!         }
+//!     }
+//!     fn handle_eof(&mut self, _: Instant, conn: ConnId) {
+//!         self.out.remove(&conn);
+//!         self.effects.push_back(Effect::Drop(conn));
+//!     }
+//!     fn pending(&self, conn: ConnId) -> &[u8] {
+//!         self.out.get(&conn).copied().unwrap_or_default()
+//!     }
+//!     fn interest(&self, conn: ConnId) -> Interest {
+//!         Interest { read: true, write: !self.pending(conn).is_empty() }
+//!     }
+//!     fn poll_effect(&mut self) -> Option<Effect> {
+//!         self.effects.pop_front()
+//!     }
+//!     fn poll_event(&mut self) -> Option<SocketAddr> {
+//!         self.events.pop_front()
+//!     }
+//!     // A greeter listens to nobody, asks nobody and never waits.
+//! #   fn handle_connected(&mut self, _: Instant, _: ConnId) {}
+//! #   fn handle_bytes(&mut self, _: Instant, _: ConnId, _: &[u8]) {}
+//! #   fn handle_closed(&mut self, _: Instant, conn: ConnId, _: io::ErrorKind) { self.out.remove(&conn); }
+//! #   fn handle_reply(&mut self, _: Instant, _: QueryId, _: Option<&[u8]>) {}
+//! #   fn handle_timeout(&mut self, _: Instant) {}
+//! #   fn handle_clock(&mut self, _: Instant, _: Duration) {}
+//! #   fn handle_command(&mut self, _: Instant, (): ()) {}
+//! #   fn poll_timeout(&self) -> Option<(Instant, &'static str)> { None }
+//! #   fn is_finished(&self) -> bool { false }
+//! }
+//!
+//! # fn main() -> io::Result<()> {
+//! let listener = bind("127.0.0.1:0".parse().unwrap())?;
+//! let addr = listener.local_addr()?;
+//! let (driver, handle) = Driver::new(Greeter::default(), vec![(Listener::StartTls, listener)])?;
+//! let thread = std::thread::spawn(move || smol::block_on(driver.run()));
+//!
+//! let mut client = TcpStream::connect(addr)?;
+//! let mut heard = String::new();
+//! client.read_to_string(&mut heard)?;
+//! assert_eq!(heard, "Hello!\n");
+//! assert_eq!(smol::block_on(handle.event()), Some(client.local_addr()?));
+//!
+//! drop(handle);
+//! let greeter = thread.join().unwrap();
+//! assert_eq!(greeter.greeted, 1);
+//! # Ok(())
+//! # }
+//! ```
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use async_io::Async;
+use s2s_core::machine::{Listener, Machine};
+use smol::LocalExecutor;
+use smol::channel::{self, Receiver, SendError, Sender, TrySendError};
+use socket2::{Domain, Protocol, Socket, Type};
+
+mod clock;
+mod connection;
+mod query;
+mod run;
+mod signal;
+
+use clock::Clock;
+use run::Shared;
+
+/// Commands that wait for the machine. [`Handle::send`] waits while there are as many.
+pub const COMMANDS: usize = 1024;
+
+/// Events that wait for the application, besides one that waits for room. Further ones stay in the machine.
+pub const EVENTS: usize = 256;
+
+/// Connections that wait to be accepted, for each listener.
+const BACKLOG: i32 = 1024;
+
+/// A machine with its listeners, to be run.
+pub struct Driver<M: Machine> {
+    machine: M,
+    listeners: Vec<(Listener, Async<TcpListener>)>,
+    commands: Receiver<M::Command>,
+    events: Sender<M::Event>,
+    clock: Clock,
+}
+
+impl<M: Machine> Driver<M> {
+    /// Takes a machine and what it listens on. Fails if a listener cannot be registered for I/O.
+    ///
+    /// The wall clock is watched for steps from here on: anchor the machine just before.
+    #[expect(clippy::type_complexity, reason = "an alias would hide what is returned")]
+    pub fn new(
+        machine: M,
+        listeners: Vec<(Listener, TcpListener)>,
+    ) -> io::Result<(Self, Handle<M::Command, M::Event>)> {
+        let listeners = listeners
+            .into_iter()
+            .map(|(on, listener)| Ok((on, Async::new(listener)?)))
+            .collect::<io::Result<Vec<_>>>()?;
+        let (command_sender, commands) = channel::bounded(COMMANDS);
+        let (events, event_receiver) = channel::bounded(EVENTS);
+        let driver = Self { machine, listeners, commands, events, clock: Clock::start() };
+        Ok((driver, Handle { commands: command_sender, events: event_receiver }))
+    }
+
+    /// Runs until the machine has finished and its events are taken, or every [`Handle`] is dropped.
+    ///
+    /// Then all sockets are closed and the machine is given back. The future stays on the thread that first
+    /// polls it: run it with `smol::block_on` or on a `LocalExecutor`. Dropping it closes everything at once.
+    pub async fn run(self) -> M {
+        let Self { machine, listeners, commands, events, clock } = self;
+        let shared = Shared::new(machine, listeners.len(), commands, events);
+        {
+            // Declared after what its tasks borrow, so that they are dropped first, and all sockets with them.
+            let executor = LocalExecutor::new();
+            executor.run(shared.run(&executor, listeners, clock)).await;
+        }
+        shared.into_machine()
+    }
+}
+
+/// The application's side of a [`Driver`]: commands in, events out.
+///
+/// Clones share both: each event goes to one of them. The driver ends when the last is dropped.
+#[derive(Debug)]
+pub struct Handle<C, E> {
+    commands: Sender<C>,
+    events: Receiver<E>,
+}
+
+impl<C, E> Handle<C, E> {
+    /// Sends a command, waiting while [`COMMANDS`] wait already. Fails if the driver has ended, and gives the command back.
+    pub async fn send(&self, command: C) -> Result<(), SendError<C>> {
+        self.commands.send(command).await
+    }
+
+    /// Sends a command if there is room for it now, and gives it back otherwise.
+    pub fn try_send(&self, command: C) -> Result<(), TrySendError<C>> {
+        self.commands.try_send(command)
+    }
+
+    /// Waits for the next event. `None`: the driver has ended and every event was taken.
+    ///
+    /// Dropping the future loses no event.
+    pub async fn event(&self) -> Option<E> {
+        self.events.recv().await.ok()
+    }
+}
+
+impl<C, E> Clone for Handle<C, E> {
+    fn clone(&self) -> Self {
+        Self { commands: self.commands.clone(), events: self.events.clone() }
+    }
+}
+
+/// Listens on an address, as [`Driver::new`] wants it. With port 0, ask the listener for its port.
+///
+/// A port that was just closed is taken over, and an IPv6 address serves IPv6 only, so that both wildcards can be
+/// listened on.
+pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,139 @@
+//! Bytes through narrow places: nothing is lost, nothing piles up.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+use std::time::Instant;
+
+use crate::puppet::{DEADLINE, ECHO_BYTES, Manner, Order, Stage, Told, WAITING_EVENTS, until};
+use s2s_smol::EVENTS;
+
+/// The most bytes that one read gives.
+const READ_BYTES: usize = 16_384;
+
+/// Bytes that look random but are the same each time.
+fn noise(len: usize) -> Vec<u8> {
+    let mut x = 0x9e37_79b9_u32;
+    (0..len)
+        .map(|_| {
+            x ^= x << 13;
+            x ^= x >> 17;
+            x ^= x << 5;
+            x.to_le_bytes()[1]
+        })
+        .collect()
+}
+
+#[test]
+fn ten_megabytes_in_tiny_pieces_come_back_as_they_were() {
+    let stage = Stage::new(Manner::Echo);
+    let sent = noise(10_000_000);
+    let mut client = stage.client();
+    let heard = thread::scope(|scope| {
+        let mut writer = client.try_clone().unwrap();
+        let sent = &sent;
+        scope.spawn(move || {
+            let mut rest = sent.as_slice();
+            while let Some(&first) = rest.first() {
+                let (piece, later) = rest.split_at(rest.len().min(1 + usize::from(first)));
+                writer.write_all(piece).unwrap();
+                rest = later;
+            }
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).unwrap();
+        heard
+    });
+    assert!(heard == sent, "the echo differs");
+    let peak = stage.gauge.peak.load(SeqCst);
+    assert!(peak <= ECHO_BYTES + READ_BYTES, "{peak} bytes were waiting");
+    assert_eq!(stage.leave().ghosts, 0);
+}
+
+#[test]
+fn an_echo_that_nobody_reads_stops_reading() {
+    let stage = Stage::new(Manner::Echo);
+    let mut client = stage.client();
+    let written = write_until_stuck(&mut client, || stage.gauge.read.load(SeqCst) > 0);
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut heard = Vec::new();
+    client.set_nonblocking(false).unwrap();
+    client.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard.len(), written);
+    let peak = stage.gauge.peak.load(SeqCst);
+    assert!(peak <= ECHO_BYTES + READ_BYTES, "{peak} bytes were waiting");
+}
+
+#[test]
+fn an_application_that_takes_no_events_stops_the_reading_and_memory_stays_flat() {
+    let stage = Stage::new(Manner::Tell);
+    let mut client = stage.client();
+    let written = write_until_stuck(&mut client, || stage.gauge.is_stalled.load(SeqCst));
+    // The channel, the one in hand, and those in the machine.
+    let bound = (EVENTS + 1 + WAITING_EVENTS) * READ_BYTES;
+    let read = stage.gauge.read.load(SeqCst);
+    assert!(read <= bound, "{read} bytes were read");
+    let peak = stage.gauge.peak.load(SeqCst);
+    assert!(peak <= WAITING_EVENTS * READ_BYTES, "{peak} bytes were waiting");
+    // Commands are taken all the same.
+    let fresh = stage.client();
+    drop(fresh);
+
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut heard = 0;
+    let mut conn = None;
+    loop {
+        match stage.told() {
+            Told::Accepted(name, ..) => conn = conn.or(Some(name)),
+            Told::Bytes(_, bytes) => heard += bytes.len(),
+            Told::Eof(ended) if Some(ended) == conn => break,
+            Told::Eof(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(heard, written);
+    assert!(stage.gauge.peak.load(SeqCst) <= WAITING_EVENTS * READ_BYTES);
+}
+
+#[test]
+fn commands_are_obeyed_while_events_wait() {
+    let stage = Stage::new(Manner::Tell);
+    let (mut client, conn) = stage.accepted();
+    stage.order(Order::Boast(EVENTS + WAITING_EVENTS + 1));
+    until("the stall", || stage.gauge.is_stalled.load(SeqCst));
+    stage.order(Order::Write(conn, b"still here".to_vec()));
+    let mut heard = [0; 10];
+    client.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"still here");
+    for n in 0..=EVENTS + WAITING_EVENTS {
+        assert_eq!(stage.told(), Told::Count(n));
+    }
+}
+
+/// Writes until the socket takes no more and the condition holds. Returns how much it took.
+fn write_until_stuck(client: &mut std::net::TcpStream, condition: impl Fn() -> bool) -> usize {
+    let deadline = Instant::now() + DEADLINE;
+    let chunk = noise(READ_BYTES);
+    client.set_nonblocking(true).unwrap();
+    let mut written = 0;
+    // A socket whose peer only was late takes more soon after.
+    let mut refusals = 0;
+    while refusals < 1000 || !condition() {
+        assert!(Instant::now() < deadline, "the writer never got stuck");
+        match client.write(&chunk) {
+            Ok(n) => {
+                written += n;
+                refusals = 0;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                refusals += 1;
+                thread::yield_now();
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    client.set_nonblocking(false).unwrap();
+    written
+}

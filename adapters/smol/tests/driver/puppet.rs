@@ -1,0 +1,395 @@
+//! A machine on strings: it tells what it is told, and does what it is commanded.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use async_io::Timer;
+use s2s_core::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId, Transport};
+use s2s_smol::{Driver, Handle, bind};
+use smol::future::or;
+
+/// After this, a condition that a test waits for will not come.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Bytes that an echo may have waiting before it stops reading.
+pub(crate) const ECHO_BYTES: usize = 65_536;
+
+/// Events that may wait in the puppet before it stops reading.
+pub(crate) const WAITING_EVENTS: usize = 8;
+
+/// What the puppet does with those who connect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Sends back what comes, and tells of no bytes.
+    Echo,
+    /// Tells the application.
+    Tell,
+    /// Does not let them in.
+    Refuse,
+}
+
+#[derive(Debug)]
+pub(crate) enum Order {
+    Dial(SocketAddr),
+    Write(ConnId, Vec<u8>),
+    CloseWrite(ConnId),
+    Drop(ConnId),
+    Ask(SocketAddr, Transport, Vec<u8>),
+    Forget(QueryId),
+    Alarm(Instant),
+    Boast(usize),
+    Shutdown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    Accepted(ConnId, SocketAddr, Listener),
+    Dialling(ConnId),
+    Connected(ConnId),
+    Bytes(ConnId, Vec<u8>),
+    Eof(ConnId),
+    Closed(ConnId, ErrorKind),
+    Asked(QueryId),
+    Reply(QueryId, Option<Vec<u8>>),
+    Alarm { due: Instant, now: Instant },
+    Count(usize),
+}
+
+/// What tests see of a puppet that runs.
+#[derive(Default)]
+pub(crate) struct Gauge {
+    /// Bytes that were read from sockets.
+    pub(crate) read: AtomicUsize,
+    /// Bytes that were written to sockets.
+    pub(crate) sent: AtomicUsize,
+    /// The most bytes that waited in the machine at once.
+    pub(crate) peak: AtomicUsize,
+    /// Whether it has stopped reading because events wait.
+    pub(crate) is_stalled: AtomicBool,
+    /// Connections that were refused.
+    pub(crate) refused: AtomicUsize,
+}
+
+pub(crate) struct Puppet {
+    manner: Manner,
+    names: u64,
+    conns: BTreeMap<ConnId, Line>,
+    queries: BTreeSet<QueryId>,
+    effects: VecDeque<Effect>,
+    events: VecDeque<Told>,
+    due: Option<Instant>,
+    last: Instant,
+    is_shut: bool,
+    gauge: Arc<Gauge>,
+    /// Reports about what was dropped.
+    pub(crate) ghosts: usize,
+    /// Timeouts that came before their time.
+    pub(crate) early: usize,
+}
+
+#[derive(Default)]
+struct Line {
+    out: Vec<u8>,
+    /// How much of `out` was written.
+    written: usize,
+    is_ended: bool,
+}
+
+impl Puppet {
+    fn note(&mut self, now: Instant) {
+        assert!(now >= self.last, "time went back");
+        self.last = now;
+    }
+
+    fn name(&mut self) -> u64 {
+        self.names += 1;
+        self.names
+    }
+
+    fn tell(&mut self, told: Told) {
+        self.events.push_back(told);
+        self.gauge.is_stalled.store(self.is_stalled(), SeqCst);
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.events.len() >= WAITING_EVENTS
+    }
+
+    fn gauge_peak(&self) {
+        let out: usize = self.conns.values().map(|line| line.out.len() - line.written).sum();
+        let told: usize =
+            self.events.iter().map(|told| if let Told::Bytes(_, bytes) = told { bytes.len() } else { 0 }).sum();
+        self.gauge.peak.fetch_max(out + told, SeqCst);
+    }
+
+    fn known(&mut self, conn: ConnId) -> bool {
+        let is_known = self.conns.contains_key(&conn);
+        self.ghosts += usize::from(!is_known);
+        is_known
+    }
+
+    fn drop_conn(&mut self, conn: ConnId) {
+        self.conns.remove(&conn);
+        self.effects.push_back(Effect::Drop(conn));
+    }
+}
+
+impl Machine for Puppet {
+    type Command = Order;
+    type Event = Told;
+
+    fn handle_accept(&mut self, now: Instant, peer: SocketAddr, on: Listener) -> Option<ConnId> {
+        self.note(now);
+        if self.manner == Manner::Refuse {
+            self.gauge.refused.fetch_add(1, SeqCst);
+            return None;
+        }
+        let conn = ConnId(self.name());
+        self.conns.insert(conn, Line::default());
+        self.tell(Told::Accepted(conn, peer, on));
+        Some(conn)
+    }
+
+    fn handle_connected(&mut self, now: Instant, conn: ConnId) {
+        self.note(now);
+        if self.known(conn) {
+            self.tell(Told::Connected(conn));
+        }
+    }
+
+    fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        self.note(now);
+        assert!(!bytes.is_empty(), "an empty slice is no report");
+        assert!(self.interest(conn).read, "bytes were read that nobody waits for");
+        self.gauge.read.fetch_add(bytes.len(), SeqCst);
+        if !self.known(conn) {
+            return;
+        }
+        if self.manner == Manner::Echo {
+            self.conns.get_mut(&conn).unwrap().out.extend_from_slice(bytes);
+            self.effects.push_back(Effect::Wake(conn));
+        } else {
+            self.tell(Told::Bytes(conn, bytes.to_vec()));
+        }
+        self.gauge_peak();
+    }
+
+    fn handle_eof(&mut self, now: Instant, conn: ConnId) {
+        self.note(now);
+        if !self.known(conn) {
+            return;
+        }
+        let line = self.conns.get_mut(&conn).unwrap();
+        assert!(!line.is_ended, "a stream ends once");
+        line.is_ended = true;
+        if self.manner == Manner::Echo {
+            self.effects.push_back(Effect::CloseWrite(conn));
+        }
+        self.tell(Told::Eof(conn));
+    }
+
+    fn handle_sent(&mut self, now: Instant, conn: ConnId, n: usize) {
+        self.note(now);
+        self.gauge.sent.fetch_add(n, SeqCst);
+        if !self.known(conn) {
+            return;
+        }
+        let line = self.conns.get_mut(&conn).unwrap();
+        line.written += n;
+        assert!(line.written <= line.out.len(), "more was sent than there is");
+        if line.written == line.out.len() {
+            line.out.clear();
+            line.written = 0;
+        }
+        self.effects.push_back(Effect::Wake(conn));
+    }
+
+    fn handle_closed(&mut self, now: Instant, conn: ConnId, error: ErrorKind) {
+        self.note(now);
+        if self.known(conn) {
+            self.conns.remove(&conn);
+            self.tell(Told::Closed(conn, error));
+        }
+    }
+
+    fn handle_reply(&mut self, now: Instant, query: QueryId, message: Option<&[u8]>) {
+        self.note(now);
+        if self.queries.contains(&query) {
+            self.tell(Told::Reply(query, message.map(<[u8]>::to_vec)));
+        } else {
+            self.ghosts += 1;
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.note(now);
+        match self.due {
+            Some(due) if due <= now => {
+                self.due = None;
+                self.tell(Told::Alarm { due, now });
+            }
+            _ => self.early += 1,
+        }
+    }
+
+    fn handle_clock(&mut self, now: Instant, _: Duration) {
+        self.note(now);
+    }
+
+    fn handle_command(&mut self, now: Instant, order: Order) {
+        self.note(now);
+        match order {
+            Order::Dial(addr) => {
+                let conn = ConnId(self.name());
+                self.conns.insert(conn, Line::default());
+                self.effects.push_back(Effect::Dial { conn, addr });
+                self.tell(Told::Dialling(conn));
+            }
+            Order::Write(conn, bytes) => {
+                self.conns.get_mut(&conn).unwrap().out.extend_from_slice(&bytes);
+                self.effects.push_back(Effect::Wake(conn));
+            }
+            Order::CloseWrite(conn) => self.effects.push_back(Effect::CloseWrite(conn)),
+            Order::Drop(conn) => self.drop_conn(conn),
+            Order::Ask(server, transport, message) => {
+                let query = QueryId(self.name());
+                self.queries.insert(query);
+                self.effects.push_back(Effect::Ask { query, server, transport, message });
+                self.tell(Told::Asked(query));
+            }
+            Order::Forget(query) => {
+                self.queries.remove(&query);
+                self.effects.push_back(Effect::Forget(query));
+            }
+            Order::Alarm(due) => self.due = Some(due),
+            Order::Boast(n) => (0..n).for_each(|n| self.tell(Told::Count(n))),
+            Order::Shutdown => {
+                self.is_shut = true;
+                let conns: Vec<_> = self.conns.keys().copied().collect();
+                conns.into_iter().for_each(|conn| self.drop_conn(conn));
+            }
+        }
+    }
+
+    fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    fn poll_event(&mut self) -> Option<Told> {
+        let was_stalled = self.is_stalled();
+        let told = self.events.pop_front()?;
+        if was_stalled && !self.is_stalled() {
+            self.gauge.is_stalled.store(false, SeqCst);
+            self.effects.extend(self.conns.keys().copied().map(Effect::Wake));
+        }
+        Some(told)
+    }
+
+    fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.due.map(|due| (due, "alarm"))
+    }
+
+    fn pending(&self, conn: ConnId) -> &[u8] {
+        self.conns.get(&conn).map_or(&[], |line| &line.out[line.written..])
+    }
+
+    fn interest(&self, conn: ConnId) -> Interest {
+        let waiting = self.pending(conn).len();
+        let has_room = self.manner != Manner::Echo || waiting < ECHO_BYTES;
+        Interest { read: has_room && !self.is_stalled(), write: waiting > 0 }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.is_shut && self.conns.is_empty()
+    }
+}
+
+/// A puppet that runs, seen from the application.
+pub(crate) struct Stage {
+    pub(crate) addr: SocketAddr,
+    pub(crate) gauge: Arc<Gauge>,
+    pub(crate) handle: Handle<Order, Told>,
+    thread: JoinHandle<Puppet>,
+}
+
+impl Stage {
+    pub(crate) fn new(manner: Manner) -> Self {
+        Self::on("127.0.0.1:0".parse().unwrap(), manner)
+    }
+
+    pub(crate) fn on(addr: SocketAddr, manner: Manner) -> Self {
+        let listener = bind(addr).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let gauge = Arc::<Gauge>::default();
+        let puppet = Puppet {
+            manner,
+            names: 0,
+            conns: BTreeMap::new(),
+            queries: BTreeSet::new(),
+            effects: VecDeque::new(),
+            events: VecDeque::new(),
+            due: None,
+            last: Instant::now(),
+            is_shut: false,
+            gauge: Arc::clone(&gauge),
+            ghosts: 0,
+            early: 0,
+        };
+        let (driver, handle) = Driver::new(puppet, vec![(Listener::DirectTls, listener)]).unwrap();
+        let thread = thread::spawn(move || smol::block_on(driver.run()));
+        Self { addr, gauge, handle, thread }
+    }
+
+    /// A connection to the puppet. Its reads and writes fail at the deadline.
+    pub(crate) fn client(&self) -> TcpStream {
+        let client = TcpStream::connect(self.addr).unwrap();
+        client.set_read_timeout(Some(DEADLINE)).unwrap();
+        client.set_write_timeout(Some(DEADLINE)).unwrap();
+        client
+    }
+
+    /// A connection to the puppet, and its name there.
+    pub(crate) fn accepted(&self) -> (TcpStream, ConnId) {
+        let client = self.client();
+        let Told::Accepted(conn, peer, Listener::DirectTls) = self.told() else { panic!("nobody was accepted") };
+        assert_eq!(peer, client.local_addr().unwrap());
+        (client, conn)
+    }
+
+    pub(crate) fn order(&self, order: Order) {
+        within("the command", self.handle.send(order)).unwrap();
+    }
+
+    /// The next event.
+    pub(crate) fn told(&self) -> Told {
+        within("an event", self.handle.event()).expect("the driver has ended")
+    }
+
+    /// Leaves, and gives back the machine when the driver has ended.
+    pub(crate) fn leave(self) -> Puppet {
+        drop(self.handle);
+        self.thread.join().unwrap()
+    }
+}
+
+/// The outcome of a future that must come before the deadline.
+pub(crate) fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    smol::block_on(or(future, async {
+        Timer::after(DEADLINE).await;
+        panic!("{what} did not come");
+    }))
+}
+
+/// Waits for a condition that another thread makes true.
+pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what} did not come");
+        thread::yield_now();
+    }
+}

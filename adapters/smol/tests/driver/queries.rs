@@ -1,0 +1,128 @@
+//! DNS queries against servers made of threads.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+
+use s2s_core::machine::{QueryId, Transport};
+
+use crate::puppet::{DEADLINE, Manner, Order, Stage, Told};
+
+fn ask(stage: &Stage, server: SocketAddr, transport: Transport, message: &[u8]) -> QueryId {
+    stage.order(Order::Ask(server, transport, message.to_vec()));
+    let Told::Asked(query) = stage.told() else { panic!("no query") };
+    query
+}
+
+fn udp_server(addr: &str) -> UdpSocket {
+    let server = UdpSocket::bind(addr).unwrap();
+    server.set_read_timeout(Some(DEADLINE)).unwrap();
+    server
+}
+
+/// Takes the connection of a query, and the query.
+fn take(server: &TcpListener) -> (TcpStream, Vec<u8>) {
+    let (mut socket, _) = server.accept().unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut length = [0; 2];
+    socket.read_exact(&mut length).unwrap();
+    let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
+    socket.read_exact(&mut message).unwrap();
+    (socket, message)
+}
+
+#[test]
+fn every_datagram_is_handed_over_until_the_query_is_forgotten() {
+    for addr in ["127.0.0.1:0", "[::1]:0"] {
+        let stage = Stage::new(Manner::Tell);
+        let server = udp_server(addr);
+        let query = ask(&stage, server.local_addr().unwrap(), Transport::Udp, b"who?");
+        let mut buffer = [0; 512];
+        let (n, asker) = server.recv_from(&mut buffer).unwrap();
+        assert_eq!(&buffer[..n], b"who?");
+        for reply in [&b"forged"[..], b"", b"true"] {
+            server.send_to(reply, asker).unwrap();
+            assert_eq!(stage.told(), Told::Reply(query, Some(reply.to_vec())));
+        }
+        // A datagram from anyone else does not arrive: the next is that of the server.
+        udp_server(addr).send_to(b"stranger", asker).unwrap();
+        server.send_to(b"again", asker).unwrap();
+        assert_eq!(stage.told(), Told::Reply(query, Some(b"again".to_vec())));
+        stage.order(Order::Forget(query));
+        let _ = server.send_to(b"late", asker);
+        assert_eq!(stage.leave().ghosts, 0);
+    }
+}
+
+#[test]
+fn each_query_has_a_port_of_its_own() {
+    let stage = Stage::new(Manner::Tell);
+    let server = udp_server("127.0.0.1:0");
+    let mut askers = Vec::new();
+    for _ in 0..3 {
+        ask(&stage, server.local_addr().unwrap(), Transport::Udp, b"who?");
+        askers.push(server.recv_from(&mut [0; 512]).unwrap().1);
+    }
+    askers.sort_unstable();
+    askers.dedup();
+    assert_eq!(askers.len(), 3);
+}
+
+#[test]
+fn a_query_to_a_closed_port_fails() {
+    let stage = Stage::new(Manner::Tell);
+    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let query = ask(&stage, nobody, Transport::Udp, b"who?");
+    assert_eq!(stage.told(), Told::Reply(query, None));
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let query = ask(&stage, nobody, Transport::Tcp, b"who?");
+    assert_eq!(stage.told(), Told::Reply(query, None));
+    // Forgetting what failed already is a normal race.
+    stage.order(Order::Forget(query));
+    assert_eq!(stage.leave().ghosts, 0);
+}
+
+#[test]
+fn tcp_replies_are_framed_by_their_length_however_they_are_cut() {
+    let stage = Stage::new(Manner::Tell);
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = server.local_addr().unwrap();
+    let long = vec![b'l'; 65_535];
+    let replies = long.clone();
+    let thread = thread::spawn(move || {
+        let (mut socket, message) = take(&server);
+        socket.set_nodelay(true).unwrap();
+        assert_eq!(message, b"who?");
+        for byte in b"\0\x05first\0\0\0\x06second" {
+            socket.write_all(&[*byte]).unwrap();
+        }
+        socket.write_all(&[&[0xff, 0xff], replies.as_slice()].concat()).unwrap();
+        // Half of a reply is none.
+        socket.write_all(b"\0\x05thi").unwrap();
+    });
+    let query = ask(&stage, addr, Transport::Tcp, b"who?");
+    for reply in [&b"first"[..], b"", b"second", &long] {
+        assert_eq!(stage.told(), Told::Reply(query, Some(reply.to_vec())));
+    }
+    assert_eq!(stage.told(), Told::Reply(query, None));
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_forgotten_tcp_query_closes_its_connection() {
+    let stage = Stage::new(Manner::Tell);
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let query = ask(&stage, server.local_addr().unwrap(), Transport::Tcp, b"who?");
+    let (mut socket, _) = take(&server);
+    stage.order(Order::Forget(query));
+    assert_eq!(socket.read(&mut [0]).unwrap(), 0);
+    assert_eq!(stage.leave().ghosts, 0);
+}
+
+#[test]
+fn a_query_too_long_for_its_frame_fails() {
+    let stage = Stage::new(Manner::Tell);
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let query = ask(&stage, server.local_addr().unwrap(), Transport::Tcp, &vec![0; 65_536]);
+    assert_eq!(stage.told(), Told::Reply(query, None));
+}
