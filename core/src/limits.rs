@@ -102,3 +102,16 @@ pub const CNAME_HOPS: usize = 8;
 
 /// Records of one DNS answer that are looked at.
 pub const DNS_RECORDS: usize = 64;
+
+/// Names of one certificate that are looked at; more are ignored. Public authorities issue for at most 100 to 250.
+pub const CERTIFICATE_NAMES: usize = 1024;
+
+/// Certificates of one chain that are looked at, the peer's own included. Real chains have 2 to 5.
+pub const CHAIN_CERTIFICATES: usize = 10;
+
+/// Certificates of one chain with the same subject that are looked at. Every further one multiplies the paths
+/// that have to be tried; cross-signing needs 2.
+pub const CHAIN_CERTIFICATES_PER_SUBJECT: usize = 3;
+
+/// TLS sessions that are remembered for resumption, for each of our domains and for each direction.
+pub const TLS_SESSIONS: usize = 256;

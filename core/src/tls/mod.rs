@@ -8,13 +8,14 @@
 pub mod identity;
 pub mod verify;
 
+mod constraints;
 mod rustls;
 
 use std::fmt;
 
 use crate::addr::Domain;
 
-pub use self::rustls::{HostIdentity, RustlsProvider};
+pub use self::rustls::{HostIdentity, IdentityError, RustlsProvider};
 
 /// Makes sessions.
 pub trait Provider: Send + Sync + fmt::Debug {
@@ -41,7 +42,9 @@ pub trait Session: Send + fmt::Debug {
     /// Appends bytes that the session wants to send by itself: the first flight of a client.
     fn flush(&mut self, wire: &mut Vec<u8>);
 
-    /// Appends `close_notify` to `wire`. Nothing is sent after it.
+    /// Appends `close_notify` to `wire`. Nothing is sent after it, not even what was kept back; bytes can still be
+    /// received, so that the peer's own `close_notify` is seen.
+    //= RFC6120-4.4-4
     fn close(&mut self, wire: &mut Vec<u8>);
 
     /// What was negotiated, once the handshake is complete.

@@ -1,7 +1,0 @@
-//! stub
-/// stub
-#[derive(Debug)]
-pub struct RustlsProvider;
-/// stub
-#[derive(Debug)]
-pub struct HostIdentity;
