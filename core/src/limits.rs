@@ -76,6 +76,9 @@ pub const OUTPUT_LOW_WATER_BYTES: usize = 65_536;
 /// Events that wait for the application, beyond which a node or hub stops reading from its sockets.
 pub const EVENTS_HIGH_WATER: usize = 256;
 
+/// Connections to the component listener that are not attached to a host: before the handshake, or closing.
+pub const UNATTACHED_COMPONENTS: usize = 64;
+
 /// Bytes of stanzas held for one pair while no stream to it is open.
 pub const QUEUE_BYTES_PER_PAIR: usize = 1_048_576;
 

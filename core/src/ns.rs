@@ -22,6 +22,10 @@ pub const STANZA_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 pub const PING: &str = "urn:xmpp:ping";
 /// Service discovery, [XEP-0030](https://xmpp.org/extensions/xep-0030.html).
 pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
+/// Data forms, [XEP-0004](https://xmpp.org/extensions/xep-0004.html).
+pub const DATA_FORMS: &str = "jabber:x:data";
+/// The form with the contact addresses of a server, [XEP-0157](https://xmpp.org/extensions/xep-0157.html).
+pub const SERVER_INFO: &str = "http://jabber.org/network/serverinfo";
 /// Stream compression, [XEP-0138](https://xmpp.org/extensions/xep-0138.html): only ever refused.
 pub const COMPRESS: &str = "http://jabber.org/protocol/compress";
 /// Stream limits, [XEP-0478](https://xmpp.org/extensions/xep-0478.html).

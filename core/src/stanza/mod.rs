@@ -4,6 +4,7 @@
 //! - Errors: [RFC 6120 section 8.3](https://www.rfc-editor.org/rfc/rfc6120#section-8.3)
 
 mod error;
+mod payload;
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ use crate::addr::{Address, Pair};
 use crate::xml::{StanzaFrame, StanzaKind};
 
 pub use error::{ErrorType, StanzaCondition};
+pub use payload::NoPayload;
 
 /// A stanza: its head, and its bytes.
 ///

@@ -1,5 +1,22 @@
 //! Bytes to frames.
+//!
+//! The law of this module is that the cuts do not count: any split of the same bytes gives the same frames and the
+//! same error. rxml keeps it for its events; here it is kept by counting what rxml has consumed (the lengths on its
+//! events miss some bytes) and by never offering it more than the element in progress may still have.
+//!
+//! White space between first-level elements never reaches rxml, which would hold it back until the next `<`.
 
+use std::mem;
+
+use rxml::error::EndOrError;
+use rxml::{Options, Parse, RawEvent, RawParser, WithOptions};
+
+use crate::limits;
+use crate::ns;
+use crate::xml::rewrite::StanzaWriter;
+use crate::xml::scope::Scope;
+use crate::xml::tag::Tag;
+use crate::xml::tree::TreeBuilder;
 use crate::xml::{Element, XmlError};
 
 /// A first-level unit of a stream.
@@ -52,6 +69,22 @@ pub enum StanzaKind {
     Presence,
 }
 
+impl StanzaKind {
+    /// The local name of the element.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Iq => "iq",
+            Self::Message => "message",
+            Self::Presence => "presence",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::Iq, Self::Message, Self::Presence].into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
 /// A stanza as it was read: attributes not yet judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StanzaFrame {
@@ -72,7 +105,10 @@ pub struct StanzaFrame {
 /// The bounds of one framer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Bytes of one stream header or first-level element, from `<` to `>`, and of text between them.
+    /// Bytes of one first-level element, from `<` to `>`, and of everything up to the end of the stream header.
+    ///
+    /// Names of namespaces that have to be repeated because they were declared further out count too, so that what
+    /// is kept is never longer than this by more than the escapes.
     pub element_bytes: usize,
     /// Elements open at once below the root.
     pub depth: usize,
@@ -82,28 +118,409 @@ pub struct Bounds {
 
 /// Cuts the bytes of one stream into frames.
 #[derive(Debug)]
-pub struct Framer {}
+pub struct Framer {
+    content: &'static str,
+    bounds: Bounds,
+    parser: RawParser,
+    scope: Scope,
+    /// `xml:lang` of the stream header.
+    lang: Option<String>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing has come but this much white space.
+    Start {
+        space: usize,
+    },
+    /// The XML declaration or the stream header has begun.
+    Header {
+        progress: Progress,
+        after_space: bool,
+    },
+    /// The stream header was reported. It may be an empty element, which needs no further byte to be known.
+    HeaderRead,
+    /// No element has begun.
+    Between,
+    /// A first-level element, or the end tag of the document, has begun.
+    Element {
+        progress: Progress,
+        open: usize,
+        children: usize,
+        sink: Sink,
+    },
+    /// The end tag of the document was reported.
+    Ended,
+    Failed(XmlError),
+}
+
+/// What was used of the bounds.
+#[derive(Debug)]
+struct Progress {
+    bounds: Bounds,
+    bytes: usize,
+    tag: Option<Tag>,
+}
+
+/// Where the events of a first-level element go. Events are not kept: they are many times larger than their bytes.
+#[derive(Debug)]
+enum Sink {
+    Undecided,
+    Stanza(StanzaWriter),
+    Tree(TreeBuilder),
+}
 
 impl Framer {
     /// A framer for a new stream whose content namespace is `content` (`jabber:server` or `jabber:component:accept`).
     #[must_use]
-    pub fn new(_content: &'static str, _bounds: Bounds) -> Self {
-        unimplemented!()
+    pub fn new(content: &'static str, bounds: Bounds) -> Self {
+        Self {
+            content,
+            bounds,
+            parser: new_parser(),
+            scope: Scope::new(),
+            lang: None,
+            state: State::Start { space: 0 },
+        }
     }
 
     /// Changes the bounds, for elements that begin from now on.
-    pub fn set_bounds(&mut self, _bounds: Bounds) {
-        unimplemented!()
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
     }
 
     /// Forgets the stream: the next byte begins a new document. The bounds stay.
+    //= RFC6120-4.8.5-7
     pub fn restart(&mut self) {
-        unimplemented!()
+        *self = Self::new(self.content, self.bounds);
     }
 
     /// The next frame at the front of `bytes`, which is moved behind what was used. `None`: all was used and more
     /// is needed. After a frame, `bytes` begins exactly behind its last `>`.
-    pub fn next(&mut self, _bytes: &mut &[u8]) -> Result<Option<Frame>, XmlError> {
-        unimplemented!()
+    ///
+    /// An error is final: it is given again for every later call. So is [`Frame::End`]: what follows is not read.
+    pub fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<Frame>, XmlError> {
+        let result = self.advance(bytes);
+        if let Err(error) = result {
+            self.state = State::Failed(error);
+            *bytes = &[];
+        }
+        result
     }
+
+    fn advance(&mut self, bytes: &mut &[u8]) -> Result<Option<Frame>, XmlError> {
+        loop {
+            let frame = match &mut self.state {
+                State::Start { .. } => self.begin_document(bytes)?,
+                State::Between => self.begin_element(bytes)?,
+                State::HeaderRead => self.check_empty_document()?,
+                State::Header { progress, .. } | State::Element { progress, .. } => {
+                    match progress.read(&mut self.parser, bytes)? {
+                        Some(event) => self.handle(event)?,
+                        None => return Ok(None),
+                    }
+                }
+                //= RFC6120-4.4-2
+                State::Ended => {
+                    *bytes = &[];
+                    return Ok(None);
+                }
+                State::Failed(error) => return Err(*error),
+            };
+            if frame.is_some() {
+                return Ok(frame);
+            }
+            if bytes.is_empty() && !self.may_have_more() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether there may be frames or errors that need no further byte.
+    const fn may_have_more(&self) -> bool {
+        matches!(self.state, State::Header { .. } | State::HeaderRead | State::Element { .. })
+    }
+
+    /// rxml takes white space before a document for an error, which it is not, and anything else for text that it
+    /// collects for a long time.
+    fn begin_document(&mut self, bytes: &mut &[u8]) -> Result<Option<Frame>, XmlError> {
+        let State::Start { space } = &mut self.state else { return Ok(None) };
+        *space = space.saturating_add(skip_space(bytes));
+        if *space >= self.bounds.element_bytes {
+            return Err(XmlError::TooLong);
+        }
+        match bytes.first() {
+            None => Ok(None),
+            Some(b'<') => {
+                let progress = Progress { bounds: self.bounds, bytes: *space, tag: None };
+                self.state = State::Header { progress, after_space: *space > 0 };
+                Ok(None)
+            }
+            // Neither begins any character of UTF-8; both begin the byte order mark of UTF-16.
+            Some(0xfe | 0xff) => Err(XmlError::UnsupportedEncoding),
+            // The byte order mark of UTF-8 is text like any other (decision D-14).
+            //= RFC6120-11.6-4
+            Some(_) => Err(XmlError::NotWellFormed),
+        }
+    }
+
+    //= RFC6120-11.7-1
+    fn begin_element(&mut self, bytes: &mut &[u8]) -> Result<Option<Frame>, XmlError> {
+        skip_space(bytes);
+        match bytes.first() {
+            None => {
+                // An idle stream needs no buffers.
+                self.parser.release_temporaries();
+                Ok(None)
+            }
+            Some(b'<') => {
+                let progress = Progress { bounds: self.bounds, bytes: 0, tag: None };
+                self.state = State::Element { progress, open: 0, children: 0, sink: Sink::Undecided };
+                Ok(None)
+            }
+            Some(0x00..=0x1f) => Err(XmlError::NotWellFormed),
+            // These begin no character of UTF-8.
+            Some(0x80..=0xc1 | 0xf5..=0xff) => Err(XmlError::InvalidUtf8),
+            Some(_) => Err(XmlError::TextBetweenElements),
+        }
+    }
+
+    fn check_empty_document(&mut self) -> Result<Option<Frame>, XmlError> {
+        match self.parser.parse(&mut &[][..], false) {
+            Err(EndOrError::NeedMoreData) => {
+                self.state = State::Between;
+                Ok(None)
+            }
+            Err(EndOrError::Error(error)) => Err(error.into()),
+            Ok(_) => {
+                self.state = State::Ended;
+                Ok(Some(Frame::End))
+            }
+        }
+    }
+
+    fn handle(&mut self, event: RawEvent) -> Result<Option<Frame>, XmlError> {
+        match &mut self.state {
+            State::Header { .. } => self.handle_in_header(event),
+            State::Element { .. } => self.handle_in_element(event),
+            _ => Ok(None),
+        }
+    }
+
+    fn handle_in_header(&mut self, event: RawEvent) -> Result<Option<Frame>, XmlError> {
+        let State::Header { progress, after_space } = &mut self.state else { return Ok(None) };
+        match event {
+            // Behind anything else it is a processing instruction.
+            //= RFC6120-11.5-1
+            RawEvent::XmlDeclaration(..) if *after_space => Err(XmlError::RestrictedXml),
+            RawEvent::XmlDeclaration(..) => Ok(None),
+            RawEvent::ElementHeadOpen(_, name) => {
+                progress.tag = Some(Tag::new(name));
+                Ok(None)
+            }
+            RawEvent::Attribute(_, name, value) => progress.add(name, value),
+            RawEvent::ElementHeadClose(_) => {
+                let Some(tag) = progress.tag.take() else { return Err(XmlError::NotWellFormed) };
+                let root = self.root(tag)?;
+                self.state = State::HeaderRead;
+                Ok(Some(Frame::Root(root)))
+            }
+            RawEvent::ElementFoot(_) | RawEvent::Text(..) => Err(XmlError::NotWellFormed),
+        }
+    }
+
+    fn root(&mut self, mut tag: Tag) -> Result<Root, XmlError> {
+        let namespace = tag.resolve(&mut self.scope)?;
+        let attribute = |name| tag.attribute(name).map(str::to_owned);
+        self.lang = tag.lang().map(str::to_owned);
+        Ok(Root {
+            namespace: namespace.as_deref().unwrap_or_default().to_owned(),
+            to: attribute("to"),
+            from: attribute("from"),
+            id: attribute("id"),
+            version: attribute("version"),
+            lang: self.lang.clone(),
+            declares_dialback: self.scope.has_prefix_of(ns::DIALBACK),
+            prefix: tag.prefix.map(String::from),
+            name: tag.name.into(),
+            default_namespace: tag.default,
+        })
+    }
+
+    fn handle_in_element(&mut self, event: RawEvent) -> Result<Option<Frame>, XmlError> {
+        let State::Element { progress, open, children, sink } = &mut self.state else { return Ok(None) };
+        match event {
+            RawEvent::ElementHeadOpen(_, name) => {
+                if *open >= progress.bounds.depth {
+                    return Err(XmlError::TooDeep);
+                }
+                if *open > 0 {
+                    *children = children.saturating_add(1);
+                }
+                if *children > progress.bounds.children {
+                    return Err(XmlError::TooManyChildren);
+                }
+                progress.tag = Some(Tag::new(name));
+                Ok(None)
+            }
+            RawEvent::Attribute(_, name, value) => progress.add(name, value),
+            RawEvent::ElementHeadClose(_) => self.open_element(),
+            //= RFC6120-4.9.3.1-1
+            RawEvent::Text(..) if *open == 0 => Err(XmlError::TextBetweenElements),
+            RawEvent::Text(_, text) => {
+                sink.text(&text);
+                Ok(None)
+            }
+            RawEvent::ElementFoot(_) => Ok(self.close_element()),
+            RawEvent::XmlDeclaration(..) => Err(XmlError::RestrictedXml),
+        }
+    }
+
+    fn open_element(&mut self) -> Result<Option<Frame>, XmlError> {
+        let State::Element { progress, open, sink, .. } = &mut self.state else { return Ok(None) };
+        let Some(mut tag) = progress.tag.take() else { return Err(XmlError::NotWellFormed) };
+        let namespace = tag.resolve(&mut self.scope)?;
+        if *open == 0 {
+            *sink = Sink::new(&tag, namespace.as_deref() == Some(self.content))?;
+        }
+        let added = match sink {
+            Sink::Undecided => 0,
+            Sink::Stanza(writer) => {
+                let added = writer.open(&tag, namespace.as_ref(), self.content, &mut self.scope);
+                if let (0, None, Some(lang)) = (*open, tag.lang(), &self.lang) {
+                    writer.add_lang(lang);
+                }
+                added
+            }
+            Sink::Tree(tree) => tree.open(tag, namespace.as_ref()),
+        };
+        *open += 1;
+        progress.charge(added)?;
+        Ok(None)
+    }
+
+    fn close_element(&mut self) -> Option<Frame> {
+        let State::Element { open, sink, .. } = &mut self.state else { return None };
+        self.scope.close();
+        if *open > 1 {
+            *open -= 1;
+            sink.close();
+            return None;
+        }
+        match mem::replace(sink, Sink::Undecided) {
+            // No first-level element was open: this is the end tag of the document.
+            Sink::Undecided => {
+                self.state = State::Ended;
+                Some(Frame::End)
+            }
+            Sink::Stanza(writer) => {
+                self.state = State::Between;
+                Some(Frame::Stanza(writer.finish()))
+            }
+            Sink::Tree(tree) => {
+                self.state = State::Between;
+                Some(Frame::Element(tree.finish()))
+            }
+        }
+    }
+
+    /// Bytes held for the element in progress and for the header, roughly: to be compared with the bounds.
+    #[cfg(any(test, fuzzing))]
+    #[must_use]
+    pub fn retained_bytes(&self) -> usize {
+        let in_progress = match &self.state {
+            State::Header { progress, .. } => progress.tag.as_ref().map_or(0, Tag::retained_bytes),
+            State::Element { progress, sink, .. } => {
+                progress.tag.as_ref().map_or(0, Tag::retained_bytes) + sink.retained_bytes()
+            }
+            _ => 0,
+        };
+        in_progress + self.scope.retained_bytes() + self.lang.as_ref().map_or(0, String::len)
+    }
+}
+
+impl Progress {
+    /// The next event, or `None` if all bytes were used and more are needed.
+    fn read(&mut self, parser: &mut RawParser, bytes: &mut &[u8]) -> Result<Option<RawEvent>, XmlError> {
+        loop {
+            let left = self.bounds.element_bytes.saturating_sub(self.bytes);
+            // rxml looks for the next delimiter in all that it is offered, even where it takes only a part.
+            let offered = bytes.len().min(limits::LEXER_WINDOW_BYTES).min(left);
+            let mut window = bytes.get(..offered).unwrap_or_default();
+            let outcome = parser.parse(&mut window, false);
+            let used = offered - window.len();
+            self.bytes += used;
+            *bytes = bytes.get(used..).unwrap_or_default();
+            match outcome {
+                Ok(Some(event)) => return Ok(Some(event)),
+                Ok(None) => return Err(XmlError::NotWellFormed),
+                Err(EndOrError::Error(error)) => return Err(error.into()),
+                Err(EndOrError::NeedMoreData) if left == used => return Err(XmlError::TooLong),
+                Err(EndOrError::NeedMoreData) if bytes.is_empty() => return Ok(None),
+                Err(EndOrError::NeedMoreData) => {}
+            }
+        }
+    }
+
+    fn add(&mut self, name: rxml::RawQName, value: String) -> Result<Option<Frame>, XmlError> {
+        match &mut self.tag {
+            Some(tag) => tag.add(name, value).map(|()| None),
+            None => Err(XmlError::NotWellFormed),
+        }
+    }
+
+    /// Counts bytes that were not read but have to be kept.
+    fn charge(&mut self, bytes: usize) -> Result<(), XmlError> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > self.bounds.element_bytes { Err(XmlError::TooLong) } else { Ok(()) }
+    }
+}
+
+impl Sink {
+    //= RFC6120-4.1-2
+    //= RFC6120-4.8.5-5
+    fn new(tag: &Tag, in_content_namespace: bool) -> Result<Self, XmlError> {
+        match StanzaKind::from_name(&tag.name) {
+            Some(_) if in_content_namespace && tag.prefix.is_some() => Err(XmlError::PrefixedStanza),
+            Some(kind) if in_content_namespace => Ok(Self::Stanza(StanzaWriter::new(kind, tag))),
+            _ => Ok(Self::Tree(TreeBuilder::default())),
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        match self {
+            Self::Undecided => {}
+            Self::Stanza(writer) => writer.text(text),
+            Self::Tree(tree) => tree.text(text),
+        }
+    }
+
+    fn close(&mut self) {
+        match self {
+            Self::Undecided => {}
+            Self::Stanza(writer) => writer.close(),
+            Self::Tree(tree) => tree.close(),
+        }
+    }
+
+    #[cfg(any(test, fuzzing))]
+    fn retained_bytes(&self) -> usize {
+        match self {
+            Self::Undecided => 0,
+            Self::Stanza(writer) => writer.retained_bytes(),
+            Self::Tree(tree) => tree.retained_bytes(),
+        }
+    }
+}
+
+fn new_parser() -> RawParser {
+    RawParser::with_options(Options { max_token_length: limits::TOKEN_BYTES, ..Options::default() })
+}
+
+/// Moves `bytes` behind the white space at its front and tells how much that was.
+fn skip_space(bytes: &mut &[u8]) -> usize {
+    let space = bytes.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
+    *bytes = bytes.get(space..).unwrap_or_default();
+    space
 }

@@ -1,12 +1,31 @@
 //! XML as streams use it: bytes to frames, elements, and text that is safe to write.
 //!
-//! rxml appears only here. Its sharp edges are guarded by [`Framer`], and each guard has its test.
+//! [`Framer`] cuts the bytes of one stream into [`Frame`]s. Nothing else in the project reads XML, so what was
+//! judged is what is forwarded: a stanza leaves as the bytes that `rewrite` made of the events that were judged.
 //!
+//! ```text
+//! bytes -> Framer -> rxml::RawParser -> Tag -> Scope -> StanzaWriter -> StanzaFrame
+//!          bounds    well-formedness          namespaces TreeBuilder  -> Element
+//! ```
+//!
+//! rxml appears only here, and its raw parser only: it sees tags and their nesting, characters and encoding.
+//! Namespaces are resolved by `scope`, so that prefixes survive and nothing that the specification
+//! forbids passes. What rxml does not bound is bounded by the framer.
+//!
+//! - Streams and stanzas: [RFC 6120 section 4.1](https://www.rfc-editor.org/rfc/rfc6120#section-4.1)
+//! - Namespaces of streams: [RFC 6120 section 4.8](https://www.rfc-editor.org/rfc/rfc6120#section-4.8)
 //! - Restricted XML: [RFC 6120 section 11](https://www.rfc-editor.org/rfc/rfc6120#section-11)
+//! - [Namespaces in XML 1.0](https://www.w3.org/TR/xml-names/)
 
 mod element;
 mod error;
 mod framer;
+mod rewrite;
+mod scope;
+mod tag;
+#[cfg(test)]
+mod tests;
+mod tree;
 mod writer;
 
 pub use element::{Attribute, Content, Element};

@@ -1,0 +1,68 @@
+//! What a hub tells the application, and what the application asks of it.
+
+use std::net::SocketAddr;
+
+use crate::addr::Domain;
+use crate::component::Config;
+use crate::machine::ConnId;
+use crate::reason::Reason;
+use crate::stanza::Stanza;
+
+/// What a hub tells the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A stanza of one of our hosts for a remote domain: to be given to a node.
+    Outbound(Stanza),
+    /// A component attached.
+    ComponentUp {
+        /// The host that it serves.
+        host: Domain,
+        /// Its connection.
+        conn: ConnId,
+        /// Its address.
+        addr: SocketAddr,
+    },
+    /// It is gone.
+    ComponentDown {
+        /// The host that it served.
+        host: Domain,
+        /// Its connection.
+        conn: ConnId,
+        /// Why.
+        reason: Reason,
+    },
+    /// A component, or somebody who claimed to be one, was refused.
+    Refused {
+        /// The host that it named, if it is one of ours.
+        host: Option<Domain>,
+        /// Its connection.
+        conn: ConnId,
+        /// Its address.
+        addr: SocketAddr,
+        /// Why.
+        reason: Reason,
+        /// More, for the log only.
+        detail: String,
+    },
+    /// A stanza for one of our hosts was dropped, because no answer may be sent to it.
+    Dropped {
+        /// The stanza.
+        stanza: Stanza,
+        /// Why it could not be delivered.
+        reason: Reason,
+    },
+}
+
+/// What the application asks of a hub.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// A stanza for one of our hosts, from a remote domain.
+    Deliver(Stanza),
+    /// A stanza that one of our hosts sent could not be delivered: tell its sender.
+    Undeliverable(Stanza, Reason),
+    /// Take another configuration.
+    Reconfigure(Config),
+    /// Close all component streams and finish.
+    Shutdown,
+}

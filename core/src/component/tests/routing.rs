@@ -1,0 +1,262 @@
+//! Where stanzas go, what comes back, and what holds them up.
+
+use super::*;
+
+fn outbound(events: &[Event]) -> Vec<String> {
+    let texts = events.iter().map(|event| match event {
+        Event::Outbound(stanza) => String::from_utf8(stanza.bytes().to_vec()).expect("UTF-8"),
+        other => panic!("{other:?}"),
+    });
+    texts.collect()
+}
+
+fn dropped(events: &[Event]) -> (String, Reason) {
+    let [Event::Dropped { stanza, reason }] = events else { panic!("{events:?}") };
+    (String::from_utf8(stanza.bytes().to_vec()).expect("UTF-8"), *reason)
+}
+
+#[test]
+//= XEP0114-3-11 test
+//= RFC6120-10.4-1 test
+//= RFC6120-10.1-1 test
+fn stanzas_for_remote_domains_go_out_in_order_and_unchanged() {
+    let mut driver = Driver::new();
+    let conn = driver.attach("a.example");
+    let texts = [
+        "<message from='a.example' to='u@m.example'><body>1</body></message>",
+        "<presence from='room@A.example/nick' to='u@m.example/r'/>",
+        "<iq type='get' id='7' from='any@a.example' to='m.example'><ping xmlns='urn:xmpp:ping'/></iq>",
+    ];
+    driver.write(conn, &texts.join(" \n"));
+    assert_eq!(outbound(&driver.events()), texts);
+    assert_eq!(driver.read(conn), "");
+}
+
+#[test]
+//= RFC6120-10.5-1 test
+fn stanzas_between_our_hosts_stay_here() {
+    let mut driver = Driver::new();
+    let (a, b) = (driver.attach("a.example"), driver.attach("b.example"));
+    let message = "<message from='x@a.example' to='y@b.example'><body>hi</body></message>";
+    driver.write(a, message);
+    assert_eq!(driver.read(b), message);
+    driver.write(a, "<iq type='get' id='1' from='a.example' to='bare.example'><ping xmlns='urn:xmpp:ping'/></iq>");
+    assert_eq!(driver.read(a), "<iq type='result' to='a.example' from='bare.example' id='1'/>");
+    let own = "<message from='a.example' to='a.example'/>";
+    driver.write(a, own);
+    assert_eq!(driver.read(a), own);
+    assert_eq!(driver.events(), []);
+}
+
+#[test]
+//= RFC6120-8.1.2.2-3 test
+//= RFC6120-4.9.3.9-1 test
+//= XEP0114-3-10 test
+fn a_component_speaks_for_its_host_alone() {
+    for from in ["b.example", "x@chat.a.example", "example", "xa.example", "m.example", "a.example@b.example"] {
+        let mut driver = Driver::new();
+        let other = driver.attach("b.example");
+        let conn = driver.attach("a.example");
+        driver.write(conn, &format!("<message from='{from}' to='b.example'/>"));
+        assert_error(&driver.read(conn), "invalid-from");
+        driver.assert_thrown_out(conn, "a.example", Reason::FromMismatch);
+        driver.assert_closing(conn);
+        assert_eq!(driver.read(other), "");
+    }
+}
+
+#[test]
+//= XEP0114-3-9 test
+//= RFC6120-8.1.1.2-2 test
+//= RFC6120-8.1.2.2-2 test
+//= RFC6120-4.9.3.7-1 test
+fn a_stanza_without_proper_addresses_ends_the_stream() {
+    for addresses in [
+        "to='m.example'",
+        "from='a.example'",
+        "from='a.example' to=''",
+        "from='' to='m.example'",
+        "from='@a.example' to='m.example'",
+        "from='a@b@a.example' to='m.example'",
+        "from='a.example/' to='m.example'",
+        "from='a.example' to='u@'",
+        "from='a.example' to='/r'",
+    ] {
+        let mut driver = Driver::new();
+        let conn = driver.attach("a.example");
+        driver.write(conn, &format!("<message {addresses}/>"));
+        assert_error(&driver.read(conn), "improper-addressing");
+        driver.assert_thrown_out(conn, "a.example", Reason::Malformed);
+    }
+}
+
+#[test]
+//= RFC6120-8.4-6 test
+fn a_component_gets_everything_for_its_host_pings_included() {
+    let mut driver = Driver::new();
+    let conn = driver.attach("a.example");
+    let texts = [
+        "<iq type='get' id='1' from='m.example' to='a.example'><ping xmlns='urn:xmpp:ping'/></iq>",
+        "<iq type='get' id='2' from='m.example' to='a.example'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>",
+        "<presence from='u@m.example' to='u@a.example' type='probe'/>",
+        "<message from='u@m.example' to='u@a.example/r' type='error'><x xmlns='urn:x'><y/></x></message>",
+    ];
+    for text in texts {
+        driver.deliver(text);
+    }
+    assert_eq!(driver.read(conn), texts.concat());
+    assert_eq!(driver.events(), []);
+}
+
+#[test]
+//= RFC6120-10.4-2 test
+fn a_stanza_for_a_domain_that_is_not_ours_is_dropped() {
+    let mut driver = Driver::new();
+    let text = "<message from='u@m.example' to='u@other.example'/>";
+    driver.deliver(text);
+    assert_eq!(dropped(&driver.events()), (text.to_owned(), Reason::HostUnknown));
+}
+
+#[test]
+//= RFC6120-10.4.3-1 test
+//= RFC6120-8.3.1-2 test
+//= RFC6120-8.3.1-3 test
+fn the_local_sender_learns_what_was_not_delivered() {
+    let mut driver = Driver::new();
+    let conn = driver.attach("a.example");
+    let text = "<message id='9' from='x@a.example/r' to='u@m.example'><body>secret</body></message>";
+    driver.command(Command::Undeliverable(stanza(text), Reason::DnsNxdomain));
+    assert_eq!(
+        driver.read(conn),
+        "<message type='error' to='x@a.example/r' from='u@m.example' id='9'><error type='cancel'>\
+         <remote-server-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
+         <text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas' xml:lang='en'>The remote domain does not exist</text>\
+         </error></message>"
+    );
+    assert_eq!(driver.events(), []);
+}
+
+#[test]
+//= RFC6120-8.3.1-7 test
+//= RFC6120-8.2.3-3 test
+fn an_error_or_a_result_that_was_not_delivered_is_dropped() {
+    let mut driver = Driver::new();
+    let conn = driver.attach("a.example");
+    for text in [
+        "<message type='error' from='a.example' to='u@m.example'/>",
+        "<iq type='result' id='1' from='a.example' to='u@m.example'/>",
+        "<iq type='error' id='1' from='a.example' to='u@m.example'/>",
+        "<presence type='error' from='a.example' to='u@m.example'/>",
+    ] {
+        driver.command(Command::Undeliverable(stanza(text), Reason::Backoff));
+        assert_eq!(dropped(&driver.events()), (text.to_owned(), Reason::Backoff));
+    }
+    assert_eq!(driver.read(conn), "");
+}
+
+#[test]
+fn a_stanza_whose_sender_has_gone_is_dropped_and_never_sent_to_a_remote_domain() {
+    let mut driver = Driver::new();
+    for from in ["a.example", "bare.example", "u@m.example"] {
+        let text = format!("<message from='{from}' to='u@m.example'/>");
+        driver.command(Command::Undeliverable(stanza(&text), Reason::ConnectTimeout));
+        assert_eq!(dropped(&driver.events()), (text, Reason::ConnectTimeout));
+    }
+}
+
+#[test]
+//= RFC6120-8.3.3.18-1 test
+fn a_component_that_does_not_read_gets_no_more_and_senders_are_told() {
+    let mut driver = Driver::new();
+    let (a, b) = (driver.attach("a.example"), driver.attach("b.example"));
+    let message = format!("<message from='m.example' to='b.example'>{}</message>", "x".repeat(OUTPUT_BYTES / 2));
+    driver.deliver(&message);
+    assert_eq!(driver.events(), []);
+    driver.deliver(&message);
+    let told = outbound(&driver.events());
+    assert!(told[0].starts_with("<message type='error' to='m.example' from='b.example'>"), "{told:?}");
+    assert!(told[0].contains("<error type='wait'><resource-constraint "), "{told:?}");
+
+    let local = message.replace("m.example", "a.example");
+    driver.write(a, &local);
+    let told = driver.read(a);
+    assert!(told.contains("<resource-constraint "), "{told}");
+    let presence =
+        format!("<presence type='error' from='m.example' to='b.example'>{}</presence>", "x".repeat(OUTPUT_BYTES));
+    driver.deliver(&presence);
+    assert_eq!(dropped(&driver.events()), (presence, Reason::QueueFull));
+
+    assert_eq!(driver.read(b), message);
+    driver.deliver(&message);
+    assert_eq!(driver.read(b), message);
+}
+
+#[test]
+fn a_stanza_that_is_bigger_than_the_queue_is_delivered_when_nothing_waits() {
+    let mut driver = Driver::new();
+    let conn = driver.attach("a.example");
+    let message = format!("<message from='m.example' to='a.example'>{}</message>", "x".repeat(OUTPUT_BYTES * 2));
+    driver.deliver(&message);
+    assert!(!driver.interest(conn).read, "over the mark");
+    driver.effects.clear();
+    driver.send(conn, message.len() - OUTPUT_BYTES - 1);
+    assert!(!driver.interest(conn).read && driver.effects.is_empty());
+    driver.send(conn, 1);
+    assert!(driver.interest(conn).read);
+    assert_eq!(driver.effects, [Effect::Wake(conn)]);
+    driver.read(conn);
+    assert_eq!(
+        driver.wires[&conn].len() - message.len(),
+        driver.wires[&conn].windows(message.len()).position(|w| w == message.as_bytes()).expect("all of it")
+    );
+}
+
+#[test]
+fn answers_to_a_component_that_does_not_read_are_dropped_and_not_kept() {
+    let mut driver = Driver::new();
+    let conn = driver.attach("a.example");
+    let ping = "<iq type='get' id='1' from='a.example' to='bare.example'><ping xmlns='urn:xmpp:ping'/></iq>";
+    driver.write(conn, &ping.repeat(100));
+    let pending = driver.hub.pending(conn).len();
+    assert!(pending <= OUTPUT_BYTES, "{pending}");
+    let events = driver.events();
+    let answered = driver.read(conn).matches("<iq type='result'").count();
+    assert_eq!(events.len() + answered, 100);
+    assert!(events.iter().all(|event| matches!(event, Event::Dropped { reason: Reason::QueueFull, .. })));
+}
+
+#[test]
+fn while_events_wait_nothing_is_read() {
+    let mut driver = Driver::new();
+    let (a, b) = (driver.attach("a.example"), driver.attach("b.example"));
+    let message = "<message from='a.example' to='m.example'/>";
+    let almost = message.repeat(limits::EVENTS_HIGH_WATER - 1);
+    driver.hub.handle_bytes(driver.now, a, almost.as_bytes());
+    driver.drain_effects();
+    assert!(driver.interest(a).read && driver.effects.is_empty());
+    driver.hub.handle_bytes(driver.now, a, message.as_bytes());
+    driver.drain_effects();
+    assert!(!driver.interest(a).read && !driver.interest(b).read);
+    assert_eq!(driver.effects, [Effect::Wake(a), Effect::Wake(b)]);
+    driver.effects.clear();
+    for _ in 0..limits::EVENTS_HIGH_WATER / 2 {
+        assert!(!driver.interest(a).read && driver.hub.poll_event().is_some());
+    }
+    driver.drain_effects();
+    assert!(driver.interest(a).read && driver.interest(b).read);
+    assert_eq!(driver.effects, [Effect::Wake(a), Effect::Wake(b)]);
+}
+
+#[test]
+fn a_connection_is_named_once_until_the_adapter_has_looked() {
+    let mut driver = Driver::new();
+    let conn = driver.attach("a.example");
+    let message = stanza("<message from='m.example' to='a.example'/>");
+    for _ in 0..3 {
+        driver.hub.handle_command(driver.now, Command::Deliver(message.clone()));
+    }
+    driver.drain_effects();
+    assert_eq!(driver.effects, [Effect::Wake(conn)]);
+    driver.command(Command::Deliver(message));
+    assert_eq!(driver.effects, [Effect::Wake(conn), Effect::Wake(conn)]);
+}
