@@ -23,10 +23,16 @@ pub(crate) struct Identities {
 
 /// A certificate with its key, and the names in it.
 struct Candidate {
-    files: CertificateFiles,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     names: Names,
+}
+
+impl Candidate {
+    fn shown_by(&self, domain: &Domain, host: &Host) -> HostIdentity {
+        HostIdentity::new(domain.clone(), self.chain.clone(), self.key.clone_key())
+            .with_minimum_version(host.tls_min_version)
+    }
 }
 
 /// Loads what `settings` names. A host that demands encryption and has no certificate is an error.
@@ -39,12 +45,8 @@ pub(crate) fn load(settings: &Settings) -> Result<Identities, Vec<Error>> {
 
     let mut identities = Vec::new();
     for (domain, host) in hosts {
-        match chosen(settings, domain, host, &candidates, &mut warnings) {
-            Ok(Some((chain, key))) => {
-                let identity = HostIdentity::new(domain.clone(), chain, key);
-                identities.push(identity.with_minimum_version(host.tls_min_version));
-            }
-            Ok(None) => {}
+        match identity(settings, domain, host, &candidates, &mut warnings) {
+            Ok(identity) => identities.extend(identity),
             Err(error) => problems.push(error),
         }
     }
@@ -59,25 +61,24 @@ pub(crate) fn refused(settings: &Settings, error: &IdentityError) -> Error {
     )
 }
 
-type Chosen = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-fn chosen(
+/// What `host` shows; `None` if it has nothing and may go without.
+fn identity(
     settings: &Settings,
     domain: &Domain,
     host: &Host,
     candidates: &[Candidate],
     warnings: &mut Vec<String>,
-) -> Result<Option<Chosen>, Error> {
+) -> Result<Option<HostIdentity>, Error> {
     let at_host = |problem| Error { file: settings.file.clone(), line: Some(host.line), problem };
     if let Some(files) = &host.certificate {
         let candidate = read(files).map_err(at_host)?;
         if candidate.names.covering(domain).is_none() {
             warnings.push(format!("{} does not name {domain}: peers will refuse it", files.certificate.display()));
         }
-        return Ok(Some((candidate.chain, candidate.key)));
+        return Ok(Some(candidate.shown_by(domain, host)));
     }
     if let Some(candidate) = choose(domain, candidates) {
-        return Ok(Some((candidate.chain.clone(), candidate.key.clone_key())));
+        return Ok(Some(candidate.shown_by(domain, host)));
     }
     let demanded = host.options.require_encryption || host.options.secure_auth;
     if demanded && !host.options.s2s_disabled {
@@ -139,5 +140,5 @@ fn read(files: &CertificateFiles) -> Result<Candidate, Problem> {
     let own = chain.first().ok_or_else(|| of(&files.certificate, "there is no certificate in it".to_owned()))?;
     let names = Names::of(own).map_err(|error| of(&files.certificate, error.to_string()))?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| of(&files.key, error.to_string()))?;
-    Ok(Candidate { files: files.clone(), chain, key, names })
+    Ok(Candidate { chain, key, names })
 }

@@ -14,7 +14,7 @@ use s2s_core::machine::ConnId;
 use s2s_core::node::{self, Direction, LinkInfo};
 use s2s_core::reason::Reason;
 use s2s_core::tls::Version;
-use tracing::field::{Field, Visit, display};
+use tracing::field::{self, Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -169,9 +169,9 @@ impl Record {
                     remote = self.remote.as_ref().map(Domain::as_str),
                     direction = self.direction.map(Direction::as_str),
                     link = self.link.map(|conn| conn.0),
-                    addr = self.addr.map(display),
+                    addr = self.addr.map(field::display),
                     method = self.method.map(Method::as_str),
-                    tls = self.tls.map(|(version, cipher)| display(format!("{version} {cipher}"))),
+                    tls = self.tls.map(|(version, cipher)| field::display(format!("{version} {cipher}"))),
                     detail = self.detail.as_deref(),
                 )
             };
@@ -264,7 +264,9 @@ struct Fields {
 impl Fields {
     fn add(&mut self, name: &str, value: &str) {
         self.text.push_str(&match (self.format, name) {
-            (LogFormat::Human, "event" | "message") => format!(" {value}"),
+            // What happened comes first, wherever it stands among the fields.
+            (LogFormat::Human, "event") => return self.text.insert_str(0, &format!(" {value}")),
+            (LogFormat::Human, "message") => format!(" {value}"),
             (LogFormat::Human, _) => format!(" {name}={}", word(value)),
             (LogFormat::Json, _) => format!(",\"{name}\":{}", serde_json::Value::from(value)),
         });

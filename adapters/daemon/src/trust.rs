@@ -42,7 +42,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Authorities, Vec<Error>> {
         authorities.warnings.extend(system.errors.iter().map(|error| format!("the system's authorities: {error}")));
         authorities.certificates.extend(system.certs);
     }
-    authorities.certificates.sort();
+    authorities.certificates.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
     authorities.certificates.dedup();
     if authorities.certificates.is_empty() {
         authorities.warnings.push("no authority is trusted: no certificate of a peer will be valid".to_owned());
