@@ -3,6 +3,7 @@
 mod bridge;
 mod certificates;
 mod config;
+mod demo;
 mod failure;
 mod init;
 mod log;
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Demo { .. } => Ok(()),
+        Command::Demo { json } => demo::run(json),
         Command::Serve { config } => serve::serve(&config),
         Command::Init { domain } => {
             print!("{}", init::init(&domain, Path::new(""))?);

@@ -221,8 +221,7 @@ fn own_addresses(bound: &Bound) -> Vec<SocketAddr> {
     for addr in listeners {
         own.push(*addr);
         if addr.ip().is_unspecified() {
-            let loopback: IpAddr =
-                if addr.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+            let loopback: IpAddr = if addr.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
             own.push(SocketAddr::new(loopback, addr.port()));
         }
     }

@@ -22,9 +22,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Authorities, Vec<Error>> {
     let roots = &settings.roots;
     let mut authorities = Authorities::default();
     if let Some(path) = &roots.file {
-        let problem = |problem| {
-            vec![Error::of(&settings.file, Problem::Certificate { path: path.clone(), problem })]
-        };
+        let problem = |problem| vec![Error::of(&settings.file, Problem::Certificate { path: path.clone(), problem })];
         let certificates = file(path).map_err(problem)?;
         if certificates.is_empty() {
             return Err(problem("there is no certificate in it".to_owned()));

@@ -118,8 +118,5 @@ impl Place {
 
 /// The keys that may stand in a table of `table`.
 pub(crate) fn allowed(table: Place) -> Vec<&'static str> {
-    KEYS.iter()
-        .filter(|key| key.place.allows(table) && key.status == Status::Works)
-        .map(|key| key.name)
-        .collect()
+    KEYS.iter().filter(|key| key.place.allows(table) && key.status == Status::Works).map(|key| key.name).collect()
 }

@@ -66,9 +66,7 @@ impl Entries {
 
     /// The entries that share no domain with `other`.
     pub(crate) fn apart_from(&self, other: &Self) -> Vec<Located<String>> {
-        self.entries(|own| {
-            !other.patterns.iter().any(|theirs| theirs.value.covers(own) || own.covers(&theirs.value))
-        })
+        self.entries(|own| !other.patterns.iter().any(|theirs| theirs.value.covers(own) || own.covers(&theirs.value)))
     }
 
     /// All entries.

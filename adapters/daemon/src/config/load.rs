@@ -346,9 +346,8 @@ fn path<'t>(reader: &mut Reader<'t>, top: &Section<'t>, key: &'static str, file:
 }
 
 fn dns_servers<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> Vec<SocketAddr> {
-    let servers = reader.list(top, "dns_servers", "a list of \"IP\" or \"IP:PORT\"", |value| {
-        socket_address(value.as_str()?, DNS_PORT)
-    });
+    let servers = reader
+        .list(top, "dns_servers", "a list of \"IP\" or \"IP:PORT\"", |value| socket_address(value.as_str()?, DNS_PORT));
     servers.unwrap_or_default().into_iter().map(|server| server.value).collect()
 }
 
