@@ -142,3 +142,97 @@ fn read(files: &CertificateFiles) -> Result<Candidate, Problem> {
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| of(&files.key, error.to_string()))?;
     Ok(Candidate { chain, key, names })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn write(directory: &Path, certificate: &str, key: &str, names: &[&str]) {
+        let params = rcgen::CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let pair = rcgen::KeyPair::generate().expect("a key");
+        let signed = params.expect("names").self_signed(&pair).expect("a certificate");
+        let path = directory.join(certificate);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, signed.pem()).expect("writable");
+        fs::write(directory.join(key), pair.serialize_pem()).expect("writable");
+    }
+
+    fn settings(directory: &Path, text: &str) -> Settings {
+        config::parse(text, &directory.join("s2sd.toml")).expect(text)
+    }
+
+    fn domain(text: &str) -> Domain {
+        Domain::parse(text).expect(text)
+    }
+
+    #[test]
+    fn a_certificate_is_chosen_by_the_names_in_it_and_exact_ones_come_first() {
+        let home = tempfile::tempdir().expect("a directory");
+        let certs = home.path().join("certs");
+        write(&certs, "a-wildcard.crt", "a-wildcard.key", &["*.m.example"]);
+        write(&certs, "misnamed.crt", "misnamed.key", &["chat.m.example", "m.example"]);
+        write(&certs, "nested/fullchain.pem", "nested/privkey.pem", &["o.example"]);
+        fs::write(certs.join("broken.crt"), "not a certificate").expect("writable");
+        fs::write(certs.join("README"), "no certificate either").expect("writable");
+
+        let settings = settings(home.path(), "[host.\"m.example\"]");
+        let mut warnings = Vec::new();
+        let candidates = directory(&settings, &mut warnings).expect("readable");
+        assert_eq!(candidates.len(), 3);
+        assert!(warnings.len() == 1 && warnings[0].contains("broken.crt"), "{warnings:?}");
+        let names = |host: &str| {
+            let candidate = choose(&domain(host), &candidates)?;
+            Some(candidate.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(names("chat.m.example").as_deref(), Some("chat.m.example m.example"));
+        assert_eq!(names("other.m.example").as_deref(), Some("*.m.example"));
+        assert_eq!(names("o.example").as_deref(), Some("o.example"));
+        assert_eq!(names("deep.other.m.example"), None);
+    }
+
+    #[test]
+    fn a_host_that_demands_encryption_needs_a_certificate() {
+        let home = tempfile::tempdir().expect("a directory");
+        for demand in ["s2s_secure_auth = true", "s2s_require_encryption = true"] {
+            let demanding = settings(home.path(), &format!("[host.\"m.example\"]\n{demand}"));
+            let errors = load(&demanding).expect_err(demand);
+            assert!(errors.len() == 1, "{errors:?}");
+            let text = errors[0].to_string();
+            assert!(text.contains("s2sd.toml:1: host 'm.example' demands encryption and has no certificate"), "{text}");
+        }
+        let lax = load(&settings(home.path(), "[host.\"m.example\"]")).expect("no demand");
+        assert!(lax.identities.is_empty());
+        assert_eq!(lax.warnings, ["no certificate for m.example: it cannot offer encryption"]);
+    }
+
+    #[test]
+    fn the_first_host_of_the_file_answers_clients_that_name_none() {
+        let home = tempfile::tempdir().expect("a directory");
+        write(&home.path().join("certs"), "both.crt", "both.key", &["a.example", "z.example"]);
+        let loaded = load(&settings(home.path(), "[host.\"z.example\"]\n[host.\"a.example\"]")).expect("loads");
+        assert!(format!("{:?}", loaded.identities[0]).contains("z.example"), "{:?}", loaded.identities);
+    }
+
+    #[test]
+    fn a_hosts_own_certificate_is_used_and_a_wrong_name_in_it_is_told() {
+        let home = tempfile::tempdir().expect("a directory");
+        write(home.path(), "own.pem", "own.key", &["other.example"]);
+        let text = "[host.\"m.example\"]\ncertificate = \"own.pem\"\nkey = \"own.key\"";
+        let loaded = load(&settings(home.path(), text)).expect("loads");
+        assert_eq!(loaded.identities.len(), 1);
+        assert!(loaded.warnings[0].contains("own.pem does not name m.example"), "{:?}", loaded.warnings);
+
+        let absent = text.replace("own.key", "absent.key");
+        let errors = load(&settings(home.path(), &absent)).expect_err("no key");
+        assert!(errors[0].to_string().contains("absent.key"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_configured_directory_must_exist() {
+        let home = tempfile::tempdir().expect("a directory");
+        let errors = load(&settings(home.path(), "certificates = \"no-such\"\n[host.\"m.example\"]"));
+        let errors = errors.expect_err("absent");
+        assert!(errors[0].to_string().contains("'certificates': "), "{errors:?}");
+    }
+}

@@ -85,3 +85,46 @@ fn next_steps(domain: &Domain) -> String {
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_is_written_is_a_configuration_with_the_secure_choices() {
+        let home = tempfile::tempdir().expect("a directory");
+        let told = init("M.example.", home.path()).expect("written");
+        let path = home.path().join(FILE);
+        let mode = fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let text = fs::read_to_string(&path).expect("readable");
+        let settings = config::parse(&text, &path).expect(&text);
+        let host = &settings.hosts[&Domain::parse("m.example").expect("a domain")];
+        assert!(host.options.secure_auth && host.options.require_encryption && host.component_secret.is_some());
+        assert!(settings.dialback_secret.is_some() && settings.warnings.is_empty());
+        assert_eq!(settings.listen.direct.first().map(std::net::SocketAddr::port), Some(5270));
+        for part in ["_xmpp-server._tcp.m.example.", "_xmpps-server._tcp.m.example.", "certs/m.example.crt", "serve"] {
+            assert!(told.contains(part), "{part} is not in: {told}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_ever_overwritten() {
+        let home = tempfile::tempdir().expect("a directory");
+        fs::write(home.path().join(FILE), "mine").expect("writable");
+        assert!(matches!(init("m.example", home.path()), Err(Failure::Runtime(..))));
+        assert_eq!(fs::read_to_string(home.path().join(FILE)).expect("readable"), "mine");
+    }
+
+    #[test]
+    fn only_domains_that_can_federate_are_taken() {
+        let home = tempfile::tempdir().expect("a directory");
+        for name in ["", "localhost", "a b", "127.0.0.1"] {
+            assert!(matches!(init(name, home.path()), Err(Failure::Usage(_))), "{name}");
+        }
+        assert!(!home.path().join(FILE).exists());
+    }
+}

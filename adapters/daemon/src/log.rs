@@ -289,3 +289,87 @@ impl Visit for Fields {
         self.add(field.name(), &format!("{value:?}"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("one thread").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn lines_of(format: LogFormat, records: &[Record]) -> Vec<String> {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .event_format(Lines { format })
+            .with_writer(move || writer.clone())
+            .with_max_level(Level::INFO)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || records.iter().for_each(Record::write));
+        let bytes = sink.0.lock().expect("one thread").clone();
+        String::from_utf8(bytes).expect("text").lines().map(ToOwned::to_owned).collect()
+    }
+
+    fn refusal(detail: &str) -> Record {
+        let domain = |text| Domain::parse(text).expect(text);
+        let event = node::Event::Refused {
+            local: Some(domain("m.example")),
+            remote: Some(domain("p.example")),
+            link: Some(LinkInfo {
+                conn: ConnId(7),
+                addr: "192.0.2.1:5269".parse().expect("an address"),
+                direction: Direction::Inbound,
+                tls: Some((Version::Tls13, "TLS13_AES_128_GCM_SHA256")),
+                age: Duration::from_millis(5),
+            }),
+            direction: Direction::Inbound,
+            reason: Reason::CertSelfSigned,
+            detail: detail.to_owned(),
+        };
+        Record::of_node(&event).expect("worth a line")
+    }
+
+    #[test]
+    fn a_json_line_is_one_object_with_every_key_that_is_promised() {
+        let lines = lines_of(LogFormat::Json, &[refusal("no \"luck\"\n\u{202e}{\"event\":\"forged\"}")]);
+        assert_eq!(lines.len(), 1);
+        let line: serde_json::Value = serde_json::from_str(&lines[0]).expect(&lines[0]);
+        for (key, value) in [
+            ("level", "warn"),
+            ("event", "refused"),
+            ("reason", "cert-self-signed"),
+            ("local", "m.example"),
+            ("remote", "p.example"),
+            ("direction", "in"),
+            ("addr", "192.0.2.1:5269"),
+            ("tls", "TLSv1.3 TLS13_AES_128_GCM_SHA256"),
+            ("detail", r#"no \"luck\"\n\u{202e}{\"event\":\"forged\"}"#),
+        ] {
+            assert_eq!(line[key], value, "{key}");
+        }
+        assert_eq!(line["link"], 7);
+        assert!(line["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
+    }
+
+    #[test]
+    fn a_line_for_people_begins_with_what_happened_and_stays_one_line() {
+        let lines = lines_of(LogFormat::Human, &[refusal("two\nlines"), refusal(&"x".repeat(10_000))]);
+        assert_eq!(lines.len(), 2);
+        let (_, said) = lines[0].split_once('Z').expect("a time");
+        assert!(said.starts_with("  WARN refused reason=cert-self-signed local=m.example remote=p.example"), "{said}");
+        assert!(said.ends_with(r"detail=two\nlines"), "{said}");
+        assert!(lines[1].len() < 600, "{}", lines[1].len());
+    }
+}

@@ -142,7 +142,7 @@ impl<'t> Reader<'t> {
 /// A value as it is named in a message. Secrets are not repeated.
 fn describe(key: &str, value: &DeValue<'_>) -> String {
     if key.contains("secret") {
-        return format!("a {}", value.type_str());
+        return format!("of the type {}", value.type_str());
     }
     match value {
         DeValue::String(text) => format!("\"{}\"", text.chars().take(100).collect::<String>().escape_debug()),
