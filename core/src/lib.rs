@@ -14,6 +14,7 @@ pub mod node;
 pub mod ns;
 pub mod policy;
 pub mod reason;
+pub mod route;
 pub mod sasl;
 pub mod stanza;
 pub mod starttls;

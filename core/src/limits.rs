@@ -34,11 +34,19 @@ pub const DECLARATIONS: usize = 64;
 /// Child elements of one first-level element before authentication.
 pub const UNAUTHENTICATED_CHILDREN: usize = 256;
 
+/// Child elements of one first-level element after authentication. A stanza becomes no tree, but an authenticated
+/// peer can send something else, and a tree takes some thirty times its bytes.
+pub const STANZA_CHILDREN: usize = 65_536;
+
 /// Bytes of one XML token (a name, an attribute value, a run of text without markup that is kept in one piece).
 pub const TOKEN_BYTES: usize = 8192;
 
 /// Bytes handed to the XML lexer at once: it scans the whole slice for the next delimiter.
 pub const LEXER_WINDOW_BYTES: usize = 4096;
+
+/// Bytes of a stream's `xml:lang` that is repeated on stanzas without one. Language tags are shorter; something
+/// longer would let one stream header multiply every stanza after it.
+pub const LANGUAGE_BYTES: usize = 64;
 
 /// White space between `<starttls/>` or `<proceed/>` and the first byte of TLS, in bytes.
 pub const STARTTLS_WHITE_SPACE_BYTES: usize = 16;
@@ -118,3 +126,16 @@ pub const CHAIN_CERTIFICATES_PER_SUBJECT: usize = 3;
 
 /// TLS sessions that are remembered for resumption, for each of our domains and for each direction.
 pub const TLS_SESSIONS: usize = 256;
+
+/// From the beginning of a lookup to its answer, whatever the servers do.
+pub const DNS_LOOKUP: Duration = Duration::from_secs(30);
+
+/// Servers that one question is put to, one after the other.
+pub const DNS_ATTEMPTS: usize = 2;
+
+/// Distinct targets of one domain's SRV records that are resolved: with one address of each family they fill [`CANDIDATES`].
+pub const DNS_TARGETS: usize = 8;
+
+/// Bytes of a DNS datagram that servers may send us: fits the MTU of every path in use,
+/// [RFC 9715 section 3](https://www.rfc-editor.org/rfc/rfc9715#section-3). Longer answers come over TCP.
+pub const DNS_DATAGRAM_BYTES: u16 = 1232;

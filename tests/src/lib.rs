@@ -1,1 +1,7 @@
-//! Under construction.
+//! How s2s is proved: harnesses, properties, adversaries, and real servers.
+
+pub mod certificates;
+pub mod dns_server;
+pub mod fake_tls;
+pub mod fuzz_bodies;
+pub mod world;

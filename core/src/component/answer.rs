@@ -3,7 +3,7 @@
 use crate::component::Host;
 use crate::ns;
 use crate::reason::Reason;
-use crate::stanza::{ErrorType, NoPayload, Stanza, StanzaCondition};
+use crate::stanza::{NoPayload, Stanza, StanzaCondition};
 use crate::xml::{Element, StanzaKind, escape_attribute, escape_text};
 
 /// The answer of `host` to `stanza`, or `None` where there is none to give.
@@ -48,8 +48,7 @@ pub(super) fn answer(host: &Host, stanza: &Stanza) -> Option<Stanza> {
 }
 
 fn refuse(stanza: &Stanza, condition: StanzaCondition) -> Option<Stanza> {
-    let error_type: ErrorType = condition.error_type();
-    stanza.error(condition, error_type, None)
+    stanza.error(condition, condition.error_type(), None)
 }
 
 /// [XEP-0030 section 3](https://xmpp.org/extensions/xep-0030.html#info): what we are, and what we can do.

@@ -10,7 +10,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::addr::Domain;
 
-/// The configuration of a [`Hub`].
+/// The configuration of a [`Hub`](crate::component::Hub).
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The domains that we serve.

@@ -42,7 +42,7 @@ pub(super) enum LinkError {
 }
 
 impl LinkError {
-    fn condition(&self) -> Condition {
+    const fn condition(&self) -> Condition {
         match self {
             Self::Conflict => Condition::Conflict,
             Self::ContentNamespace | Self::ForeignStanza | Self::RootNamespace => Condition::InvalidNamespace,
@@ -57,7 +57,7 @@ impl LinkError {
         }
     }
 
-    fn reason(&self) -> Reason {
+    const fn reason(&self) -> Reason {
         match self {
             Self::Conflict => Reason::Limit, // one component for one host
             Self::HandshakeTimeout => Reason::NegotiationTimeout,
@@ -71,7 +71,8 @@ impl LinkError {
             | Self::RootName
             | Self::RootNamespace
             | Self::UnknownElement => Reason::Malformed,
-            Self::Xml(error) if matches!(error.condition(), Condition::PolicyViolation) => Reason::StanzaTooBig,
+            Self::Xml(XmlError::TooLong) => Reason::StanzaTooBig,
+            Self::Xml(error) if error.is_limit() => Reason::Limit,
             Self::Xml(_) => Reason::Malformed,
         }
     }
@@ -94,7 +95,7 @@ impl fmt::Display for LinkError {
             Self::StanzaBeforeHandshake => "a stanza before the handshake",
             Self::UnknownElement => "an element that components do not send",
             Self::WrongHandshake => "the handshake does not match",
-            Self::Xml(_) => "the XML is not that of a stream",
+            Self::Xml(error) => return error.fmt(f),
         })
     }
 }
@@ -120,9 +121,10 @@ pub(super) enum Ending {
 
 impl Ending {
     /// The stream error that tells the other side. An end of its own needs none, and an error is not answered by one.
-    pub(super) fn condition(&self) -> Option<Condition> {
+    pub(super) const fn condition(&self) -> Option<Condition> {
         match self {
             Self::Broken(error) => Some(error.condition()),
+            //= RFC6120-4.9.3.5-1
             Self::HostGone => Some(Condition::HostGone),
             Self::SecretChanged => Some(Condition::Reset),
             Self::Shutdown => Some(Condition::SystemShutdown),
@@ -131,7 +133,7 @@ impl Ending {
     }
 
     /// The reason in events.
-    pub(super) fn reason(&self) -> Reason {
+    pub(super) const fn reason(&self) -> Reason {
         match self {
             Self::Broken(error) => error.reason(),
             Self::HostGone | Self::SecretChanged => Reason::Reload,

@@ -57,11 +57,12 @@ pub enum Event {
 /// What the application asks of a hub.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// A stanza for one of our hosts, from a remote domain.
+    /// A stanza for one of our hosts, from a remote domain. Whoever gives it has judged that the sender is who it says.
     Deliver(Stanza),
     /// A stanza that one of our hosts sent could not be delivered: tell its sender.
     Undeliverable(Stanza, Reason),
-    /// Take another configuration.
+    /// Take another configuration. The component of a host that it no longer has is closed with `host-gone`, that of
+    /// a host with another secret with `reset`, so that it proves itself anew; the others go on.
     Reconfigure(Config),
     /// Close all component streams and finish.
     Shutdown,

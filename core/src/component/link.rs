@@ -76,10 +76,10 @@ impl Link {
         }
     }
 
-    /// Allows stanzas of `stanza_bytes`. A stanza becomes no tree, so that its bytes bound its children well enough.
+    /// Allows stanzas of `stanza_bytes`.
     pub(super) fn set_stanza_bytes(&mut self, stanza_bytes: usize) {
-        let depth = limits::ELEMENT_DEPTH;
-        self.framer.set_bounds(Bounds { element_bytes: stanza_bytes, depth, children: stanza_bytes });
+        let (depth, children) = (limits::ELEMENT_DEPTH, limits::STANZA_CHILDREN);
+        self.framer.set_bounds(Bounds { element_bytes: stanza_bytes, depth, children });
     }
 
     /// Whether `bytes` more may wait, `bound` in all. A single stanza may always: the bound of stanzas is another one.
@@ -103,6 +103,8 @@ impl Link {
     }
 
     /// A stream error.
+    //= RFC6120-4.9.2-1
+    //= RFC6120-4.9.2-3
     pub(super) fn write_error(&mut self, condition: Condition, text: &str) {
         let error = format!(
             "<stream:error><{condition} xmlns='{namespace}'/>\
@@ -115,6 +117,7 @@ impl Link {
 }
 
 /// Judges the namespaces of the header, and gives the domain that it is addressed to.
+//= XEP0114-3-1
 //= XEP0114-3-4
 //= RFC6120-4.8.1-2
 pub(super) fn judge_header(root: &Root) -> Result<Domain, Ending> {

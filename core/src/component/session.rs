@@ -25,7 +25,9 @@ impl Hub {
             (State::ExpectHandshake { .. }, Frame::Element(element)) if element.is(ns::COMPONENT, "handshake") => {
                 self.handle_handshake(now, conn, &element.text())
             }
+            //= RFC6120-4.3.1-1
             //= RFC6120-4.3.5-4
+            //= RFC6120-4.9.3.12-1
             (State::ExpectHandshake { .. }, Frame::Stanza(_)) => Err(LinkError::StanzaBeforeHandshake.into()),
             (State::Open { .. }, Frame::Stanza(frame)) => self.handle_stanza(conn, frame),
             //= RFC6120-4.8.3-2
@@ -85,6 +87,7 @@ impl Hub {
     //= XEP0114-3-11
     //= RFC6120-4.9.3.7-1
     //= RFC6120-4.9.3.9-1
+    //= RFC6120-8.1.2.2-3
     fn handle_stanza(&mut self, conn: ConnId, frame: StanzaFrame) -> Result<(), Ending> {
         let stanza = Stanza::from_frame(frame).map_err(LinkError::Improper)?;
         let from = stanza.head().from.domain();

@@ -108,6 +108,15 @@ impl Link {
         self.fail(now, error, local);
     }
 
+    /// We are going down: says so if there is a stream to say it on.
+    pub fn shut_down(&mut self, now: Instant) {
+        if self.tunnel.carries_xml() && self.has_sent_header() {
+            self.fail(now, &StreamError::Refused(Reason::Shutdown), None);
+        } else {
+            self.abandon(Reason::Shutdown, String::new());
+        }
+    }
+
     /// The peer will send no more.
     pub fn handle_eof(&mut self, now: Instant) {
         match &self.phase {

@@ -1,7 +1,7 @@
 //! What a node is told when it is made and when it is reconfigured.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use crate::dialback::Secret;
 use crate::dns::{ResolverConfig, Security};
 use crate::limits;
 use crate::policy::HostOptions;
+use crate::route::PrivateAddresses;
 use crate::tls::Provider;
 use crate::tls::verify::Trust;
 
@@ -84,16 +85,4 @@ pub struct StaticRoute {
     pub addr: SocketAddr,
     /// How the stream begins there.
     pub security: Security,
-}
-
-/// Which addresses that are not public may be dialled: `s2s_allow_private_addresses`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum PrivateAddresses {
-    /// All.
-    Always,
-    /// None.
-    #[default]
-    Never,
-    /// Those in one of these networks, given as address and prefix length.
-    Within(Vec<(IpAddr, u8)>),
 }

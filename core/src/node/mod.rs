@@ -1,7 +1,173 @@
-//! The node: all an adapter sees of server-to-server federation.
+//! The node: all that an adapter sees of server-to-server federation.
+//!
+//! It owns links, routes, the resolver, pending verifications and deadlines, and joins them: what one raises, another
+//! is told, until nothing is left to say. See the [crate's guide](crate) for the contract, and
+//! [`Machine`](crate::machine::Machine) for the calls.
 
 mod config;
+mod deadlines;
 mod event;
+mod inbound;
+mod outbound;
+mod routes;
+mod settle;
+mod verify;
 
-pub use config::{Config, PrivateAddresses, StaticRoute};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::addr::{Domain, Pair};
+use crate::dns::{LookupId, Resolver};
+use crate::entropy::{Entropy, Seed};
+use crate::link::{Link, Settings};
+use crate::machine::{ConnId, Effect};
+use crate::reason::Reason;
+use crate::route::Route;
+use crate::time::Anchor;
+use crate::tls::verify::{Rejection, Verified, judge};
+
+pub use config::{Config, StaticRoute};
 pub use event::{Command, Direction, Event, LinkInfo};
+pub use routes::SendError;
+
+use deadlines::Deadlines;
+use verify::Verification;
+
+/// Server-to-server federation for a set of domains, without I/O.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    entropy: Entropy,
+    anchor: Anchor,
+    last_id: u64,
+    links: BTreeMap<ConnId, Connected>,
+    routes: BTreeMap<Pair, Route>,
+    verifications: BTreeMap<VerificationId, Verification>,
+    resolver: Resolver,
+    lookups: BTreeMap<LookupId, Errand>,
+    deadlines: Deadlines,
+    effects: VecDeque<Effect>,
+    events: VecDeque<Event>,
+    /// Links in which something happened since the node was last settled.
+    dirty: BTreeSet<ConnId>,
+    /// Whether reading is suspended until the application has taken its events.
+    congested: bool,
+    shutting_down: bool,
+}
+
+/// A verification that waits for an authoritative server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct VerificationId(u64);
+
+/// What a connection that we open is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Errand {
+    Route(Pair),
+    Verify(VerificationId),
+}
+
+/// What a connection is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Purpose {
+    Inbound,
+    Errand(Errand),
+}
+
+/// A link and its circumstances.
+#[derive(Debug)]
+struct Connected {
+    link: Link,
+    addr: SocketAddr,
+    since: Instant,
+    purpose: Purpose,
+    /// Whether the connection is open; those that we dial are not at first.
+    open: bool,
+    /// Whether the adapter was told to end our half.
+    half_closed: bool,
+    /// The domains that its header names: ours, and the peer's, not proved.
+    header: (Option<Domain>, Option<Domain>),
+    /// Why it could not even be opened.
+    connect_failure: Option<Reason>,
+    /// Pairs that are up on it: for each, `PeerDown` is owed.
+    up: BTreeSet<Pair>,
+    /// The last answer to [`Machine::interest`](crate::machine::Machine::interest), to wake the adapter only for news.
+    reading: bool,
+}
+
+impl Node {
+    /// A node that serves the hosts of `config`.
+    #[must_use]
+    pub fn new(config: Config, seed: Seed, anchor: Anchor) -> Self {
+        let entropy = Entropy::new(seed);
+        let resolver = Resolver::new(config.resolver.clone(), entropy.fork("resolver", 0));
+        Self {
+            config,
+            entropy,
+            anchor,
+            last_id: 0,
+            links: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            verifications: BTreeMap::new(),
+            resolver,
+            lookups: BTreeMap::new(),
+            deadlines: Deadlines::default(),
+            effects: VecDeque::new(),
+            events: VecDeque::new(),
+            dirty: BTreeSet::new(),
+            congested: false,
+            shutting_down: false,
+        }
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.links.len()
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last_id = self.last_id.saturating_add(1);
+        self.last_id
+    }
+
+    const fn link_settings(&self) -> Settings {
+        Settings {
+            negotiation_timeout: self.config.negotiation_timeout,
+            attempt_timeout: self.config.attempt_timeout,
+            close_timeout: self.config.close_timeout,
+            idle_timeout: self.config.idle_timeout,
+            stanza_bytes: self.config.stanza_bytes,
+        }
+    }
+
+    /// What the certificate on `conn` is worth for `domain` now; `None` if the stream is in clear.
+    //= RFC6120-13.7.2-1
+    fn certificate(&self, now: Instant, conn: ConnId, domain: &Domain) -> Option<Result<Verified, Rejection>> {
+        let facts = self.links.get(&conn)?.link.facts()?;
+        Some(judge(&facts.chain, domain, &self.config.trust, self.anchor.unix_at(now)))
+    }
+
+    /// What is known of a connection, for events.
+    fn info(&self, now: Instant, conn: ConnId) -> Option<LinkInfo> {
+        let connected = self.links.get(&conn)?;
+        let since = match &connected.purpose {
+            Purpose::Errand(errand) => self.errand_began(errand).unwrap_or(connected.since),
+            Purpose::Inbound => connected.since,
+        };
+        Some(LinkInfo {
+            conn,
+            addr: connected.addr,
+            direction: if connected.purpose == Purpose::Inbound { Direction::Inbound } else { Direction::Outbound },
+            tls: connected.link.facts().map(|facts| (facts.version, facts.cipher)),
+            age: now.saturating_duration_since(since),
+        })
+    }
+
+    /// The link of `conn`, marked as one in which something happens.
+    fn touch(&mut self, conn: ConnId) -> Option<&mut Connected> {
+        let connected = self.links.get_mut(&conn)?;
+        self.dirty.insert(conn);
+        Some(connected)
+    }
+}

@@ -191,6 +191,8 @@ fn name(entry: AnyRef<'_>) -> Option<Name> {
 
 /// `OtherName`: a type and, behind an explicit tag, a value of that type.
 //= RFC6120-13.7.1.4-1
+//= RFC6120-13.7.1.2.1-3
+//= RFC6120-13.7.2.1-3
 fn other_name(content: &[u8]) -> Option<Name> {
     let mut reader = SliceReader::new(content).ok()?;
     let form = ObjectIdentifier::decode(&mut reader).ok()?;
@@ -211,7 +213,9 @@ fn other_name(content: &[u8]) -> Option<Name> {
 /// `_Service.Name`. Service and domain are taken from the same identifier; a wildcard is no part of this form.
 //= RFC4985-2-1
 //= RFC4985-2-2
+//= RFC6120-13.7.1.2.1-2
 //= RFC9525-6.5-1
+//= RFC9525-6.2-1
 fn srv_name(text: &str) -> Option<Name> {
     let (service, domain) = text.split_once('.')?;
     if !service.eq_ignore_ascii_case(SERVICE) {
@@ -222,6 +226,7 @@ fn srv_name(text: &str) -> Option<Name> {
 
 /// A `dNSName`. `*` may stand only for the whole left-most label, and two labels at least must follow: what
 /// lies below a top-level domain belongs to many.
+//= RFC6120-13.7.1.2.1-1
 //= RFC6120-13.7.1.2.1-4
 //= RFC9525-6.3-3
 fn dns_name(content: &[u8]) -> Option<Name> {

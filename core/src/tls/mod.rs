@@ -12,6 +12,7 @@ mod constraints;
 mod rustls;
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::addr::Domain;
 
@@ -25,6 +26,10 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// A session that we accept. After STARTTLS `host` is the domain that the stream header asked for; on direct
     /// TLS it is `None` and the server name indication chooses.
     fn server(&self, host: Option<&Domain>) -> Result<Box<dyn Session>, TlsError>;
+
+    /// Tells the wall-clock time since 1970, which bounds the life of remembered sessions. Certificates are judged
+    /// elsewhere.
+    fn set_time(&self, _unix: Duration) {}
 
     /// Whether `host` has a certificate, so that TLS can be offered for it.
     fn has_certificate(&self, host: &Domain) -> bool;

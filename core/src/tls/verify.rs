@@ -12,7 +12,7 @@
 //! The first thing that is wrong is reported: an expired certificate is reported as expired even if its name is
 //! wrong too. Both directions are judged alike, as servers (decision D-05): a certificate for TLS servers, or
 //! one without a statement of purpose, also proves the server that opens a connection; one for clients alone
-//! proves nobody.
+//! proves nobody, nor does one "for any purpose".
 //!
 //! - [RFC 6120 section 13.7.2](https://www.rfc-editor.org/rfc/rfc6120#section-13.7.2)
 //! - [RFC 5280 section 6.1](https://www.rfc-editor.org/rfc/rfc5280#section-6.1), [RFC 9525 section 6](https://www.rfc-editor.org/rfc/rfc9525#section-6)
@@ -33,7 +33,7 @@ use x509_cert::Certificate;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 use super::constraints;
-use super::identity::{NameForm, Names};
+use super::identity::{Name, NameForm, Names};
 use crate::addr::Domain;
 use crate::limits;
 use crate::reason::Reason;
@@ -235,6 +235,7 @@ impl std::error::Error for Rejection {}
 
 /// Judges `chain` (DER, the peer's own certificate first) for `domain` at wall-clock time `unix`.
 //= RFC6120-13.7.2-1
+//= RFC6120-13.7.2-2
 //= RFC6120-13.7.2.1-1
 //= RFC6120-13.7.2.1-2
 //= RFC9525-6.1.1-1
@@ -245,7 +246,7 @@ pub fn judge(chain: &[Vec<u8>], domain: &Domain, trust: &Trust, unix: Duration) 
     let peer = EndEntityCert::try_from(&own).map_err(|error| rejection(&error))?;
     let certificate = Certificate::from_der(&own).map_err(|_| Rejection::Malformed)?;
     let names = Names::of_certificate(&certificate);
-    let form = names.as_ref().ok().and_then(|names| names.covering(domain)).map(|name| name.form());
+    let form = names.as_ref().ok().and_then(|names| names.covering(domain)).map(Name::form);
 
     let issuers = candidates(issuers);
     let time = UnixTime::since_unix_epoch(unix);
@@ -319,12 +320,12 @@ fn find_path<'p>(
     //= RFC5280-6.3.3-1
     let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
         match trust.unknown_status {
-            UnknownStatus::Accept => options
-                .with_status_policy(UnknownStatusPolicy::Allow)
-                .with_expiration_policy(ExpirationPolicy::Ignore),
-            UnknownStatus::Refuse => options
-                .with_status_policy(UnknownStatusPolicy::Deny)
-                .with_expiration_policy(ExpirationPolicy::Enforce),
+            UnknownStatus::Accept => {
+                options.with_status_policy(UnknownStatusPolicy::Allow).with_expiration_policy(ExpirationPolicy::Ignore)
+            }
+            UnknownStatus::Refuse => {
+                options.with_status_policy(UnknownStatusPolicy::Deny).with_expiration_policy(ExpirationPolicy::Enforce)
+            }
         }
         .build()
     });
@@ -436,8 +437,9 @@ fn rejection(error: &webpki::Error) -> Rejection {
         Error::CertRevoked | Error::CertDistrusted => Rejection::Revoked,
         Error::UnknownIssuer => Rejection::UnknownIssuer,
         Error::InvalidSignatureForPublicKey => Rejection::BadSignature,
-        Error::UnsupportedSignatureAlgorithmContext(_)
-        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Rejection::WeakSignature,
+        Error::UnsupportedSignatureAlgorithmContext(_) | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            Rejection::WeakSignature
+        }
         Error::CaUsedAsEndEntity | Error::EmptyEkuExtension | Error::RequiredEkuNotFoundContext(_) => {
             Rejection::Purpose
         }

@@ -153,9 +153,7 @@ impl Element {
             }
             _ => default,
         };
-        for (index, attribute) in self.attributes.iter().enumerate() {
-            attribute.write(index, out);
-        }
+        self.write_attributes(out);
         if self.content.is_empty() {
             out.extend_from_slice(b"/>");
             return;
@@ -170,6 +168,25 @@ impl Element {
         out.extend_from_slice(b"</");
         write_name(prefix, &self.name, out);
         out.push(b'>');
+    }
+
+    /// A namespace gets a prefix at the first attribute that needs it.
+    fn write_attributes(&self, out: &mut Vec<u8>) {
+        for (index, attribute) in self.attributes.iter().enumerate() {
+            let Attribute { namespace, name, value } = attribute;
+            match namespace.as_str() {
+                "" => write_attribute(None, name, value, out),
+                ns::XML => write_attribute(Some("xml"), name, value, out),
+                _ => {
+                    let first = self.attributes.iter().position(|a| a.namespace == *namespace).unwrap_or(index);
+                    let prefix = format!("ns{first}");
+                    if first == index {
+                        write_attribute(Some("xmlns"), &prefix, namespace, out);
+                    }
+                    write_attribute(Some(&prefix), name, value, out);
+                }
+            }
+        }
     }
 
     /// Adds text, to the last text if that is the last content. Empty text is nothing.
@@ -190,20 +207,5 @@ impl Element {
             Content::Text(text) => text.len(),
         });
         self.namespace.len() + self.name.len() + attributes + content.sum::<usize>()
-    }
-}
-
-impl Attribute {
-    /// Appends the attribute. `index` makes the prefix unique in its tag, where it needs one.
-    fn write(&self, index: usize, out: &mut Vec<u8>) {
-        match self.namespace.as_str() {
-            "" => write_attribute(None, &self.name, &self.value, out),
-            ns::XML => write_attribute(Some("xml"), &self.name, &self.value, out),
-            namespace => {
-                let prefix = format!("ns{index}");
-                write_attribute(Some("xmlns"), &prefix, namespace, out);
-                write_attribute(Some(&prefix), &self.name, &self.value, out);
-            }
-        }
     }
 }

@@ -107,8 +107,8 @@ pub struct StanzaFrame {
 pub struct Bounds {
     /// Bytes of one first-level element, from `<` to `>`, and of everything up to the end of the stream header.
     ///
-    /// Names of namespaces that have to be repeated because they were declared further out count too, so that what
-    /// is kept is never longer than this by more than the escapes.
+    /// As many again may be added by names of namespaces that were declared further out and have to be repeated, so
+    /// that what is kept is at most twice this, and the escapes.
     pub element_bytes: usize,
     /// Elements open at once below the root.
     pub depth: usize,
@@ -159,7 +159,10 @@ enum State {
 #[derive(Debug)]
 struct Progress {
     bounds: Bounds,
+    /// Bytes that rxml has consumed.
     bytes: usize,
+    /// Bytes that were not read but have to be kept.
+    added: usize,
     tag: Option<Tag>,
 }
 
@@ -253,7 +256,7 @@ impl Framer {
         match bytes.first() {
             None => Ok(None),
             Some(b'<') => {
-                let progress = Progress { bounds: self.bounds, bytes: *space, tag: None };
+                let progress = Progress { bounds: self.bounds, bytes: *space, added: 0, tag: None };
                 self.state = State::Header { progress, after_space: *space > 0 };
                 Ok(None)
             }
@@ -275,7 +278,7 @@ impl Framer {
                 Ok(None)
             }
             Some(b'<') => {
-                let progress = Progress { bounds: self.bounds, bytes: 0, tag: None };
+                let progress = Progress { bounds: self.bounds, bytes: 0, added: 0, tag: None };
                 self.state = State::Element { progress, open: 0, children: 0, sink: Sink::Undecided };
                 Ok(None)
             }
@@ -387,9 +390,9 @@ impl Framer {
         let added = match sink {
             Sink::Undecided => 0,
             Sink::Stanza(writer) => {
-                let added = writer.open(&tag, namespace.as_ref(), self.content, &mut self.scope);
-                if let (0, None, Some(lang)) = (*open, tag.lang(), &self.lang) {
-                    writer.add_lang(lang);
+                let added = writer.open(&tag, namespace.as_ref(), self.content, &mut self.scope)?;
+                if let (0, Some(lang)) = (*open, &self.lang) {
+                    writer.add_lang(&tag, lang);
                 }
                 added
             }
@@ -470,10 +473,10 @@ impl Progress {
         }
     }
 
-    /// Counts bytes that were not read but have to be kept.
-    fn charge(&mut self, bytes: usize) -> Result<(), XmlError> {
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes > self.bounds.element_bytes { Err(XmlError::TooLong) } else { Ok(()) }
+    /// Counts bytes that were not read but have to be kept: a long name can be repeated by short ones.
+    fn charge(&mut self, added: usize) -> Result<(), XmlError> {
+        self.added = self.added.saturating_add(added);
+        if self.added > self.bounds.element_bytes { Err(XmlError::TooLong) } else { Ok(()) }
     }
 }
 

@@ -10,14 +10,11 @@
 
 use std::sync::Arc;
 
+use crate::limits;
 use crate::xml::scope::Scope;
 use crate::xml::tag::Tag;
 use crate::xml::writer::{write_attribute, write_name, write_text};
-use crate::xml::{StanzaFrame, StanzaKind};
-
-/// Bytes of the stream's language that are repeated on each stanza. Language tags are shorter; something
-/// longer would let one header of the peer multiply all its stanzas.
-const LANG_BYTES: usize = 64;
+use crate::xml::{StanzaFrame, StanzaKind, XmlError};
 
 /// Writes one stanza while it is read.
 #[derive(Debug)]
@@ -34,12 +31,12 @@ struct Open {
     /// Where its name was written.
     name: (usize, usize),
     in_chain: bool,
-    default: Default,
+    default: DefaultNamespace,
 }
 
 /// The default namespace of what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Default {
+enum DefaultNamespace {
     /// The content namespace of whatever stream the stanza stands in.
     Neutral,
     Declared(Option<Arc<str>>),
@@ -60,15 +57,24 @@ impl StanzaWriter {
         Self { frame, open: Vec::new(), tag_is_open: false }
     }
 
-    /// Writes a start tag. Returns how many bytes of declarations had to be added.
+    /// Writes a start tag. Returns how many bytes of declarations had to be added, or fails if these are more than
+    /// a tag may have: what we write must be what we would read.
     //= RFC6120-4.8.5-6
     //= RFC6120-4.8.5-10
     //= RFC6120-8.4-1
     //= RFC6120-8.4-2
-    pub(super) fn open(&mut self, tag: &Tag, namespace: Option<&Arc<str>>, content: &str, scope: &mut Scope) -> usize {
+    pub(super) fn open(
+        &mut self,
+        tag: &Tag,
+        namespace: Option<&Arc<str>>,
+        content: &str,
+        scope: &mut Scope,
+    ) -> Result<usize, XmlError> {
         self.finish_tag();
-        let (parent_in_chain, inherited) =
-            self.open.last().map_or((true, Default::Neutral), |parent| (parent.in_chain, parent.default.clone()));
+        let (parent_in_chain, inherited) = self
+            .open
+            .last()
+            .map_or((true, DefaultNamespace::Neutral), |parent| (parent.in_chain, parent.default.clone()));
         //= RFC6120-4.8.3-4
         //= RFC6120-4.8.3-5
         let in_chain = parent_in_chain && namespace.is_some_and(|namespace| &**namespace == content);
@@ -81,50 +87,63 @@ impl StanzaWriter {
 
         let mut added = 0;
         let default = if in_chain {
-            Default::Neutral
+            DefaultNamespace::Neutral
         } else if let Some(declared) = &tag.default {
             write_attribute(None, "xmlns", declared, out);
-            Default::Declared(if declared.is_empty() { None } else { scope.default() })
-        } else if prefix.is_none() && inherited != Default::Declared(namespace.cloned()) {
+            DefaultNamespace::Declared(if declared.is_empty() { None } else { scope.default() })
+        } else if prefix.is_none() && inherited != DefaultNamespace::Declared(namespace.cloned()) {
             let before = out.len();
             write_attribute(None, "xmlns", namespace.map_or("", |namespace| namespace), out);
             added += out.len() - before;
-            Default::Declared(namespace.cloned())
+            DefaultNamespace::Declared(namespace.cloned())
         } else {
             inherited
         };
         for (prefix, namespace) in &tag.declarations {
             write_attribute(Some("xmlns"), prefix, namespace, out);
         }
-        added += self.declare_missing(prefix.zip(namespace), tag, scope);
+        added += self.declare_missing(prefix.zip(namespace), tag, scope)?;
         for attribute in &tag.attributes {
             let prefix = attribute.prefix.as_deref().map(|prefix| &**prefix);
             write_attribute(prefix, &attribute.name, &attribute.value, &mut self.frame.bytes);
         }
         self.open.push(Open { name, in_chain, default });
         self.tag_is_open = true;
-        added
+        Ok(added)
     }
 
     /// Declares the prefixes that the tag uses and that only the stream header declares.
-    fn declare_missing(&mut self, element: Option<(&str, &Arc<str>)>, tag: &Tag, scope: &mut Scope) -> usize {
+    fn declare_missing(
+        &mut self,
+        element: Option<(&str, &Arc<str>)>,
+        tag: &Tag,
+        scope: &mut Scope,
+    ) -> Result<usize, XmlError> {
         let before = self.frame.bytes.len();
+        let mut declarations = tag.declarations.len();
         let attributes = tag.attributes.iter().filter_map(|a| Some((&***a.prefix.as_ref()?, a.namespace.as_ref()?)));
         for (prefix, namespace) in element.into_iter().chain(attributes) {
-            if scope.is_from_header(prefix) {
-                write_attribute(Some("xmlns"), prefix, namespace, &mut self.frame.bytes);
-                scope.bind(prefix, namespace.clone());
+            if !scope.is_from_header(prefix) {
+                continue;
             }
+            if declarations >= limits::DECLARATIONS {
+                return Err(XmlError::TooManyDeclarations);
+            }
+            declarations += 1;
+            write_attribute(Some("xmlns"), prefix, namespace, &mut self.frame.bytes);
+            scope.bind(prefix, namespace.clone());
         }
-        self.frame.bytes.len() - before
+        Ok(self.frame.bytes.len() - before)
     }
 
-    /// Gives the stanza the language of its stream; to be called behind the start tag, if that names no language.
+    /// Gives the stanza the language of its stream, if it has none and there is room for it; to be called behind
+    /// the start tag.
     //= RFC6120-4.7.4-4
     //= RFC6120-4.7.4-5
     //= RFC6120-8.1.5-2
-    pub(super) fn add_lang(&mut self, lang: &str) {
-        if !lang.is_empty() && lang.len() <= LANG_BYTES {
+    pub(super) fn add_lang(&mut self, tag: &Tag, lang: &str) {
+        let useful = !lang.is_empty() && lang.len() <= limits::LANGUAGE_BYTES;
+        if useful && tag.lang().is_none() && tag.attributes.len() < limits::ATTRIBUTES {
             write_attribute(Some("xml"), "lang", lang, &mut self.frame.bytes);
         }
     }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use async_io::Timer;
 use s2s_core::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId, Transport};
 use s2s_smol::{Driver, Handle, bind};
 use smol::future::or;
+use socket2::{Domain, Socket, Type};
 
 /// After this, a condition that a test waits for will not come.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -43,6 +44,8 @@ pub(crate) enum Order {
     Forget(QueryId),
     Alarm(Instant),
     Boast(usize),
+    /// Keep the driver's thread until the other end is dropped.
+    Hold(mpsc::Receiver<()>),
     Shutdown,
 }
 
@@ -268,6 +271,7 @@ impl Machine for Puppet {
             }
             Order::Alarm(due) => self.due = Some(due),
             Order::Boast(n) => (0..n).for_each(|n| self.tell(Told::Count(n))),
+            Order::Hold(held) => assert!(held.recv_timeout(DEADLINE) == Err(mpsc::RecvTimeoutError::Disconnected)),
             Order::Shutdown => {
                 self.is_shut = true;
                 let conns: Vec<_> = self.conns.keys().copied().collect();
@@ -375,6 +379,14 @@ impl Stage {
         drop(self.handle);
         self.thread.join().unwrap()
     }
+}
+
+/// An address where nobody listens, and the socket that keeps others from it.
+pub(crate) fn closed_port() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, addr)
 }
 
 /// The outcome of a future that must come before the deadline.

@@ -6,7 +6,7 @@ use std::thread;
 
 use s2s_core::machine::{QueryId, Transport};
 
-use crate::puppet::{DEADLINE, Manner, Order, Stage, Told};
+use crate::puppet::{DEADLINE, Manner, Order, Stage, Told, closed_port};
 
 fn ask(stage: &Stage, server: SocketAddr, transport: Transport, message: &[u8]) -> QueryId {
     stage.order(Order::Ask(server, transport, message.to_vec()));
@@ -71,10 +71,13 @@ fn each_query_has_a_port_of_its_own() {
 #[test]
 fn a_query_to_a_closed_port_fails() {
     let stage = Stage::new(Manner::Tell);
-    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Connected elsewhere, a socket keeps its port and takes nothing from us.
+    let reserved = udp_server("127.0.0.1:0");
+    let nobody = reserved.local_addr().unwrap();
+    reserved.connect("127.0.0.1:9").unwrap();
     let query = ask(&stage, nobody, Transport::Udp, b"who?");
     assert_eq!(stage.told(), Told::Reply(query, None));
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_reserved, nobody) = closed_port();
     let query = ask(&stage, nobody, Transport::Tcp, b"who?");
     assert_eq!(stage.told(), Told::Reply(query, None));
     // Forgetting what failed already is a normal race.

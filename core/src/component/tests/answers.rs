@@ -1,6 +1,7 @@
 //! What hosts without a component answer.
 
 use super::*;
+use crate::xml::Element;
 
 const DISCO: &str = "<query xmlns='http://jabber.org/protocol/disco#info'/>";
 const PING: &str = "<ping xmlns='urn:xmpp:ping'/>";
@@ -149,7 +150,7 @@ fn discovery_gives_the_contact_addresses() {
     let fields: Vec<(_, _, Vec<_>)> = form
         .children()
         .map(|field| {
-            let values = field.children().map(|value| value.text()).collect();
+            let values = field.children().map(Element::text).collect();
             (field.attribute("var").expect("a name"), field.attribute("type").expect("a type"), values)
         })
         .collect();

@@ -127,6 +127,24 @@ fn a_stream_error_is_answered_with_the_closing_tag_alone() {
 }
 
 #[test]
+//= RFC6120-4.9.1.1-1 test
+//= RFC6120-4.9.2-1 test
+//= RFC6120-4.9.2-3 test
+fn our_stream_errors_have_one_condition_and_one_text_and_end_the_stream() {
+    let mut driver = Driver::new();
+    let conn = driver.attach("a.example");
+    driver.write(conn, "<message from='a.example' to='m.example'/><message from='m.example' to='a.example'/>");
+    assert_eq!(
+        driver.read(conn),
+        "<stream:error><invalid-from xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
+         <text xmlns='urn:ietf:params:xml:ns:xmpp-streams' xml:lang='en'>a stanza from m.example, \
+         which is not the component's host</text></stream:error></stream:stream>"
+    );
+    assert!(matches!(driver.events.remove(0), Event::Outbound(_)));
+    driver.assert_thrown_out(conn, "a.example", Reason::FromMismatch);
+}
+
+#[test]
 fn nothing_is_read_after_the_end() {
     let mut driver = Driver::new();
     let conn = driver.attach("a.example");

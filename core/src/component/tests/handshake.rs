@@ -40,23 +40,22 @@ fn every_stream_has_an_id_of_its_own() {
 //= XEP0114-3-7 test
 fn a_wrong_handshake_is_not_authorized() {
     let secret = ComponentSecret::new("secret-a".to_owned());
-    let mut old_id = String::new();
-    let cases: [&dyn Fn(&str, &str) -> String; 6] = [
-        &|_, old| secret.handshake(old),
-        &|id, _| secret.handshake(id).to_uppercase(),
-        &|id, _| format!(" {}", secret.handshake(id)),
-        &|id, _| ComponentSecret::new("secret-b".to_owned()).handshake(id),
-        &|_, _| String::new(),
-        &|_, _| "secret-a".to_owned(),
-    ];
-    for case in cases {
+    for case in 0..6 {
         let mut driver = Driver::new();
         let old = driver.accept();
-        old_id.clone_from(&driver.open(old, "a.example"));
+        let old_id = driver.open(old, "a.example");
         let conn = driver.accept();
         let id = driver.open(conn, "a.example");
         driver.effects.clear();
-        driver.write(conn, &format!("<handshake>{}</handshake>", case(&id, &old_id)));
+        let wrong = match case {
+            0 => secret.handshake(&old_id),
+            1 => secret.handshake(&id).to_uppercase(),
+            2 => format!(" {}", secret.handshake(&id)),
+            3 => ComponentSecret::new("secret-b".to_owned()).handshake(&id),
+            4 => String::new(),
+            _ => "secret-a".to_owned(),
+        };
+        driver.write(conn, &format!("<handshake>{wrong}</handshake>"));
         assert_error(&driver.read(conn), "not-authorized");
         driver.assert_refused(conn, Some("a.example"), Reason::NotAuthenticated);
         driver.assert_closing(conn);
@@ -201,6 +200,7 @@ fn what_components_do_not_send_ends_the_stream() {
         ("<route/>", "unsupported-stanza-type"),
         ("<compress xmlns='http://jabber.org/protocol/compress'/>", "unsupported-stanza-type"),
         ("<stream:features/>", "unsupported-stanza-type"),
+        ("<c:message xmlns:c='jabber:component:accept' from='a.example' to='b.example'/>", "bad-namespace-prefix"),
         ("<message xmlns='jabber:client' from='a.example' to='u@m.example'/>", "invalid-namespace"),
         ("<iq xmlns='jabber:server' from='a.example' to='u@m.example'/>", "invalid-namespace"),
     ] {
@@ -262,6 +262,15 @@ fn before_the_handshake_elements_are_small_and_after_it_as_big_as_configured() {
     driver.write(conn, &message.replace("</body>", &big));
     assert_error(&driver.read(conn), "policy-violation");
     driver.assert_thrown_out(conn, "a.example", Reason::StanzaTooBig);
+}
+
+#[test]
+fn the_xml_of_a_component_is_bounded_in_depth_too() {
+    let mut driver = Driver::new();
+    let conn = driver.attach("a.example");
+    driver.write(conn, &format!("<message from='a.example' to='m.example'>{}", "<x>".repeat(limits::ELEMENT_DEPTH)));
+    assert_error(&driver.read(conn), "policy-violation");
+    driver.assert_thrown_out(conn, "a.example", Reason::Limit);
 }
 
 #[test]

@@ -101,6 +101,7 @@ impl Driver {
         Self::with(config())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
     fn with(config: Config) -> Self {
         let now = Instant::now();
         let hub = Hub::new(config, Seed([5; 32]), Anchor { instant: now, unix: Duration::ZERO });

@@ -192,6 +192,23 @@ fn a_component_that_does_not_read_gets_no_more_and_senders_are_told() {
 }
 
 #[test]
+fn the_queue_of_a_component_may_be_full_to_the_last_byte() {
+    for (length, fits) in [(OUTPUT_BYTES, true), (OUTPUT_BYTES + 1, false)] {
+        let mut driver = Driver::new();
+        let conn = driver.attach("a.example");
+        let first = "<message from='m.example' to='a.example'/>";
+        let second = |text: &str| format!("<message from='m.example' to='a.example'>{text}</message>");
+        driver.deliver(first);
+        driver.deliver(&second(&"x".repeat(length - first.len() - second("").len())));
+        assert_eq!((driver.events().is_empty(), driver.hub.pending(conn).len() == length), (fits, fits));
+        assert!(driver.interest(conn).read);
+        driver.effects.clear();
+        driver.send(conn, 1);
+        assert!(driver.effects.is_empty(), "there is nothing new to look at");
+    }
+}
+
+#[test]
 fn a_stanza_that_is_bigger_than_the_queue_is_delivered_when_nothing_waits() {
     let mut driver = Driver::new();
     let conn = driver.attach("a.example");

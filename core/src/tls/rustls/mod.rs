@@ -5,7 +5,8 @@
 //! nothing is resumed under another identity. Early data is never offered or taken.
 //!
 //! The cipher suites are those of the provider, which are the recommended ones: the suite that RFC 6120 makes
-//! mandatory has no forward secrecy and is not among them (decision D-11).
+//! mandatory has no forward secrecy and is not among them (decision D-11). rustls speaks nothing below TLS 1.2
+//! and never falls back after a failure.
 //!
 //! - [RFC 9325](https://www.rfc-editor.org/rfc/rfc9325), [XEP-0368](https://xmpp.org/extensions/xep-0368.html)
 
@@ -36,6 +37,7 @@ use crate::limits;
 
 /// The application protocol of server-to-server streams over direct TLS.
 //= XEP0368-3-9
+//= RFC9325-3.8-1
 const ALPN: &[u8] = b"xmpp-server";
 
 /// One of our domains with its certificate. Nothing is checked before it is given to a [`RustlsProvider`].
@@ -146,9 +148,11 @@ impl DirectHosts {
 
 impl RustlsProvider {
     /// Sessions for the hosts in `identities`, with cryptography by `crypto` and no version below `minimum`.
+    /// The suites are those of `crypto`; rustls knows none without forward secrecy.
     /// The order counts: on direct TLS the first host answers clients that name none.
     ///
-    /// The clock stands at 1970 until [`Self::set_time`] is called.
+    /// The clock stands at 1970 until [`Provider::set_time`] is called.
+    //= RFC9325-4.1-2
     pub fn new(
         crypto: Arc<CryptoProvider>,
         identities: Vec<HostIdentity>,
@@ -179,21 +183,20 @@ impl RustlsProvider {
         let direct = Arc::new(DirectHosts { hosts: direct, first });
         Ok(Self { clock: builder.clock, hosts, direct, nameless })
     }
-
-    /// Tells the time since 1970-01-01 00:00 UTC. It bounds the life of remembered sessions; certificates are
-    /// judged elsewhere. To be called now and then, every minute for example.
-    pub fn set_time(&self, unix: Duration) {
-        self.clock.0.store(unix.as_secs(), Ordering::Relaxed);
-    }
 }
 
 impl Provider for RustlsProvider {
+    fn set_time(&self, unix: Duration) {
+        self.clock.0.store(unix.as_secs(), Ordering::Relaxed);
+    }
+
     //= XEP0368-3-7
     //= RFC9325-3.7-1
     fn client(&self, local: &Domain, remote: &Domain, direct: bool) -> Result<Box<dyn Session>, TlsError> {
         let client = self.hosts.get(local).map_or(&self.nameless, |host| &host.client);
         let config = if direct { &client.direct } else { &client.starttls };
-        let name = ServerName::try_from(remote.as_str().to_owned()).map_err(|error| TlsError::Failed(error.to_string()))?;
+        let name =
+            ServerName::try_from(remote.as_str().to_owned()).map_err(|error| TlsError::Failed(error.to_string()))?;
         let connection = ClientConnection::new(Arc::clone(config), name).map_err(|error| failed(&error))?;
         Ok(Box::new(RustlsSession::client(connection)))
     }
@@ -276,6 +279,7 @@ impl Builder {
 
     /// Sessions are remembered in memory: a ticket is a random name for one, so that no ticket key has to be
     /// kept or rotated.
+    //= RFC7590-3.3-1
     //= RFC9325-3.4-1
     //= RFC9325-3.10-1
     fn server(&self, key: Arc<CertifiedKey>, minimum: Version) -> Result<ServerConfig, IdentityError> {
@@ -295,6 +299,7 @@ impl Builder {
 //= RFC9325-3.1.1-1
 //= RFC9325-3.1.1-2
 //= RFC9325-3.1.1-3
+//= RFC9325-3.1.3-1
 fn versions(minimum: Version) -> &'static [&'static SupportedProtocolVersion] {
     static BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
     match minimum {

@@ -142,3 +142,10 @@ fn other_bounds_hold_for_the_next_element() {
     assert_eq!((first.len(), end), (1, Ok(())));
     assert_eq!(frames_of(&mut framer, [&b"<a>0123456789"[..]]).1, Err(XmlError::TooLong));
 }
+
+#[test]
+fn a_framer_can_go_to_another_thread() {
+    const fn is_send<T: Send>() {}
+    is_send::<Framer>();
+    is_send::<Frame>();
+}

@@ -1,6 +1,13 @@
 //! Tests of the whole module.
 
+mod attacks;
+mod chunks;
+mod edges;
+mod elements;
+mod errors;
 mod frames;
+mod rewrite;
+mod strategies;
 
 use rxml::{Event, Parse, Parser};
 
@@ -90,7 +97,8 @@ fn text_of(stanza: &StanzaFrame) -> String {
 }
 
 /// What rxml's own parser, with its own resolver, makes of a document: another judge than ours.
-fn reference_tree(mut document: &[u8]) -> Result<Element, rxml::error::EndOrError> {
+fn reference_tree(document: &[u8]) -> Result<Element, rxml::error::EndOrError> {
+    let mut document = document.trim_ascii_start();
     let mut parser = Parser::new();
     let mut open = vec![Element::new("", "")];
     while let Some(event) = parser.parse(&mut document, true)? {
@@ -119,7 +127,8 @@ fn reference_tree(mut document: &[u8]) -> Result<Element, rxml::error::EndOrErro
 
 /// The first child of the root of what rxml makes of `stanza` under `header`.
 fn reference_stanza(header: &str, stanza: &[u8]) -> Element {
-    let document = [header.as_bytes(), stanza, b"</stream:stream>"].concat();
+    let root = header.trim_start_matches('<').split(' ').next().expect("a name");
+    let document = [header.as_bytes(), stanza, b"</", root.as_bytes(), b">"].concat();
     let tree =
         reference_tree(&document).unwrap_or_else(|error| panic!("{error:?} in {}", String::from_utf8_lossy(&document)));
     let stanza = tree.children().next().expect("a child").clone();

@@ -1,0 +1,197 @@
+//! Streams that peers open: what they are offered, and what becomes of what they send.
+
+use std::time::Instant;
+
+use crate::addr::{Domain, Pair};
+use crate::auth::{Method, Proof};
+use crate::dialback::Answer;
+use crate::machine::ConnId;
+use crate::node::{Direction, Event, Node};
+use crate::policy::{self, KeyVerdict, Offer, Protection};
+use crate::reason::Reason;
+use crate::stanza::StanzaCondition;
+use crate::stream::{Header, KeyOutcome, ReceivingEvent, StreamError, Version};
+
+impl Node {
+    pub(super) fn handle_inbound(&mut self, now: Instant, conn: ConnId, event: ReceivingEvent) {
+        match event {
+            ReceivingEvent::HeaderReceived(header) => self.handle_header(now, conn, &header),
+            ReceivingEvent::Authenticated(pair) => self.raise_up(now, conn, pair, Method::External),
+            ReceivingEvent::KeyReceived { pair, key } => self.handle_key(now, conn, pair, key),
+            ReceivingEvent::VerifyReceived { receiving, originating, id, key } => {
+                let answer = self.judge_own_key(conn, &receiving, &originating, &id, &key);
+                if let Some(connected) = self.touch(conn) {
+                    connected.link.answer_verify(now, receiving, originating, id, answer);
+                }
+            }
+            ReceivingEvent::ExternalFailed(failure) => {
+                self.raise_refused(now, conn, Reason::ExternalRefused, failure.as_str().to_owned());
+            }
+            ReceivingEvent::Stanza { pair, stanza } => self.events.push_back(Event::Stanza { pair, stanza }),
+        }
+    }
+
+    fn handle_header(&mut self, now: Instant, conn: ConnId, header: &Header) {
+        let verdict = self.judge_header(now, conn, header);
+        let Some(connected) = self.touch(conn) else {
+            return;
+        };
+        connected.header = (header.to.clone(), header.from.clone());
+        match verdict {
+            Ok((local, offer)) => connected.link.offer(now, local, offer),
+            Err((error, local)) => connected.link.refuse(now, &error, local.as_ref()),
+        }
+    }
+
+    /// What to offer, or why not, and whose name stands in our header then.
+    //= RFC6120-4.9.3.6-1
+    fn judge_header(
+        &self,
+        now: Instant,
+        conn: ConnId,
+        header: &Header,
+    ) -> Result<(Domain, Offer), (StreamError, Option<Domain>)> {
+        let settled = self.links.get(&conn).and_then(|connected| connected.link.receiving_stream()?.settled_pair());
+        let to = settled.map(|pair| &pair.local).or(header.to.as_ref());
+        let Some(to) = to else {
+            return Err((StreamError::ImproperHeader, None)); // decision D-02
+        };
+        let Some((local, options)) = self.config.hosts.get_key_value(to) else {
+            return Err((StreamError::HostUnknown, None)); // decision D-17
+        };
+        let refuse = |error| (error, Some(local.clone()));
+        if header.from.as_ref().is_some_and(|from| self.config.hosts.contains_key(from)) {
+            return Err(refuse(StreamError::FromIsOurs));
+        }
+        if settled.is_some() {
+            let offer = Offer { starttls: None, external: None, dialback: !options.dialback_disabled };
+            return Ok((local.clone(), offer));
+        }
+        let certificate = match &header.from {
+            Some(from) => self.certificate(now, conn, from),
+            None => self.is_protected(conn).then_some(Err(crate::tls::verify::Rejection::Missing)),
+        };
+        let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
+        let tls_available = self.config.tls.has_certificate(local);
+        let offer = policy::offer(options, header.from.as_ref(), protection, tls_available)
+            .map_err(|reason| refuse(StreamError::Refused(reason)))?;
+        // Decision D-03: without a version there are no features, so no TLS.
+        if header.version == Version::Legacy && offer.starttls == Some(policy::StartTls::Required) {
+            return Err(refuse(StreamError::UnsupportedVersion));
+        }
+        Ok((local.clone(), offer))
+    }
+
+    pub(super) fn is_protected(&self, conn: ConnId) -> bool {
+        self.links.get(&conn).is_some_and(|connected| connected.link.facts().is_some())
+    }
+
+    /// A dialback key: each pair is judged on its own, before any lookup or connection.
+    fn handle_key(&mut self, now: Instant, conn: ConnId, pair: Pair, key: String) {
+        let certificate = self.certificate(now, conn, &pair.remote);
+        let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
+        let verdict = match self.config.hosts.get(&pair.local) {
+            //= XEP0220-2.2.1-3
+            None => KeyVerdict::Refuse(Reason::HostUnknown),
+            Some(_) if self.config.hosts.contains_key(&pair.remote) => KeyVerdict::Refuse(Reason::FromMismatch),
+            Some(options) => policy::judge_key(options, &pair.remote, protection),
+        };
+        match verdict {
+            KeyVerdict::Proved(verified) => {
+                let proof = Proof::by_certificate(pair.local.clone(), &verified);
+                self.answer_key(now, conn, &pair, KeyOutcome::Proved(proof));
+            }
+            KeyVerdict::CallBack => self.begin_verification(now, conn, pair, key),
+            KeyVerdict::Refuse(reason) => {
+                self.raise_refused_pair(now, conn, &pair, reason, String::new());
+                self.answer_key(now, conn, &pair, KeyOutcome::Failed(dialback_condition(reason)));
+            }
+        }
+    }
+
+    /// Tells the peer what became of its key, and the application if it proved the pair.
+    pub(super) fn answer_key(&mut self, now: Instant, conn: ConnId, pair: &Pair, outcome: KeyOutcome) {
+        let method = match &outcome {
+            KeyOutcome::Proved(proof) => Some(proof.by()),
+            KeyOutcome::Denied | KeyOutcome::Failed(_) => None,
+        };
+        let Some(connected) = self.touch(conn) else {
+            return;
+        };
+        if connected.link.is_closing() {
+            return;
+        }
+        // The event comes first: behind the answer, stanzas of the pair may stand already.
+        if let Some(method) = method {
+            self.raise_up(now, conn, pair.clone(), method);
+        }
+        if let Some(connected) = self.touch(conn) {
+            connected.link.answer_key(now, pair, outcome);
+        }
+    }
+
+    /// As authoritative server: whether a key is ours. Always answered, under the same demand of encryption as a
+    /// stream of that peer.
+    //= XEP0220-2.2.2-1
+    //= XEP0220-2.5-9
+    fn judge_own_key(&self, conn: ConnId, receiving: &Domain, originating: &Domain, id: &str, key: &str) -> Answer {
+        let Some(options) = self.config.hosts.get(originating).filter(|options| !options.dialback_disabled) else {
+            return Answer::Error(Some(StanzaCondition::ItemNotFound));
+        };
+        if options.admit(receiving).is_err() || (!self.is_protected(conn) && options.demands_encryption(receiving)) {
+            return Answer::Error(Some(StanzaCondition::PolicyViolation));
+        }
+        if self.config.dialback_secret.verify(receiving, originating, id, key) {
+            Answer::Valid
+        } else {
+            Answer::Invalid
+        }
+    }
+
+    pub(super) fn raise_up(&mut self, now: Instant, conn: ConnId, pair: Pair, by: Method) {
+        let Some(link) = self.info(now, conn) else {
+            return;
+        };
+        if let Some(connected) = self.links.get_mut(&conn) {
+            connected.up.insert(pair.clone());
+        }
+        self.events.push_back(Event::PeerUp { pair, by, link });
+    }
+
+    /// Reports a refusal on an inbound stream, with the domains of its header.
+    pub(super) fn raise_refused(&mut self, now: Instant, conn: ConnId, reason: Reason, detail: String) {
+        let Some(connected) = self.links.get(&conn) else {
+            return;
+        };
+        let (local, remote) = connected.header.clone();
+        let link = self.info(now, conn);
+        let direction = Direction::Inbound;
+        self.events.push_back(Event::Refused { local, remote, link, direction, reason, detail });
+    }
+
+    /// Reports a refusal of one pair.
+    pub(super) fn raise_refused_pair(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        pair: &Pair,
+        reason: Reason,
+        detail: String,
+    ) {
+        let link = self.info(now, conn);
+        let direction = link.as_ref().map_or(Direction::Outbound, |link| link.direction);
+        let (local, remote) = (Some(pair.local.clone()), Some(pair.remote.clone()));
+        self.events.push_back(Event::Refused { local, remote, link, direction, reason, detail });
+    }
+}
+
+/// The dialback error for a key that policy refuses, [XEP-0220 section 2.5](https://xmpp.org/extensions/xep-0220.html#errors).
+//= XEP0220-2.5-5
+//= XEP0220-2.5-10
+const fn dialback_condition(reason: Reason) -> StanzaCondition {
+    match reason {
+        Reason::HostUnknown => StanzaCondition::ItemNotFound,
+        Reason::EncryptionRequired | Reason::DomainDenied | Reason::HostDisabled => StanzaCondition::PolicyViolation,
+        _ => StanzaCondition::NotAuthorized,
+    }
+}

@@ -1,0 +1,213 @@
+//! Streams that we open: how far policy lets us go with each, and what follows from what the peer answers.
+
+use std::time::Instant;
+
+use crate::addr::Pair;
+use crate::auth::Method;
+use crate::dialback::Answer;
+use crate::link::End;
+use crate::machine::ConnId;
+use crate::node::{Direction, Errand, Event, Node, Purpose};
+use crate::policy::{self, Authentication, Protection};
+use crate::reason::Reason;
+use crate::stream::{Features, InitiatingEvent, StreamError};
+
+impl Node {
+    pub(super) fn handle_outbound(&mut self, now: Instant, conn: ConnId, event: InitiatingEvent) {
+        match event {
+            InitiatingEvent::FeaturesReceived(features) => self.handle_features(now, conn, &features),
+            InitiatingEvent::ExternalRefused(failure) => {
+                let detail = failure.as_str();
+                self.handle_external_refused(now, conn, detail);
+            }
+            InitiatingEvent::Authorised { pair, by } => self.handle_authorised(now, conn, pair, by),
+            InitiatingEvent::KeyRefused { pair, answer } => {
+                let invalid = answer == Answer::Invalid;
+                let reason = if invalid { Reason::DialbackInvalid } else { Reason::DialbackError };
+                let detail = describe(answer);
+                self.raise_refused_pair(now, conn, &pair, reason, detail);
+                self.give_up(now, conn, reason);
+            }
+            InitiatingEvent::Confirmed(confirmed) => {
+                self.finish_verification(now, conn, Ok(confirmed));
+                self.close(now, conn, Reason::Idle);
+            }
+            InitiatingEvent::NotConfirmed { answer, .. } => {
+                self.finish_verification(now, conn, Err(answer));
+                self.close(now, conn, Reason::Idle);
+            }
+        }
+    }
+
+    /// Features are there: go as far as policy lets us.
+    fn handle_features(&mut self, now: Instant, conn: ConnId, features: &Features) {
+        let Some(errand) = self.errand_of(conn) else {
+            return;
+        };
+        let Some(pair) = self.pair_of(&errand) else {
+            return self.close(now, conn, Reason::Idle);
+        };
+        match self.judge_features(now, conn, &errand, &pair, features) {
+            Ok(Next::StartTls) => self.with_link(conn, |link| link.starttls(now)),
+            Ok(Next::External) => self.with_link(conn, |link| link.external(now)),
+            Ok(Next::Key) => self.send_key(now, conn, &pair),
+            Ok(Next::Verify(id, key)) => self.with_link(conn, |link| link.send_verify(now, &pair, id, key)),
+            Err(reason) => self.with_link(conn, |link| link.refuse(now, &StreamError::Refused(reason), None)),
+        }
+    }
+
+    //= RFC6120-5.2-3
+    //= RFC6120-5.3.4-1
+    fn judge_features(
+        &self,
+        now: Instant,
+        conn: ConnId,
+        errand: &Errand,
+        pair: &Pair,
+        features: &Features,
+    ) -> Result<Next, Reason> {
+        let options = self.config.hosts.get(&pair.local).ok_or(Reason::HostUnknown)?;
+        let certificate = self.certificate(now, conn, &pair.remote);
+        let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
+        if certificate.is_none() && !options.tls_disabled && features.starttls.is_some() {
+            return Ok(Next::StartTls);
+        }
+        if certificate.is_none() && options.demands_encryption(&pair.remote) {
+            let ours = options.tls_disabled;
+            return Err(if ours { Reason::EncryptionRequired } else { Reason::StarttlsNotOffered });
+        }
+        policy::judge_outbound(options, &pair.remote, protection)?;
+        match errand {
+            Errand::Verify(id) => {
+                let verification = self.verifications.get(id).ok_or(Reason::DialbackTimeout)?;
+                Ok(Next::Verify(verification.stream_id.clone(), verification.key.clone()))
+            }
+            Errand::Route(_) => {
+                let (external, dialback) = (features.external, features.dialback);
+                Ok(match policy::authenticate(options, &pair.remote, protection, external, dialback)? {
+                    Authentication::External { .. } => Next::External,
+                    Authentication::Dialback => Next::Key,
+                })
+            }
+        }
+    }
+
+    /// EXTERNAL was refused: dialback may follow on the same stream.
+    //= XEP0178-3-7
+    fn handle_external_refused(&mut self, now: Instant, conn: ConnId, detail: &str) {
+        let Some((pair, features)) = self.errand_of(conn).and_then(|errand| {
+            let features = self.links.get(&conn)?.link.initiating_stream()?.features()?.clone();
+            Some((self.pair_of(&errand)?, features))
+        }) else {
+            return;
+        };
+        self.raise_refused_pair(now, conn, &pair, Reason::ExternalRefused, detail.to_owned());
+        let certificate = self.certificate(now, conn, &pair.remote);
+        let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
+        let again = self.config.hosts.get(&pair.local).is_some_and(|options| {
+            policy::authenticate(options, &pair.remote, protection, false, features.dialback).is_ok()
+        });
+        if again {
+            self.send_key(now, conn, &pair);
+        } else {
+            self.give_up(now, conn, Reason::ExternalRefused);
+        }
+    }
+
+    /// The peer knows us and does not want us: other addresses of it would not either.
+    fn give_up(&mut self, now: Instant, conn: ConnId, reason: Reason) {
+        if let Some(errand) = self.errand_of(conn).filter(|errand| self.is_trying(errand, conn)) {
+            self.fail_errand(now, &errand, reason);
+        }
+        self.close(now, conn, reason);
+    }
+
+    fn send_key(&mut self, now: Instant, conn: ConnId, pair: &Pair) {
+        let id = self.links.get(&conn).and_then(|connected| connected.link.initiating_stream()?.id());
+        let key = self.config.dialback_secret.key(&pair.remote, &pair.local, id.unwrap_or_default());
+        self.with_link(conn, |link| link.send_key(now, pair, key));
+    }
+
+    fn handle_authorised(&mut self, now: Instant, conn: ConnId, pair: Pair, by: Method) {
+        self.raise_up(now, conn, pair.clone(), by);
+        self.route_is_up(now, &pair, conn);
+    }
+
+    /// A stream is over, whoever opened it.
+    pub(super) fn handle_ended(&mut self, now: Instant, conn: ConnId, end: &End) {
+        let Some(connected) = self.links.get_mut(&conn) else {
+            return;
+        };
+        let purpose = connected.purpose.clone();
+        let up = std::mem::take(&mut connected.up);
+        let unsent = connected.link.take_unsent();
+        let reason = connected.connect_failure.unwrap_or(match end.reason {
+            Reason::NegotiationTimeout if !connected.open => Reason::ConnectTimeout,
+            reason => reason,
+        });
+        let direction = if purpose == Purpose::Inbound { Direction::Inbound } else { Direction::Outbound };
+        let was_up = !up.is_empty();
+        for pair in up {
+            self.events.push_back(Event::PeerDown { pair, direction, reason, conn });
+        }
+        match purpose {
+            Purpose::Inbound => {
+                let quiet = matches!(reason, Reason::ConnectionReset | Reason::Idle | Reason::Shutdown);
+                if !quiet {
+                    self.raise_refused(now, conn, reason, end.detail.clone());
+                }
+                self.forget_verifications_of(now, conn);
+            }
+            Purpose::Errand(Errand::Route(pair)) if was_up => self.route_is_down(now, &pair, conn, unsent, reason),
+            Purpose::Errand(errand) => {
+                if let Some(pair) = self.pair_of(&errand).filter(|_| self.is_trying(&errand, conn)) {
+                    self.raise_refused_pair(now, conn, &pair, reason, end.detail.clone());
+                }
+                self.candidate_failed(now, &errand, conn, reason);
+            }
+        }
+    }
+
+    /// Ends a stream in good order.
+    pub(super) fn close(&mut self, now: Instant, conn: ConnId, reason: Reason) {
+        self.with_link(conn, |link| link.close(now, reason));
+    }
+
+    pub(super) fn with_link(&mut self, conn: ConnId, command: impl FnOnce(&mut crate::link::Link)) {
+        if let Some(connected) = self.touch(conn) {
+            command(&mut connected.link);
+        }
+    }
+
+    /// What a connection that we opened is for.
+    pub(super) fn errand_of(&self, conn: ConnId) -> Option<Errand> {
+        match &self.links.get(&conn)?.purpose {
+            Purpose::Errand(errand) => Some(errand.clone()),
+            Purpose::Inbound => None,
+        }
+    }
+
+    /// The pair that an errand is for, as long as somebody waits for it.
+    pub(super) fn pair_of(&self, errand: &Errand) -> Option<Pair> {
+        match errand {
+            Errand::Route(pair) => Some(pair.clone()),
+            Errand::Verify(id) => self.verifications.get(id).map(|verification| verification.pair.clone()),
+        }
+    }
+}
+
+/// How an outbound stream goes on.
+enum Next {
+    StartTls,
+    External,
+    Key,
+    Verify(String, String),
+}
+
+fn describe(answer: Answer) -> String {
+    match answer {
+        Answer::Valid => "valid".to_owned(),
+        Answer::Invalid => "invalid".to_owned(),
+        Answer::Error(condition) => condition.map_or("error", |condition| condition.as_str()).to_owned(),
+    }
+}

@@ -1,0 +1,265 @@
+//! The calls of an adapter, and what follows from each: children are drained until nothing is left to say.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::limits;
+use crate::link::{self, Connection, Link};
+use crate::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId};
+use crate::node::deadlines::Owner;
+use crate::node::{Command, Connected, Event, Node, Purpose};
+use crate::reason::Reason;
+use crate::stream::StreamError;
+use crate::time::Anchor;
+
+impl Machine for Node {
+    type Command = Command;
+    type Event = Event;
+
+    fn handle_accept(&mut self, now: Instant, peer: SocketAddr, on: Listener) -> Option<ConnId> {
+        if self.shutting_down || on == Listener::Component {
+            return None;
+        }
+        let id = self.next_id();
+        let conn = ConnId(id);
+        let entropy = self.entropy.fork("link", id);
+        let direct_tls = on == Listener::DirectTls;
+        let link = Link::receiving(now, direct_tls, self.config.tls.clone(), self.link_settings(), entropy);
+        self.insert(conn, now, link, peer, Purpose::Inbound);
+        self.settle(now);
+        Some(conn)
+    }
+
+    fn handle_connected(&mut self, now: Instant, conn: ConnId) {
+        if let Some(connected) = self.touch(conn) {
+            connected.open = true;
+            connected.link.handle_connected(now);
+        }
+        self.settle(now);
+    }
+
+    fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        if let Some(connected) = self.touch(conn) {
+            connected.link.handle_bytes(now, bytes);
+        }
+        self.settle(now);
+    }
+
+    fn handle_eof(&mut self, now: Instant, conn: ConnId) {
+        if let Some(connected) = self.touch(conn) {
+            connected.link.handle_eof(now);
+        }
+        self.settle(now);
+    }
+
+    fn handle_sent(&mut self, now: Instant, conn: ConnId, n: usize) {
+        let Some(connected) = self.touch(conn) else {
+            return;
+        };
+        connected.link.handle_sent(n);
+        if let Purpose::Errand(super::Errand::Route(pair)) = &connected.purpose {
+            let pair = pair.clone();
+            self.feed(now, &pair);
+        }
+        self.settle(now);
+    }
+
+    fn handle_closed(&mut self, now: Instant, conn: ConnId, error: io::ErrorKind) {
+        if let Some(connected) = self.touch(conn) {
+            connected.link.handle_closed(now, &error.to_string());
+            if !connected.open {
+                let refused = error == io::ErrorKind::ConnectionRefused;
+                connected.connect_failure = Some(if refused { Reason::ConnectRefused } else { Reason::ConnectTimeout });
+            }
+        }
+        self.settle(now);
+    }
+
+    fn handle_reply(&mut self, now: Instant, query: QueryId, message: Option<&[u8]>) {
+        self.resolver.handle_reply(now, query, message);
+        self.settle(now);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(owner) = self.deadlines.expire(now) {
+            match owner {
+                Owner::Link(conn) => {
+                    if let Some(connected) = self.touch(conn) {
+                        connected.link.handle_timeout(now);
+                    }
+                }
+                Owner::Resolver => self.resolver.handle_timeout(now),
+                Owner::Route(pair) => self.expire_route(now, &pair),
+                Owner::Verification(id) => self.expire_verification(now, id),
+            }
+            self.settle(now);
+        }
+    }
+
+    fn handle_clock(&mut self, now: Instant, unix: Duration) {
+        self.anchor = Anchor { instant: now, unix };
+    }
+
+    fn handle_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Send(stanza) => {
+                if let Err(error) = self.send(now, stanza) {
+                    let (stanza, reason) = error.into_parts();
+                    let pair = stanza.outbound_pair();
+                    self.events.push_back(Event::Undeliverable { pair, stanza, reason });
+                }
+            }
+            Command::Reconfigure(config) => self.reconfigure(now, *config),
+            Command::Shutdown => self.shutdown(now),
+        }
+    }
+
+    fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front();
+        if self.congested && self.events.len() <= limits::EVENTS_HIGH_WATER / 2 {
+            self.congested = false;
+            self.effects.extend(self.links.keys().copied().map(Effect::Wake));
+        }
+        event
+    }
+
+    fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.deadlines.next()
+    }
+
+    fn pending(&self, conn: ConnId) -> &[u8] {
+        self.links.get(&conn).map(|connected| connected.link.pending()).unwrap_or_default()
+    }
+
+    fn interest(&self, conn: ConnId) -> Interest {
+        self.links.get(&conn).map_or(Interest { read: false, write: false }, |connected| Interest {
+            read: connected.open && connected.link.wants_read() && !self.congested,
+            write: !connected.link.pending().is_empty(),
+        })
+    }
+
+    fn is_finished(&self) -> bool {
+        self.shutting_down && self.links.is_empty() && self.effects.is_empty()
+    }
+}
+
+impl Node {
+    /// Closes all streams, gives back what waits, and accepts nothing more.
+    //= RFC6120-4.9.3.20-1
+    pub fn shutdown(&mut self, now: Instant) {
+        self.shutting_down = true;
+        let pairs: Vec<_> = self.routes.keys().cloned().collect();
+        for pair in pairs {
+            self.fail_route(now, &pair, Reason::Shutdown);
+        }
+        let ids: Vec<_> = self.verifications.keys().copied().collect();
+        for id in ids {
+            self.fail_verification(now, id, Reason::Shutdown);
+        }
+        let conns: Vec<_> = self.links.keys().copied().collect();
+        for conn in conns {
+            if let Some(connected) = self.touch(conn) {
+                connected.link.shut_down(now);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Takes another configuration. Streams of hosts that are gone are closed.
+    pub fn reconfigure(&mut self, now: Instant, config: super::Config) {
+        self.resolver.reconfigure(config.resolver.clone());
+        self.config = config;
+        let gone: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(_, connected)| connected.up.iter().any(|pair| !self.config.hosts.contains_key(&pair.local)))
+            .map(|(conn, _)| *conn)
+            .collect();
+        for conn in gone {
+            if let Some(connected) = self.touch(conn) {
+                connected.link.refuse(now, &StreamError::HostGone, None);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Takes a link into the node.
+    pub(super) fn insert(&mut self, conn: ConnId, now: Instant, link: Link, addr: SocketAddr, purpose: Purpose) {
+        let open = purpose == Purpose::Inbound;
+        let connected = Connected {
+            link,
+            addr,
+            since: now,
+            purpose,
+            open,
+            half_closed: false,
+            header: (None, None),
+            connect_failure: None,
+            up: BTreeSet::new(),
+            reading: open,
+        };
+        self.links.insert(conn, connected);
+        self.dirty.insert(conn);
+    }
+
+    /// Drains all children, as often as one of them is told something.
+    pub(super) fn settle(&mut self, now: Instant) {
+        loop {
+            while let Some(conn) = self.dirty.pop_first() {
+                self.settle_link(now, conn);
+            }
+            while let Some(effect) = self.resolver.poll_effect() {
+                self.effects.push_back(effect);
+            }
+            let Some((lookup, answer)) = self.resolver.poll_answer() else {
+                break;
+            };
+            self.handle_answer(now, lookup, answer);
+        }
+        let next = self.resolver.poll_timeout().map(|at| (at, "dns"));
+        self.deadlines.set(Owner::Resolver, next);
+        if self.events.len() >= limits::EVENTS_HIGH_WATER {
+            self.congested = true;
+        }
+    }
+
+    fn settle_link(&mut self, now: Instant, conn: ConnId) {
+        while let Some(event) = self.links.get_mut(&conn).and_then(|connected| connected.link.poll_event()) {
+            match event {
+                link::Event::Receiving(event) => self.handle_inbound(now, conn, event),
+                link::Event::Initiating(event) => self.handle_outbound(now, conn, event),
+                link::Event::Ended(end) => self.handle_ended(now, conn, &end),
+            }
+        }
+        self.dirty.remove(&conn);
+        let Some(connected) = self.links.get_mut(&conn) else {
+            return;
+        };
+        match connected.link.connection() {
+            Connection::Drop => {
+                self.links.remove(&conn);
+                self.deadlines.set(Owner::Link(conn), None);
+                self.effects.push_back(Effect::Drop(conn));
+                return;
+            }
+            Connection::CloseWrite if !connected.half_closed => {
+                connected.half_closed = true;
+                self.effects.push_back(Effect::CloseWrite(conn));
+            }
+            Connection::CloseWrite | Connection::Keep => {}
+        }
+        let reading = connected.link.wants_read();
+        if connected.open && (!connected.link.pending().is_empty() || reading != connected.reading) {
+            connected.reading = reading;
+            self.effects.push_back(Effect::Wake(conn));
+        }
+        let deadline = connected.link.poll_timeout();
+        self.deadlines.set(Owner::Link(conn), deadline);
+    }
+}

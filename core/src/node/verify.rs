@@ -1,0 +1,133 @@
+//! The receiving role of dialback: keys that peers sent us, and the authoritative servers that we ask about them.
+//!
+//! - [XEP-0220 section 2.1.2](https://xmpp.org/extensions/xep-0220.html#outbound-receiving)
+
+use std::time::Instant;
+
+use crate::addr::Pair;
+use crate::auth::Proof;
+use crate::dialback::{Answer, Confirmed};
+use crate::limits;
+use crate::machine::ConnId;
+use crate::node::deadlines::Owner;
+use crate::node::{Errand, Node, VerificationId};
+use crate::reason::Reason;
+use crate::route::Dial;
+use crate::stanza::StanzaCondition;
+use crate::stream::KeyOutcome;
+
+/// A key that waits for its authoritative server.
+#[derive(Debug)]
+pub(super) struct Verification {
+    /// What the key would prove.
+    pub(super) pair: Pair,
+    /// The stream that it came on, and the id that we gave to it.
+    pub(super) inbound: ConnId,
+    pub(super) stream_id: String,
+    pub(super) key: String,
+    pub(super) dial: Dial,
+}
+
+impl Node {
+    /// Begins to ask the authoritative server of `pair.remote` about `key`, over a connection of its own: never the
+    /// one that the key came on.
+    //= XEP0220-2.1.2-2
+    //= XEP0220-2.1.2-3
+    pub(super) fn begin_verification(&mut self, now: Instant, inbound: ConnId, pair: Pair, key: String) {
+        if self.verifications.len() >= limits::PENDING_VERIFICATIONS || self.shutting_down {
+            self.raise_refused_pair(now, inbound, &pair, Reason::Limit, "pending verifications".to_owned());
+            return self.answer_key(now, inbound, &pair, KeyOutcome::Failed(StanzaCondition::ResourceConstraint));
+        }
+        let stream = self.links.get(&inbound).and_then(|connected| connected.link.receiving_stream());
+        let Some(stream_id) = stream.map(|stream| stream.id().to_owned()) else {
+            return;
+        };
+        let id = VerificationId(self.next_id());
+        let (step, candidates) = self.begin_dial(now, Errand::Verify(id), &pair);
+        let deadline = now + self.config.negotiation_timeout;
+        let dial = Dial::new(now, deadline, step);
+        self.verifications.insert(id, Verification { pair, inbound, stream_id, key, dial });
+        self.deadlines.set(Owner::Verification(id), Some((deadline, "verify")));
+        if let Some(candidates) = candidates {
+            self.try_candidates(now, &Errand::Verify(id), candidates);
+        }
+    }
+
+    /// The authoritative server has answered on `conn`.
+    //= XEP0220-2.1.2-7
+    pub(super) fn finish_verification(&mut self, now: Instant, conn: ConnId, answer: Result<Confirmed, Answer>) {
+        let Some(Errand::Verify(id)) = self.errand_of(conn) else {
+            return;
+        };
+        let Some(verification) = self.take_verification(id) else {
+            return;
+        };
+        let Verification { pair, inbound, .. } = verification;
+        let outcome = match answer {
+            Ok(confirmed) => KeyOutcome::Proved(Proof::by_dialback(confirmed)),
+            Err(Answer::Invalid) => {
+                self.raise_refused_pair(now, inbound, &pair, Reason::DialbackInvalid, String::new());
+                KeyOutcome::Denied
+            }
+            Err(answer) => {
+                self.raise_refused_pair(now, inbound, &pair, Reason::DialbackError, format!("{answer:?}"));
+                KeyOutcome::Failed(relayed_condition(answer))
+            }
+        };
+        self.answer_key(now, inbound, &pair, outcome);
+    }
+
+    /// The authoritative server could not be asked.
+    //= XEP0220-2.5-6
+    //= XEP0220-2.5-8
+    pub(super) fn fail_verification(&mut self, now: Instant, id: VerificationId, reason: Reason) {
+        let Some(verification) = self.take_verification(id) else {
+            return;
+        };
+        let Verification { pair, inbound, dial, .. } = verification;
+        self.abandon_dial(now, &dial);
+        let detail = format!("authoritative server: {reason}");
+        self.raise_refused_pair(now, inbound, &pair, Reason::AuthoritativeUnreachable, detail);
+        let condition = match reason.bounce() {
+            StanzaCondition::RemoteServerNotFound if is_about_names(reason) => StanzaCondition::RemoteServerNotFound,
+            StanzaCondition::RemoteServerNotFound => StanzaCondition::RemoteConnectionFailed,
+            _ => StanzaCondition::RemoteServerTimeout,
+        };
+        self.answer_key(now, inbound, &pair, KeyOutcome::Failed(condition));
+    }
+
+    pub(super) fn expire_verification(&mut self, now: Instant, id: VerificationId) {
+        self.fail_verification(now, id, Reason::DialbackTimeout);
+    }
+
+    /// The stream that keys came on is gone: nobody waits for their verification.
+    //= XEP0220-2.1.2-6
+    pub(super) fn forget_verifications_of(&mut self, now: Instant, inbound: ConnId) {
+        let waiting = self.verifications.iter().filter(|(_, verification)| verification.inbound == inbound);
+        let ids: Vec<_> = waiting.map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(verification) = self.take_verification(id) {
+                self.abandon_dial(now, &verification.dial);
+            }
+        }
+    }
+
+    fn take_verification(&mut self, id: VerificationId) -> Option<Verification> {
+        self.deadlines.set(Owner::Verification(id), None);
+        self.verifications.remove(&id)
+    }
+}
+
+const fn is_about_names(reason: Reason) -> bool {
+    matches!(reason, Reason::DnsNxdomain | Reason::SrvDot | Reason::NoAddress)
+}
+
+/// What the initiating server is told of an error that the authoritative server answered with.
+//= XEP0220-2.5-3
+//= XEP0220-2.5-7
+const fn relayed_condition(answer: Answer) -> StanzaCondition {
+    match answer {
+        Answer::Error(Some(StanzaCondition::ItemNotFound)) => StanzaCondition::RemoteServerNotFound,
+        _ => StanzaCondition::RemoteServerTimeout,
+    }
+}

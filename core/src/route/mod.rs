@@ -1,0 +1,49 @@
+//! One pair's way out: a bounded queue, and how far the attempt to reach the peer has come.
+//!
+//! - [RFC 6120 section 10.4](https://www.rfc-editor.org/rfc/rfc6120#section-10.4)
+
+mod address;
+mod dial;
+mod queue;
+
+use std::time::Instant;
+
+use crate::machine::ConnId;
+
+pub use address::{PrivateAddresses, is_private};
+pub use dial::{Dial, Step};
+pub use queue::Queue;
+
+/// The route of one pair.
+#[derive(Debug, Default)]
+pub struct Route {
+    /// How far it has come.
+    pub state: State,
+    /// What waits for it.
+    pub queue: Queue,
+}
+
+/// How far a route has come.
+#[derive(Debug, Default)]
+pub enum State {
+    /// Nothing is to be sent.
+    #[default]
+    Idle,
+    /// The peer is looked up, dialled, and negotiated with.
+    Reaching(Dial),
+    /// Stanzas flow over this connection.
+    Up(ConnId),
+}
+
+impl Route {
+    /// When something of this route is due: the end of an attempt, or of a stanza's patience.
+    #[must_use]
+    pub fn deadline(&self, queue_age: std::time::Duration) -> Option<(Instant, &'static str)> {
+        let reaching = match &self.state {
+            State::Reaching(dial) => Some((dial.deadline(), "reach")),
+            State::Idle | State::Up(_) => None,
+        };
+        let oldest = self.queue.oldest().map(|since| (since + queue_age, "queue"));
+        reaching.into_iter().chain(oldest).min_by_key(|(at, _)| *at)
+    }
+}

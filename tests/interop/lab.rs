@@ -1,0 +1,112 @@
+//! A closed world on the loopback: names, certificates and six real servers.
+//!
+//! Everything is in 127.0.2.0/24 and `interop.test`; nothing is written outside of a temporary directory, which is
+//! removed unless something failed.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::dns::{NameServer, Service};
+use crate::failure::{Failure, While, fail};
+use crate::peers::{DIRECT, ECHO, Peer, Plan, Policy, Software};
+use crate::pki::{Authority, Identity, Kind};
+
+const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 53);
+/// The last octet of the first server's address.
+const FIRST_PEER: u8 = 1;
+/// The same of the programs under test, one address each.
+const FIRST_DAEMON: u8 = 100;
+
+/// The world.
+pub(crate) struct Lab {
+    // Before the directory, so that the servers end before it goes.
+    peers: BTreeMap<(Software, Policy), Peer>,
+    authority: Authority,
+    names: NameServer,
+    daemons: u8,
+    directory: TempDir,
+}
+
+impl Lab {
+    /// Builds the world and starts the servers.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let directory = tempfile::Builder::new().prefix("s2s-interop-").tempdir()?;
+        let authority = Authority::new(&directory.path().join("pki"))?;
+        let names = NameServer::start(NAME_SERVER)?;
+        let mut lab = Self { peers: BTreeMap::new(), authority, names, daemons: 0, directory };
+        let mut octet = FIRST_PEER;
+        for software in Software::ALL {
+            for policy in [Policy::Secure, Policy::Lax, Policy::Plain] {
+                let peer = lab.start(software, policy, policy.name(), octet)?;
+                lab.peers.insert((software, policy), peer);
+                octet += 1;
+            }
+        }
+        for peer in lab.peers.values_mut() {
+            if let Err(failure) = peer.ready() {
+                let logs: String = peer.logs().iter().map(|log| crate::process::tail(log, 40)).collect();
+                let kept = lab.directory.keep();
+                return fail(format!("{failure}\n{logs}everything is in {}", kept.display()));
+            }
+        }
+        Ok(lab)
+    }
+
+    /// Starts one more server under a label of its own, not waiting for it.
+    pub(crate) fn start(&self, software: Software, policy: Policy, label: &str, octet: u8) -> Result<Peer, Failure> {
+        let domain = format!("{}-{label}.interop.test", software.name());
+        let kind = if policy == Policy::Lax { Kind::SelfSigned } else { Kind::Valid };
+        let identity = self.authority.issue(&domain, kind)?;
+        let address = Ipv4Addr::new(127, 0, 2, octet);
+        self.names.add(&domain, address, &[Service::StartTls])?;
+        self.names.add(&format!("{ECHO}.{domain}"), address, &[Service::StartTls])?;
+        if policy != Policy::Plain {
+            self.names.add(&format!("{DIRECT}.{domain}"), address, &[Service::DirectTls])?;
+        }
+        let (authority, name_server) = (self.authority(), self.name_server());
+        let plan = Plan { software, policy, address, domain, identity: &identity, authority, name_server };
+        Peer::start(&plan, self.directory()).when(software.name())
+    }
+
+    /// One of the six servers.
+    pub(crate) fn peer(&self, software: Software, policy: Policy) -> Result<&Peer, Failure> {
+        self.peers.get(&(software, policy)).map_or_else(|| fail("no such server"), Ok)
+    }
+
+    /// A domain that nobody knows yet, its address and its certificate, with these records in DNS.
+    pub(crate) fn host(&mut self, kind: Kind, service: Service) -> Result<(String, Ipv4Addr, Identity), Failure> {
+        let host = format!("s{}.interop.test", self.daemons);
+        let Some(octet) = FIRST_DAEMON.checked_add(self.daemons).filter(|&octet| octet < 255) else {
+            return fail("no more addresses");
+        };
+        self.daemons += 1;
+        let address = Ipv4Addr::new(127, 0, 2, octet);
+        self.names.add(&host, address, &[service])?;
+        let identity = self.authority.issue(&host, kind)?;
+        Ok((host, address, identity))
+    }
+
+    /// The certificate of the authority, PEM.
+    pub(crate) fn authority(&self) -> &Path {
+        &self.authority.file
+    }
+
+    /// Whom to ask for names.
+    pub(crate) fn name_server(&self) -> Ipv4Addr {
+        self.names.address
+    }
+
+    /// Where everything is.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Ends the servers and leaves the directory with their logs.
+    pub(crate) fn keep(mut self) -> PathBuf {
+        self.peers.values_mut().for_each(Peer::stop);
+        self.directory.keep()
+    }
+}

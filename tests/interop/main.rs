@@ -1,0 +1,131 @@
+//! s2sd against real Prosody and ejabberd, all on the loopback.
+//!
+//! Needs root (port 53, mount namespaces) and the servers of Debian 12; `tests/run` installs them and runs this.
+//! Arguments are words: only cells whose description has one of them are run. `--repeat N` runs the table N times,
+//! `--keep` leaves logs and configurations of green worlds too; `INTEROP_DEBUG=1` makes Prosody log more.
+//! Without s2sd only the control cells can be green.
+
+mod cells;
+mod component;
+mod control;
+mod dns;
+mod failure;
+mod lab;
+mod peers;
+mod pki;
+mod process;
+mod report;
+mod s2sd;
+mod stress;
+mod talk;
+mod xml;
+
+use std::env;
+use std::process::{Command, ExitCode};
+
+use cells::{First, Scenario};
+use failure::{Failure, While, fail};
+use lab::Lab;
+use peers::Software;
+
+/// Set in the environment of the program that runs inside of its own namespaces.
+const INSIDE: &str = "INTEROP_INSIDE";
+
+/// The command line.
+struct Options {
+    /// Only cells whose description has one of these words; none: all.
+    words: Vec<String>,
+    /// How many worlds to build, one after the other.
+    repeat: u32,
+    /// Whether the files of green worlds stay too.
+    keep: bool,
+}
+
+fn main() -> ExitCode {
+    let inside = env::var_os(INSIDE).is_some();
+    match Options::read().and_then(|options| if inside { options.run() } else { options.run_inside() }) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            println!("interop: NOT RUN: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Options {
+    fn read() -> Result<Self, Failure> {
+        let mut options = Self { words: Vec::new(), repeat: 1, keep: false };
+        let mut arguments = env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--repeat" => match arguments.next().and_then(|count| count.parse().ok()) {
+                    Some(count) => options.repeat = count,
+                    None => return fail("--repeat wants a number"),
+                },
+                "--keep" => options.keep = true,
+                // For the usual test harness; this one hides nothing.
+                "--nocapture" => {}
+                _ => options.words.push(argument),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Runs this program in network and mount namespaces of its own, once for each round: nothing there can meet other
+    /// servers on this machine, or leave it.
+    fn run_inside(&self) -> Result<bool, Failure> {
+        let namespaces = ["--mount", "--net"];
+        let probe = Command::new("unshare").args(namespaces).arg("true").output().when("unshare")?;
+        if !probe.status.success() {
+            let why = String::from_utf8_lossy(&probe.stderr);
+            return fail(format!("this needs root, for network and mount namespaces: {}", why.trim()));
+        }
+        let mut green = 0;
+        for round in 1..=self.repeat {
+            if self.repeat > 1 {
+                println!("\ninterop: round {round} of {}", self.repeat);
+            }
+            let mut inside = Command::new("setpriv");
+            inside.args(["--pdeathsig", "KILL", "unshare"]).args(namespaces);
+            inside.args(["sh", "-c", include_str!("world.sh"), "world.sh"]).arg(env::current_exe()?);
+            inside.args(env::args_os().skip(1)).env(INSIDE, "1");
+            green += u32::from(inside.status().when("setpriv")?.success());
+        }
+        if self.repeat > 1 {
+            println!("\ninterop: {} rounds, {green} green", self.repeat);
+        }
+        Ok(green == self.repeat && green > 0)
+    }
+
+    /// Builds the world and runs the table in it.
+    fn run(&self) -> Result<bool, Failure> {
+        for software in Software::ALL {
+            println!("interop: {} {}", software.name(), software.version()?);
+        }
+        let mut lab = Lab::new()?;
+        let green = report::print(&self.table(&mut lab));
+        if !green || self.keep {
+            println!("interop: logs and configurations are kept in {}", lab.keep().display());
+        }
+        Ok(green)
+    }
+
+    fn table(&self, lab: &mut Lab) -> Vec<report::Row> {
+        let wanted = |cell: &str| self.words.is_empty() || self.words.iter().any(|word| cell.contains(word.as_str()));
+        let mut rows = control::run(lab, wanted);
+        for software in Software::ALL {
+            for scenario in Scenario::ALL {
+                for first in First::BOTH {
+                    if wanted(&format!("{} {}", software.name(), scenario.name())) {
+                        rows.push(cells::run(lab, software, scenario, first));
+                    }
+                }
+            }
+        }
+        if wanted(stress::NAME) {
+            rows.push(stress::run(lab));
+        }
+        rows
+    }
+}

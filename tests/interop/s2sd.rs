@@ -1,0 +1,169 @@
+//! Our program, as an operator would run it.
+
+use std::env;
+use std::fs;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::ChildStderr;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::component::{Component, SECRET};
+use crate::failure::{Failure, While, fail};
+use crate::pki::Identity;
+use crate::process::{Process, tail};
+
+/// How long it may take to say that it is ready.
+const START: Duration = Duration::from_secs(10);
+/// How long it may take to end when it is asked to: `s2s_close_timeout` and one second, and the machine is busy.
+const END: Duration = Duration::from_secs(8);
+
+/// How the program is to be set up.
+pub(crate) struct Settings<'a> {
+    /// The only host.
+    pub(crate) host: String,
+    /// Where everything listens.
+    pub(crate) address: Ipv4Addr,
+    /// The host's certificate.
+    pub(crate) identity: &'a Identity,
+    /// The certificate of the authority that it trusts.
+    pub(crate) authority: &'a Path,
+    /// Whom it asks for names.
+    pub(crate) name_server: Ipv4Addr,
+    /// `s2s_secure_auth`.
+    pub(crate) strict: bool,
+    /// `s2s_require_encryption`.
+    pub(crate) encrypted: bool,
+    /// Whether it listens for direct TLS only.
+    pub(crate) direct_only: bool,
+}
+
+/// The running program.
+pub(crate) struct Daemon {
+    process: Process,
+    log: PathBuf,
+    address: Ipv4Addr,
+    host: String,
+}
+
+/// Where the program is: `$S2SD`, or the release build in the target directory of this test.
+pub(crate) fn program() -> Result<PathBuf, Failure> {
+    let built = || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("release").join("s2sd");
+    let program = env::var_os("S2SD").map_or_else(built, PathBuf::from);
+    match program.is_file() {
+        // It is started in another directory.
+        true => Ok(fs::canonicalize(program)?),
+        false => fail(format!("{} is not there: cargo build --release -p s2sd", program.display())),
+    }
+}
+
+impl Daemon {
+    /// Writes the configuration below `directory`, starts the program and waits until it says that it is ready.
+    pub(crate) fn start(settings: &Settings<'_>, directory: &Path) -> Result<Self, Failure> {
+        let directory = directory.join(&settings.host);
+        fs::create_dir_all(&directory)?;
+        let config = directory.join("s2sd.toml");
+        fs::write(&config, configuration(settings))?;
+        let log = directory.join("log");
+        let command = [&program()?.display().to_string(), "serve", "--config", &config.display().to_string()];
+        let (process, stderr) = Process::start_piped(&command, &directory.join("output"))?;
+        let (sender, ready) = mpsc::channel();
+        let file = File::create(&log)?;
+        thread::spawn(move || copy(stderr, file, &sender));
+        let daemon = Self { process, log, address: settings.address, host: settings.host.clone() };
+        match ready.recv_timeout(START) {
+            Ok(()) => Ok(daemon),
+            Err(_) => fail(format!("s2sd did not get ready\n{}", tail(&daemon.log, 20))),
+        }
+    }
+
+    /// Connects the host's component.
+    pub(crate) fn component(&self) -> Result<Component, Failure> {
+        Component::connect(self.address, &self.host, Instant::now() + START)
+    }
+
+    /// Where its log is.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// All events so far. Lines that are no JSON are none.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits for an event about that remote domain in that direction that `wanted` finds right.
+    pub(crate) fn wait_for(
+        &self,
+        remote: &str,
+        direction: &str,
+        deadline: Instant,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Option<Value> {
+        loop {
+            let concerns = |event: &&Value| text(event, "remote") == remote && text(event, "direction") == direction;
+            let found = self.events().iter().filter(concerns).find(|event| wanted(event)).cloned();
+            if found.is_some() || Instant::now() >= deadline {
+                return found;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Asks it to end; it must do so in time and with success.
+    pub(crate) fn stop(mut self) -> Result<(), Failure> {
+        if let Some(status) = self.process.ended() {
+            return fail(format!("s2sd ended by itself: {status}"));
+        }
+        let status = self.process.terminate(END).when("s2sd")?;
+        if status.success() { Ok(()) } else { fail(format!("s2sd did not end well on SIGTERM: {status}")) }
+    }
+}
+
+/// A member of an event, empty if it is absent or null.
+pub(crate) fn text<'a>(event: &'a Value, member: &str) -> &'a str {
+    event.get(member).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn configuration(settings: &Settings<'_>) -> String {
+    let Settings { host, address, identity, authority, name_server, strict, encrypted, direct_only } = settings;
+    let (starttls, direct) = if *direct_only { ("", "5270") } else { ("5269", "5270") };
+    format!(
+        r#"s2s_interfaces = ["{address}"]
+s2s_ports = [{starttls}]
+s2s_direct_tls_ports = [{direct}]
+component_interfaces = ["{address}"]
+component_ports = [5347]
+dns_servers = ["{name_server}:53"]
+s2s_allow_private_addresses = true
+s2s_secure_auth = {strict}
+s2s_require_encryption = {encrypted}
+dialback_secret = "a secret of the interop tests"
+cafile = "{authority}"
+log_format = "json"
+
+[host."{host}"]
+certificate = "{certificate}"
+key = "{key}"
+component_secret = "{SECRET}"
+"#,
+        authority = authority.display(),
+        certificate = identity.certificate.display(),
+        key = identity.key.display(),
+    )
+}
+
+fn copy(stderr: ChildStderr, mut log: File, ready: &Sender<()>) {
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        // Nobody may be waiting any more.
+        if writeln!(log, "{line}").is_err() || (line.starts_with("s2sd ready ") && ready.send(()).is_err()) {
+            return;
+        }
+    }
+}

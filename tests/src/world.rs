@@ -1,0 +1,400 @@
+//! A network without sockets: nodes, a DNS zone and virtual time in one thread.
+//!
+//! Bytes travel at once and in order, cut as a [`Cutting`] says; time moves only when nothing else does. Beside
+//! nodes there are puppets: peers whose every byte a test writes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use s2s_core::addr::Domain;
+use s2s_core::dialback::Secret;
+use s2s_core::entropy::Seed;
+use s2s_core::machine::{ConnId, Effect, Listener, Machine};
+use s2s_core::node::{Command, Config, Event, Node};
+use s2s_core::route::PrivateAddresses;
+use s2s_core::stanza::Stanza;
+use s2s_core::time::Anchor;
+use s2s_core::tls::Provider;
+use s2s_core::tls::verify::Trust;
+use s2s_core::xml::{Bounds, Frame, Framer};
+
+use crate::certificates::NOW;
+use crate::dns_server::Zone;
+
+/// How bytes are cut on their way.
+#[derive(Clone, Copy, Debug)]
+pub enum Cutting {
+    /// As they were written.
+    Whole,
+    /// Into pieces of this many bytes.
+    Pieces(usize),
+    /// Into pieces whose sizes a seed gives, from one byte to a hundred.
+    Random(u64),
+}
+
+/// Which node.
+pub type NodeIndex = usize;
+
+/// The network.
+#[derive(Debug)]
+pub struct World {
+    /// The present moment.
+    pub now: Instant,
+    /// What DNS knows.
+    pub zone: Zone,
+    /// How bytes are cut.
+    pub cutting: Cutting,
+    sites: Vec<Site>,
+    listeners: BTreeMap<SocketAddr, (NodeIndex, Listener)>,
+    puppets: BTreeMap<SocketAddr, VecDeque<Peer>>,
+    /// Both ends of every connection.
+    wires: BTreeMap<(NodeIndex, ConnId), End>,
+    random: u64,
+}
+
+/// The other end of a node's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Node(NodeIndex, ConnId),
+    Puppet(usize),
+}
+
+#[derive(Debug)]
+struct Site {
+    node: Node,
+    addr: IpAddr,
+    events: Vec<Event>,
+    /// Bytes that puppets hear from this node, by connection.
+    heard: BTreeMap<ConnId, Heard>,
+}
+
+/// What a puppet hears.
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+/// A connection that waits for the test to speak.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    site: NodeIndex,
+    conn: ConnId,
+}
+
+/// The test's end of a connection with a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Puppet {
+    site: NodeIndex,
+    conn: ConnId,
+}
+
+impl World {
+    /// An empty network.
+    #[must_use]
+    pub fn new(cutting: Cutting) -> Self {
+        let random = if let Cutting::Random(seed) = cutting { seed } else { 0 };
+        Self {
+            now: Instant::now(),
+            zone: Zone::new(),
+            cutting,
+            sites: Vec::new(),
+            listeners: BTreeMap::new(),
+            puppets: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            random,
+        }
+    }
+
+    /// A configuration without hosts, with the DNS of this network and leave to dial it.
+    #[must_use]
+    pub fn config(tls: Arc<dyn Provider>, trust: Trust) -> Config {
+        let secret = Secret::new(b"a secret of twenty-six bytes").expect("long enough");
+        let mut config = Config::new(tls, Arc::new(trust), secret, vec![SocketAddr::from(([192, 0, 2, 53], 53))]);
+        config.private_addresses = PrivateAddresses::Never;
+        config
+    }
+
+    /// Adds a node at `addr` that listens on 5269 and, for direct TLS, on 5270.
+    pub fn add(&mut self, addr: IpAddr, config: Config) -> NodeIndex {
+        let index = self.sites.len();
+        let anchor = Anchor { instant: self.now, unix: NOW };
+        let node = Node::new(config, Seed([u8::try_from(index + 1).expect("few nodes"); 32]), anchor);
+        self.sites.push(Site { node, addr, events: Vec::new(), heard: BTreeMap::new() });
+        self.listeners.insert(SocketAddr::new(addr, 5269), (index, Listener::StartTls));
+        self.listeners.insert(SocketAddr::new(addr, 5270), (index, Listener::DirectTls));
+        index
+    }
+
+    /// Publishes `domain` at `addr`: STARTTLS on 5269, direct TLS on 5270, or neither.
+    pub fn publish(&mut self, domain: &str, addr: IpAddr, starttls: bool, direct_tls: bool) {
+        let host = format!("host.{domain}");
+        let mut zone = std::mem::take(&mut self.zone).address(&host, addr);
+        if starttls {
+            zone = zone.service(&format!("_xmpp-server._tcp.{domain}"), 0, 0, 5269, &host);
+        }
+        if direct_tls {
+            zone = zone.service(&format!("_xmpps-server._tcp.{domain}"), 0, 0, 5270, &host);
+        }
+        self.zone = zone;
+    }
+
+    /// Nothing listens at `addr` any more, and what was connected to it breaks.
+    pub fn kill(&mut self, addr: IpAddr) {
+        self.listeners.retain(|listening, _| listening.ip() != addr);
+        let broken: Vec<_> = self.wires.iter().map(|(near, far)| (*near, *far)).collect();
+        for ((site, conn), far) in broken {
+            if self.sites[site].addr != addr {
+                if matches!(far, End::Node(far, _) if self.sites[far].addr == addr) {
+                    self.wires.remove(&(site, conn));
+                    let now = self.now;
+                    self.sites[site].node.handle_closed(now, conn, io::ErrorKind::ConnectionReset);
+                }
+            } else {
+                self.wires.remove(&(site, conn));
+            }
+        }
+    }
+
+    /// A node listens again at the address of `site`.
+    pub fn revive(&mut self, site: NodeIndex, config: Config) {
+        let addr = self.sites[site].addr;
+        let anchor = Anchor { instant: self.now, unix: NOW };
+        self.sites[site].node = Node::new(config, Seed([99; 32]), anchor);
+        self.listeners.insert(SocketAddr::new(addr, 5269), (site, Listener::StartTls));
+        self.listeners.insert(SocketAddr::new(addr, 5270), (site, Listener::DirectTls));
+    }
+
+    /// The node.
+    pub fn node(&mut self, site: NodeIndex) -> &mut Node {
+        &mut self.sites[site].node
+    }
+
+    /// What the node has told since the last call.
+    pub fn take_events(&mut self, site: NodeIndex) -> Vec<Event> {
+        std::mem::take(&mut self.sites[site].events)
+    }
+
+    /// Sends a stanza through the node.
+    pub fn send(&mut self, site: NodeIndex, stanza: &str) {
+        let now = self.now;
+        self.sites[site].node.handle_command(now, Command::Send(read_stanza(stanza)));
+    }
+
+    /// Tells the node something else.
+    pub fn command(&mut self, site: NodeIndex, command: Command) {
+        let now = self.now;
+        self.sites[site].node.handle_command(now, command);
+    }
+
+    /// Moves bytes, answers and events until nothing moves.
+    pub fn run(&mut self) {
+        while self.step() {}
+    }
+
+    /// Runs, and lets time pass to each deadline, for `span` in all.
+    pub fn run_for(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            self.run();
+            let next = (0..self.sites.len()).filter_map(|site| self.sites[site].node.poll_timeout()).map(|(at, _)| at).min();
+            match next.filter(|at| *at <= end) {
+                Some(at) => self.now = self.now.max(at),
+                None => break,
+            }
+            let now = self.now;
+            for site in &mut self.sites {
+                site.node.handle_timeout(now);
+            }
+        }
+        self.now = end;
+    }
+
+    /// One round over all nodes. True if anything happened.
+    fn step(&mut self) -> bool {
+        let mut moved = false;
+        for site in 0..self.sites.len() {
+            while let Some(effect) = self.sites[site].node.poll_effect() {
+                moved = true;
+                self.obey(site, effect);
+            }
+            while let Some(event) = self.sites[site].node.poll_event() {
+                moved = true;
+                self.sites[site].events.push(event);
+            }
+        }
+        let wires: Vec<_> = self.wires.keys().copied().collect();
+        for (site, conn) in wires {
+            moved |= self.carry(site, conn);
+        }
+        moved
+    }
+
+    fn obey(&mut self, site: NodeIndex, effect: Effect) {
+        let now = self.now;
+        match effect {
+            Effect::Dial { conn, addr } => self.dial(site, conn, addr),
+            Effect::Wake(_) | Effect::Forget(_) => {}
+            Effect::CloseWrite(conn) => {
+                while self.carry(site, conn) {}
+                match self.wires.get(&(site, conn)).copied() {
+                    Some(End::Node(far, far_conn)) => self.sites[far].node.handle_eof(now, far_conn),
+                    Some(End::Puppet(_)) => self.sites[site].heard.entry(conn).or_default().ended = true,
+                    None => {}
+                }
+            }
+            Effect::Drop(conn) => match self.wires.remove(&(site, conn)) {
+                Some(End::Node(far, far_conn)) => {
+                    self.wires.remove(&(far, far_conn));
+                    self.sites[far].node.handle_eof(now, far_conn);
+                    self.sites[far].node.handle_closed(now, far_conn, io::ErrorKind::ConnectionReset);
+                }
+                Some(End::Puppet(_)) => self.sites[site].heard.entry(conn).or_default().ended = true,
+                None => {}
+            },
+            Effect::Ask { query, message, .. } => {
+                let reply = self.zone.respond(&message);
+                self.sites[site].node.handle_reply(now, query, reply.as_deref());
+            }
+        }
+    }
+
+    fn dial(&mut self, site: NodeIndex, conn: ConnId, addr: SocketAddr) {
+        let now = self.now;
+        if let Some(waiting) = self.puppets.get_mut(&addr) {
+            waiting.push_back(Peer { site, conn });
+            self.wires.insert((site, conn), End::Puppet(0));
+            self.sites[site].node.handle_connected(now, conn);
+            return;
+        }
+        let Some((far, listener)) = self.listeners.get(&addr).copied() else {
+            return self.sites[site].node.handle_closed(now, conn, io::ErrorKind::ConnectionRefused);
+        };
+        let from = SocketAddr::new(self.sites[site].addr, 40_000);
+        match self.sites[far].node.handle_accept(now, from, listener) {
+            Some(far_conn) => {
+                self.wires.insert((site, conn), End::Node(far, far_conn));
+                self.wires.insert((far, far_conn), End::Node(site, conn));
+                self.sites[site].node.handle_connected(now, conn);
+            }
+            None => self.sites[site].node.handle_closed(now, conn, io::ErrorKind::ConnectionRefused),
+        }
+    }
+
+    /// Carries what one end has to write to the other. True if there was something.
+    fn carry(&mut self, site: NodeIndex, conn: ConnId) -> bool {
+        let now = self.now;
+        let bytes = self.sites[site].node.pending(conn).to_vec();
+        let Some(far) = self.wires.get(&(site, conn)).copied().filter(|_| !bytes.is_empty()) else {
+            return false;
+        };
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let (piece, tail) = rest.split_at(self.piece(rest.len()));
+            rest = tail;
+            self.sites[site].node.handle_sent(now, conn, piece.len());
+            match far {
+                End::Node(far, far_conn) => self.sites[far].node.handle_bytes(now, far_conn, piece),
+                End::Puppet(_) => self.sites[site].heard.entry(conn).or_default().bytes.extend_from_slice(piece),
+            }
+        }
+        true
+    }
+
+    fn piece(&mut self, available: usize) -> usize {
+        let size = match self.cutting {
+            Cutting::Whole => available,
+            Cutting::Pieces(size) => size,
+            Cutting::Random(_) => {
+                self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                1 + (self.random >> 33) as usize % 100
+            }
+        };
+        size.clamp(1, available)
+    }
+
+    /// A puppet that connects to a node.
+    pub fn connect(&mut self, site: NodeIndex, listener: Listener) -> Puppet {
+        let now = self.now;
+        let from = SocketAddr::from(([198, 51, 100, 1], 40_000));
+        let conn = self.sites[site].node.handle_accept(now, from, listener).expect("accepted");
+        self.wires.insert((site, conn), End::Puppet(0));
+        self.run();
+        Puppet { site, conn }
+    }
+
+    /// Waits at `addr`: whoever dials it speaks to a puppet, see [`World::accept`].
+    pub fn listen(&mut self, addr: SocketAddr) {
+        self.puppets.entry(addr).or_default();
+    }
+
+    /// The next connection that a node has opened to `addr`.
+    pub fn accept(&mut self, addr: SocketAddr) -> Option<Puppet> {
+        self.run();
+        let peer = self.puppets.get_mut(&addr)?.pop_front()?;
+        Some(Puppet { site: peer.site, conn: peer.conn })
+    }
+
+    /// The puppet writes, cut as the network cuts; then everything runs.
+    pub fn say(&mut self, puppet: Puppet, bytes: impl AsRef<[u8]>) {
+        let mut rest = bytes.as_ref();
+        while !rest.is_empty() {
+            let (piece, tail) = rest.split_at(self.piece(rest.len()));
+            rest = tail;
+            let now = self.now;
+            self.sites[puppet.site].node.handle_bytes(now, puppet.conn, piece);
+        }
+        self.run();
+    }
+
+    /// The puppet ends its half of the connection.
+    pub fn hang_up(&mut self, puppet: Puppet) {
+        let now = self.now;
+        self.sites[puppet.site].node.handle_eof(now, puppet.conn);
+        self.run();
+    }
+
+    /// What the puppet has heard since the last call.
+    pub fn hear(&mut self, puppet: Puppet) -> Vec<u8> {
+        self.run();
+        let heard = self.sites[puppet.site].heard.entry(puppet.conn).or_default();
+        std::mem::take(&mut heard.bytes)
+    }
+
+    /// What the puppet has heard since the last call, as text.
+    pub fn hear_text(&mut self, puppet: Puppet) -> String {
+        String::from_utf8(self.hear(puppet)).expect("nodes speak UTF-8")
+    }
+
+    /// Whether the node has ended its half of the connection, or dropped it.
+    pub fn has_ended(&mut self, puppet: Puppet) -> bool {
+        self.run();
+        self.sites[puppet.site].heard.entry(puppet.conn).or_default().ended
+    }
+}
+
+/// Reads one stanza as a server-to-server stream would.
+#[must_use]
+pub fn read_stanza(text: &str) -> Stanza {
+    let bounds = Bounds { element_bytes: 1 << 24, depth: 100, children: usize::MAX };
+    let mut framer = Framer::new("jabber:server", bounds);
+    let stream = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams'>";
+    let whole = format!("{stream}{text}");
+    let mut bytes = whole.as_bytes();
+    loop {
+        match framer.next(&mut bytes).expect("a test writes XML") {
+            Some(Frame::Stanza(frame)) => return Stanza::from_frame(frame).expect("a test writes addresses"),
+            Some(_) => {}
+            None => panic!("no stanza in {text}"),
+        }
+    }
+}
+
+/// The domain of that name.
+#[must_use]
+pub fn domain(text: &str) -> Domain {
+    Domain::parse(text).expect("a test writes domains")
+}
