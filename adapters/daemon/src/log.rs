@@ -220,7 +220,13 @@ pub(crate) fn install(format: LogFormat) {
 
 /// A peer's text without control characters, quotes and excess; nothing if it is empty.
 fn printable(text: &str) -> Option<String> {
-    let kept: String = text.chars().take(DETAIL_CHARACTERS).flat_map(char::escape_debug).collect();
+    let mut kept = String::new();
+    for letter in text.chars().take(DETAIL_CHARACTERS) {
+        match letter {
+            '\'' => kept.push(letter),
+            _ => kept.extend(letter.escape_debug()),
+        }
+    }
     (!kept.is_empty()).then_some(kept)
 }
 

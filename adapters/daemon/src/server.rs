@@ -18,7 +18,7 @@ use s2s_core::machine::Listener;
 use s2s_core::node::{self, Node};
 use s2s_core::time::Anchor;
 use s2s_core::tls::verify::Trust;
-use s2s_core::tls::{HostIdentity, RustlsProvider, Version};
+use s2s_core::tls::{HostIdentity, Provider, RustlsProvider, Version};
 use s2s_smol::{Driver, bind};
 use smol::Timer;
 use smol::future::{or, zip};
@@ -65,11 +65,14 @@ impl Server {
         authorities: &[impl AsRef<[u8]>],
     ) -> Result<Self, Failure> {
         let crypto = rustls::crypto::aws_lc_rs::default_provider();
+        // The first draw collects entropy for tens of milliseconds: not during somebody's handshake.
+        let _ = crypto.secure_random.fill(&mut [0; 32]);
         let trust = trust(&crypto, authorities, settings)?;
         // Each identity carries the minimum of its host; this one is for hosts that have none.
         let minimum = settings.hosts.values().map(|host| host.tls_min_version).min().unwrap_or(Version::Tls12);
         let tls = RustlsProvider::new(Arc::new(crypto), identities, minimum)
             .map_err(|error| vec![certificates::refused(settings, &error)])?;
+        tls.set_time(unix_now());
         let tls = Arc::new(tls);
 
         let s2s = listeners(&settings.listen.s2s)?;

@@ -51,16 +51,16 @@ impl Serving {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let mut serving = Self { child, ready: String::new(), stderr };
         let mut seen = String::new();
-        loop {
+        while !serving.ready.starts_with("s2sd ready ") {
             let mut line = String::new();
-            assert_ne!(stderr.read_line(&mut line).expect("text"), 0, "it ended before it was ready:\n{seen}");
-            if line.starts_with("s2sd ready ") {
-                return Self { child, ready: line.trim_end().to_owned(), stderr };
-            }
+            assert_ne!(serving.stderr.read_line(&mut line).expect("text"), 0, "it ended before it was ready:\n{seen}");
             seen.push_str(&line);
+            serving.ready = line.trim_end().to_owned();
         }
+        serving
     }
 
     fn address(&self, group: &str) -> SocketAddr {
@@ -79,6 +79,14 @@ impl Serving {
         let mut log = String::new();
         self.stderr.read_to_string(&mut log).expect("text");
         (self.child.wait().expect("it ends").code(), log)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It has ended already, unless the test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -48,5 +48,5 @@ fn without_arguments_the_demo_runs_and_closes_with_a_table() {
     let (code, stdout, stderr) = demo(&[]);
     assert_eq!(code, Some(0), "{stdout}\n{stderr}");
     assert!(stdout.contains("first stanza"), "{stdout}");
-    assert!(stdout.contains("refused: cert-self-signed"), "{stdout}");
+    assert!(stdout.contains("refused by alpha.example: cert-self-signed"), "{stdout}");
 }

@@ -11,7 +11,8 @@ use s2s_core::component::ComponentSecret;
 use s2s_core::dialback::Secret;
 use s2s_core::dns::Security;
 use s2s_core::limits;
-use s2s_core::node::{PrivateAddresses, StaticRoute};
+use s2s_core::node::StaticRoute;
+use s2s_core::route::PrivateAddresses;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::document::{Located, Reader, Section, integer};

@@ -17,8 +17,9 @@ use std::time::Duration;
 use s2s_core::addr::Domain;
 use s2s_core::component::ComponentSecret;
 use s2s_core::dialback::Secret;
-use s2s_core::node::{PrivateAddresses, StaticRoute};
+use s2s_core::node::StaticRoute;
 use s2s_core::policy::HostOptions;
+use s2s_core::route::PrivateAddresses;
 use s2s_core::tls::Version;
 
 pub(crate) use error::{Error, Problem};
@@ -132,5 +133,5 @@ pub(crate) enum LogFormat {
 
 /// A path in the configuration: relative to the directory of its file.
 fn resolve(file: &Path, path: &str) -> PathBuf {
-    file.parent().unwrap_or(Path::new("")).join(path)
+    file.parent().unwrap_or_else(|| Path::new("")).join(path)
 }

@@ -2,8 +2,9 @@ use std::path::Path;
 
 use s2s_core::addr::Domain;
 use s2s_core::dns::Security;
-use s2s_core::node::PrivateAddresses;
+
 use s2s_core::reason::Reason;
+use s2s_core::route::PrivateAddresses;
 use s2s_core::tls::Version;
 
 use super::keys::{KEYS, Place, Status};

@@ -1,7 +1,7 @@
 //! An echo component: a small client of XEP-0114 over a real socket.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -114,7 +114,7 @@ impl Link {
     }
 }
 
-/// Reports every stanza and echoes those that ask for it, until the stream ends.
+/// Reports every stanza and echoes those that ask for it, until the stream ends; then ends it from this side too.
 async fn listen(mut link: Link, host: &'static str, outgoing: Sender<String>, sightings: Sender<Sighting>) {
     while let Ok(frame) = link.next().await {
         let Frame::Stanza(frame) = frame else { break };
@@ -127,14 +127,19 @@ async fn listen(mut link: Link, host: &'static str, outgoing: Sender<String>, si
             break;
         }
     }
+    let _ = outgoing.try_send("</stream:stream>".to_owned());
+    outgoing.close();
 }
 
+/// Writes what is sent until nothing more will be, then closes the writing half.
 async fn write(mut socket: TcpStream, messages: Receiver<String>) {
     while let Ok(message) = messages.recv().await {
         if socket.write_all(message.as_bytes()).await.is_err() {
             break;
         }
     }
+    // The server may have closed the connection already.
+    let _ = socket.shutdown(Shutdown::Write);
 }
 
 /// The answer to a message that asks for one.

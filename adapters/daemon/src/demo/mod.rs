@@ -68,6 +68,9 @@ async fn show(executor: &Rc<LocalExecutor<'static>>, narrator: &Narrator) -> Res
         return Err(Failure::Unexpected(vec!["the servers and components did not come up in time".to_owned()]));
     };
     narrator.introduce(&world);
+    while let Ok(sighting) = world.sightings.try_recv() {
+        narrator.see(&sighting, &mut []);
+    }
 
     let mut sights = Vec::new();
     for (number, step) in STEPS.iter().enumerate() {
@@ -85,7 +88,7 @@ async fn show(executor: &Rc<LocalExecutor<'static>>, narrator: &Narrator) -> Res
 
     let elapsed = narrator.start.elapsed();
     narrator.say("shutting down");
-    let late = world.stop();
+    let late = world.stop().await;
     differences.extend(late.into_iter().map(|side| format!("server {side} did not close all streams in time")));
     narrator.conclude(&rows, elapsed, &differences);
     if differences.is_empty() { Ok(()) } else { Err(Failure::Unexpected(differences)) }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::demo::outcome::Sight;
-use crate::demo::plan::entrance;
+use crate::demo::plan::{Outcome, entrance};
 
 /// One lane of the table.
 #[derive(Clone, Debug)]
@@ -18,7 +18,8 @@ pub(crate) struct Row<'s> {
     pub(crate) direct: u16,
 }
 
-const HEAD: [&str; 8] = ["pair", "", "stream", "TLS", "cipher", "authenticated by", "first stanza", "stanzas"];
+const HEAD: [&str; 7] =
+    ["pair and direction", "stream", "TLS", "cipher", "authenticated by", "first stanza", "stanzas"];
 
 impl Row<'_> {
     fn arrow(&self) -> &'static str {
@@ -36,14 +37,13 @@ impl Row<'_> {
 
     /// Facts for a lane that is up, one cell for what a refused one has to say.
     fn cells(&self) -> Vec<String> {
-        let mut cells = vec![format!("{} {}", self.pair[0], self.pair[1]), self.arrow().to_owned()];
-        if let Some(reason) = self.sight.reason() {
-            let text = self.sight.bounce.as_ref().map_or("", |bounce| bounce.text.as_str());
-            cells.push(format!("refused: {reason} ({text})"));
+        let mut cells = vec![format!("{} {} {}", self.pair[0], self.arrow(), self.pair[1])];
+        if let (Some(reason), Outcome::Refused { by, .. }) = (self.sight.reason(), self.sight.lane.outcome) {
+            cells.push(format!("refused by {by}: {reason}"));
             return cells;
         }
         let dash = || "-".to_owned();
-        let (version, cipher) = self.tls().map_or_else(|| (dash(), "-"), |tls| tls);
+        let (version, cipher) = self.tls().unwrap_or_else(|| (dash(), "-"));
         cells.push(self.sight.security(self.direct).map_or_else(dash, |security| entrance(security).to_owned()));
         cells.extend([version, cipher.to_owned(), self.method().unwrap_or("-").to_owned()]);
         cells.push(self.sight.first.map_or_else(dash, |first| format!("{:.1} ms", milliseconds(first))));
@@ -55,6 +55,7 @@ impl Row<'_> {
         let tls = self.tls();
         json!({
             "pair": self.pair,
+            "direction": self.arrow(),
             "from": self.sight.lane.from,
             "to": self.sight.lane.to,
             "stream": self.sight.security(self.direct).map(entrance),

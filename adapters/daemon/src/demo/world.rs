@@ -78,11 +78,13 @@ impl World {
     }
 
     /// Shuts both servers down at once. Returns those that did not close everything in time.
-    pub(crate) fn stop(self) -> Vec<&'static str> {
+    pub(crate) async fn stop(self) -> Vec<&'static str> {
         let (stops, threads): (Vec<_>, Vec<_>) = self.running.into_iter().map(|r| (r.stop, r.thread)).unzip();
         drop(stops);
-        let ended = threads.into_iter().zip(Side::ALL);
-        ended.filter_map(|(thread, side)| (!thread.join().unwrap_or(false)).then_some(side.as_str())).collect()
+        // Not on this thread: the components have their part in closing.
+        let ended = smol::unblock(|| threads.into_iter().map(|thread| thread.join().unwrap_or(false)).collect());
+        let ended: Vec<bool> = ended.await;
+        ended.into_iter().zip(Side::ALL).filter_map(|(in_time, side)| (!in_time).then_some(side.as_str())).collect()
     }
 }
 
