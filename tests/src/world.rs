@@ -23,6 +23,7 @@ use s2s_core::xml::{Bounds, Frame, Framer};
 
 use crate::certificates::NOW;
 use crate::dns_server::Zone;
+use crate::fake_tls;
 
 /// How bytes are cut on their way.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +70,8 @@ struct Site {
     events: Vec<Event>,
     /// Bytes that puppets hear from this node, by connection.
     heard: BTreeMap<ConnId, Heard>,
+    /// Everything that this node ever wrote, by connection.
+    written: BTreeMap<ConnId, Vec<u8>>,
 }
 
 /// What a puppet hears.
@@ -123,7 +126,7 @@ impl World {
         let index = self.sites.len();
         let anchor = Anchor { instant: self.now, unix: NOW };
         let node = Node::new(config, Seed([u8::try_from(index + 1).expect("few nodes"); 32]), anchor);
-        self.sites.push(Site { node, addr, events: Vec::new(), heard: BTreeMap::new() });
+        self.sites.push(Site { node, addr, events: Vec::new(), heard: BTreeMap::new(), written: BTreeMap::new() });
         self.listeners.insert(SocketAddr::new(addr, 5269), (index, Listener::StartTls));
         self.listeners.insert(SocketAddr::new(addr, 5270), (index, Listener::DirectTls));
         index
@@ -178,6 +181,13 @@ impl World {
         std::mem::take(&mut self.sites[site].events)
     }
 
+    /// The XML that the node ever wrote, connection by connection, without the records of the fake TLS.
+    #[must_use]
+    pub fn plaintext(&self, site: NodeIndex) -> Vec<String> {
+        let written = self.sites[site].written.values();
+        written.map(|bytes| String::from_utf8_lossy(&fake_tls::plaintext(bytes)).into_owned()).collect()
+    }
+
     /// Sends a stanza through the node.
     pub fn send(&mut self, site: NodeIndex, stanza: &str) {
         let now = self.now;
@@ -200,7 +210,8 @@ impl World {
         let end = self.now + span;
         loop {
             self.run();
-            let next = (0..self.sites.len()).filter_map(|site| self.sites[site].node.poll_timeout()).map(|(at, _)| at).min();
+            let next =
+                (0..self.sites.len()).filter_map(|site| self.sites[site].node.poll_timeout()).map(|(at, _)| at).min();
             match next.filter(|at| *at <= end) {
                 Some(at) => self.now = self.now.max(at),
                 None => break,
@@ -291,6 +302,7 @@ impl World {
         let Some(far) = self.wires.get(&(site, conn)).copied().filter(|_| !bytes.is_empty()) else {
             return false;
         };
+        self.sites[site].written.entry(conn).or_default().extend_from_slice(&bytes);
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             let (piece, tail) = rest.split_at(self.piece(rest.len()));
@@ -309,7 +321,8 @@ impl World {
             Cutting::Whole => available,
             Cutting::Pieces(size) => size,
             Cutting::Random(_) => {
-                self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                self.random =
+                    self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 1 + (self.random >> 33) as usize % 100
             }
         };

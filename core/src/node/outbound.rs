@@ -20,7 +20,7 @@ impl Node {
                 let detail = failure.as_str();
                 self.handle_external_refused(now, conn, detail);
             }
-            InitiatingEvent::Authorised { pair, by } => self.handle_authorised(now, conn, pair, by),
+            InitiatingEvent::Authorised { pair, by } => self.handle_authorised(now, conn, &pair, by),
             InitiatingEvent::KeyRefused { pair, answer } => {
                 let invalid = answer == Answer::Invalid;
                 let reason = if invalid { Reason::DialbackInvalid } else { Reason::DialbackError };
@@ -128,9 +128,9 @@ impl Node {
         self.with_link(conn, |link| link.send_key(now, pair, key));
     }
 
-    fn handle_authorised(&mut self, now: Instant, conn: ConnId, pair: Pair, by: Method) {
+    fn handle_authorised(&mut self, now: Instant, conn: ConnId, pair: &Pair, by: Method) {
         self.raise_up(now, conn, pair.clone(), by);
-        self.route_is_up(now, &pair, conn);
+        self.route_is_up(now, pair, conn);
     }
 
     /// A stream is over, whoever opened it.

@@ -22,7 +22,7 @@ pub use payload::NoPayload;
 /// ([RFC 6120 section 4.8.3](https://www.rfc-editor.org/rfc/rfc6120#section-4.8.3)).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Stanza {
-    head: Head,
+    head: Box<Head>,
     bytes: Vec<u8>,
 }
 
@@ -48,13 +48,13 @@ impl Stanza {
     pub fn from_frame(frame: StanzaFrame) -> Result<Self, Improper> {
         let to = Address::parse(frame.to.as_deref().ok_or(Improper::NoTo)?).map_err(|_| Improper::To)?;
         let from = Address::parse(frame.from.as_deref().ok_or(Improper::NoFrom)?).map_err(|_| Improper::From)?;
-        let head = Head { kind: frame.kind, to, from, id: frame.id, stanza_type: frame.stanza_type };
+        let head = Box::new(Head { kind: frame.kind, to, from, id: frame.id, stanza_type: frame.stanza_type });
         Ok(Self { head, bytes: frame.bytes })
     }
 
     /// What routing needs to know.
     #[must_use]
-    pub const fn head(&self) -> &Head {
+    pub fn head(&self) -> &Head {
         &self.head
     }
 
