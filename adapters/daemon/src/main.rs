@@ -12,6 +12,7 @@ mod server;
 mod signals;
 mod trust;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -66,8 +67,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Demo { json } => demo::run(json),
         Command::Serve { config } => serve::serve(&config),
         Command::Init { domain } => {
-            print!("{}", init::init(&domain, Path::new(""))?);
-            Ok(())
+            let next_steps = init::init(&domain, Path::new(""))?;
+            std::io::stdout().write_all(next_steps.as_bytes()).map_err(Failure::runtime("stdout cannot be written"))
         }
     }
 }

@@ -179,12 +179,14 @@ fn trust(
     let mut trust = Trust::new(crypto.signature_verification_algorithms.all);
     for der in authorities {
         let Err(error) = trust.add_anchor(der.as_ref()) else { continue };
-        // Systems ship some that webpki does not read; one that the operator chose must count.
-        if !settings.roots.system {
-            let path = settings.roots.file.clone().or_else(|| settings.roots.directory.clone()).unwrap_or_default();
-            let problem = Problem::Certificate { path, problem: error.to_string() };
-            return Err(vec![Error::of(&settings.file, problem)].into());
+        // Systems ship some that cannot be read; one that the operator chose must count.
+        if settings.roots.system {
+            tracing::warn!(event = "configuration", "an authority is left out: {error}");
+            continue;
         }
+        let path = settings.roots.file.clone().or_else(|| settings.roots.directory.clone()).unwrap_or_default();
+        let problem = Problem::Certificate { path, problem: error.to_string() };
+        return Err(vec![Error::of(&settings.file, problem)].into());
     }
     Ok(trust)
 }
@@ -245,6 +247,7 @@ fn hub_config(settings: &Settings) -> component::Config {
         stanza_bytes: settings.stanza_bytes,
         // Room for one stanza of the largest size beside what normally waits.
         output_bytes: settings.stanza_bytes.saturating_add(limits::OUTPUT_HIGH_WATER_BYTES),
+        // A component is local and has little to say: as long as one attempt to reach a peer may take.
         handshake_timeout: settings.attempt_timeout,
         close_timeout: settings.close_timeout,
     }

@@ -208,3 +208,103 @@ impl Bounce {
 fn is_served_by(name: &str, side: Side) -> bool {
     site(name).is_some_and(|site| site.side == side)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::plan::STEPS;
+    use s2s_core::auth::Method;
+    use s2s_core::machine::ConnId;
+    use s2s_core::node::{Event, LinkInfo};
+    use s2s_core::xml::{StanzaFrame, StanzaKind};
+
+    const DIRECT: u16 = 5270;
+
+    fn pair(local: &str, remote: &str) -> s2s_core::addr::Pair {
+        let domain = |text| s2s_core::addr::Domain::parse(text).expect(text);
+        s2s_core::addr::Pair::new(domain(local), domain(remote))
+    }
+
+    fn up(local: &str, remote: &str, direction: Direction, by: Method, port: u16) -> Record {
+        let link = LinkInfo {
+            conn: ConnId(1),
+            addr: ([127, 0, 0, 1], port).into(),
+            direction,
+            tls: Some((Version::Tls13, "TLS_AES_256_GCM_SHA384")),
+            age: Duration::ZERO,
+        };
+        Record::of_node(&Event::PeerUp { pair: pair(local, remote), by, link }).expect("a line")
+    }
+
+    fn refused(local: &str, remote: &str, direction: Direction, reason: Reason) -> Record {
+        let pair = pair(local, remote);
+        let (local, remote) = (Some(pair.local), Some(pair.remote));
+        let event = Event::Refused { local, remote, link: None, direction, reason, detail: String::new() };
+        Record::of_node(&event).expect("a line")
+    }
+
+    fn message(from: &str, to: &str) -> Stanza {
+        Stanza::from_frame(StanzaFrame {
+            kind: StanzaKind::Message,
+            to: Some(to.to_owned()),
+            from: Some(from.to_owned()),
+            id: None,
+            stanza_type: None,
+            bytes: format!("<message from='{from}' to='{to}'/>").into_bytes(),
+        })
+        .expect("addressed")
+    }
+
+    /// alpha.example to beta.example, by STARTTLS and EXTERNAL, with everything that must be seen.
+    fn federated(by: Method, port: u16) -> Sight {
+        let mut sight = Sight::new(STEPS[0].lanes[0]);
+        let now = Instant::now();
+        sight.start(now);
+        sight.record(Side::A, &up("alpha.example", "beta.example", Direction::Outbound, by, port));
+        sight.record(Side::B, &up("beta.example", "alpha.example", Direction::Inbound, by, 40_000));
+        for _ in 0..2 * ASKS {
+            sight.stanza("beta.example", now, &message("alpha.example", "beta.example"));
+        }
+        sight
+    }
+
+    #[test]
+    fn what_had_to_come_is_no_difference() {
+        let sight = federated(Method::External, 5269);
+        assert!(sight.is_complete());
+        assert_eq!(sight.differences(DIRECT), [""; 0]);
+    }
+
+    #[test]
+    fn another_method_another_beginning_and_lost_stanzas_are_differences() {
+        let sight = federated(Method::Dialback, DIRECT);
+        let differences = sight.differences(DIRECT).join("; ");
+        for part in ["authenticated by dialback according to the sender's server, not by external", "began with direct"]
+        {
+            assert!(differences.contains(part), "{differences}");
+        }
+        let nothing = Sight::new(STEPS[0].lanes[0]);
+        assert!(!nothing.is_complete());
+        let differences = nothing.differences(DIRECT).join("; ");
+        for part in ["the sender's server never reported it up", "0 of 10 stanzas arrived"] {
+            assert!(differences.contains(part), "{differences}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_must_come_from_the_strict_host_for_its_reason_and_reach_the_sender() {
+        let mut sight = Sight::new(STEPS[3].lanes[1]);
+        assert_eq!((sight.lane.from, sight.lane.to), ("self.beta.example", "alpha.example"));
+        let other = refused("self.beta.example", "alpha.example", Direction::Outbound, Reason::PeerStreamError);
+        sight.record(Side::B, &other);
+        assert_eq!(sight.reason(), None);
+        let wrong = refused("alpha.example", "self.beta.example", Direction::Inbound, Reason::CertExpired);
+        sight.record(Side::A, &wrong);
+        let differences = sight.differences(DIRECT).join("; ");
+        for part in ["refused for cert-expired, not for cert-self-signed", "the sender was not told"] {
+            assert!(differences.contains(part), "{differences}");
+        }
+        sight.stanza("alpha.example", Instant::now(), &message("self.beta.example", "alpha.example"));
+        assert!(sight.differences(DIRECT)[0].contains("1 stanzas arrived though it had to be refused"));
+    }
+}
