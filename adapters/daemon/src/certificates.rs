@@ -52,7 +52,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Identities, Vec<Error>> {
     let mut identities = Vec::new();
     let mut hosts = BTreeSet::new();
     for (domain, host) in in_order {
-        match identity(settings, domain, host, &candidates, &mut warnings) {
+        match identity(settings, domain, host, &candidates, &broken, &mut warnings) {
             Ok(Some(identity)) => {
                 identities.push(identity);
                 hosts.insert(domain.clone());
@@ -72,7 +72,7 @@ pub(crate) fn check_kept(settings: &Settings, had: &BTreeSet<Domain>, now: &Iden
     });
     let problems: Vec<_> = gone
         .map(|(domain, host)| {
-            let problem = Problem::CertificateGone { host: domain.to_string(), problems: now.broken.join("; ") };
+            let problem = Problem::CertificateGone { host: domain.to_string(), problems: now.broken.clone() };
             Error::at(&host.position, problem)
         })
         .collect();
@@ -93,6 +93,7 @@ fn identity(
     domain: &Domain,
     host: &Host,
     candidates: &[Candidate],
+    broken: &[String],
     warnings: &mut Vec<String>,
 ) -> Result<Option<HostIdentity>, Error> {
     let at_host = |problem| Error::at(&host.position, problem);
@@ -109,7 +110,8 @@ fn identity(
     let demanded = host.options.require_encryption || host.options.secure_auth;
     if demanded && !host.options.s2s_disabled {
         let directory = settings.certificates.directory.clone();
-        return Err(at_host(Problem::HostWithoutCertificate { host: domain.to_string(), directory }));
+        let (host, problems) = (domain.to_string(), broken.to_vec());
+        return Err(at_host(Problem::HostWithoutCertificate { host, directory, problems }));
     }
     warnings.push(format!("no certificate for {domain}: it cannot offer encryption"));
     Ok(None)
@@ -230,6 +232,34 @@ mod tests {
         let lax = load(&settings(home.path(), "[host.\"m.example\"]")).expect("no demand");
         assert!(lax.identities.is_empty());
         assert_eq!(lax.warnings, ["no certificate for m.example: it cannot offer encryption"]);
+    }
+
+    #[test]
+    fn a_host_with_tls_disabled_shows_nothing() {
+        let home = tempfile::tempdir().expect("a directory");
+        write(&home.path().join("certs"), "m.crt", "m.key", &["m.example"]);
+        let text = "modules_disabled = [\"tls\"]\n[host.\"m.example\"]";
+        let loaded = load(&settings(home.path(), text)).expect("loads");
+        assert!(loaded.identities.is_empty() && loaded.hosts.is_empty() && loaded.warnings.is_empty(), "{loaded:?}");
+    }
+
+    #[test]
+    fn a_reload_takes_no_certificate_away_because_its_file_is_broken() {
+        let home = tempfile::tempdir().expect("a directory");
+        let certs = home.path().join("certs");
+        write(&certs, "m.crt", "m.key", &["m.example"]);
+        let settings = settings(home.path(), "[host.\"m.example\"]");
+        let had = load(&settings).expect("loads").hosts;
+        assert_eq!(had.len(), 1);
+
+        fs::write(certs.join("m.key"), "half").expect("writable");
+        let errors = check_kept(&settings, &had, &load(&settings).expect("lax")).expect_err("broken");
+        let text = errors[0].to_string();
+        assert!(text.contains(":1: host 'm.example' had a certificate and would have none now"), "{text}");
+        assert!(text.contains("m.key"), "{text}");
+        // Where it is taken away on purpose, it is.
+        fs::remove_file(certs.join("m.crt")).expect("there");
+        check_kept(&settings, &had, &load(&settings).expect("lax")).expect("on purpose");
     }
 
     #[test]

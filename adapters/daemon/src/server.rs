@@ -360,3 +360,60 @@ pub(crate) fn random() -> Result<[u8; 32], Failure> {
     })?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use std::path::Path;
+
+    const START: &str = "s2s_interfaces = [\"127.0.0.1\"]\ns2s_ports = [0]\ncomponent_ports = [0]\n\
+                         dns_servers = [\"127.0.0.1\"]\n[host.\"m.example\"]";
+
+    fn settings(text: &str) -> Settings {
+        config::parse(text, Path::new("s2sd.toml")).expect(text)
+    }
+
+    fn serving() -> Server {
+        Server::bind(&settings(START), Vec::new(), &Authorities::default()).expect("ports are free")
+    }
+
+    fn prepared(server: &Server, text: &str) -> Prepared {
+        server.running().prepare(&settings(text), Vec::new(), &Authorities::default()).expect(text)
+    }
+
+    #[test]
+    fn a_random_secret_of_dialback_survives_a_reload_and_gives_way_to_a_configured_one() {
+        let server = serving();
+        let domain = |text| Domain::parse(text).expect(text);
+        let key = |prepared: &Prepared| {
+            prepared.node.dialback_secret.key(&domain("p.example"), &domain("m.example"), "an id")
+        };
+        let random = key(&prepared(&server, START));
+        assert_eq!(key(&prepared(&server, START)), random);
+        let configured = prepared(&server, &format!("dialback_secret = \"sixteen bytes...\"\n{START}"));
+        let secret = Secret::new(b"sixteen bytes...").expect("long enough");
+        assert_eq!(key(&configured), secret.key(&domain("p.example"), &domain("m.example"), "an id"));
+        // It stays when the configuration forgets it again: peers may be asking about its keys.
+        let configured_key = key(&configured);
+        smol::block_on(async { server.running().apply(configured).await });
+        assert_eq!(key(&prepared(&server, START)), configured_key);
+        assert_ne!(random, configured_key);
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named_and_everything_else_is_taken() {
+        let server = serving();
+        assert_eq!(prepared(&server, START).kept, [""; 0]);
+        let changed = START.replace("s2s_ports = [0]", "s2s_ports = [1]\ns2s_direct_tls_ports = [2]");
+        let changed = changed.replace("component_ports = [0]", "component_ports = [3]\nlog_format = \"json\"");
+        let other = prepared(&server, &format!("s2s_timeout = 7\n{changed}\n[host.\"n.example\"]"));
+        let keys: Vec<_> = other.kept.iter().filter_map(|line| line.split('\'').nth(1)).collect();
+        assert_eq!(keys, ["s2s_ports", "s2s_direct_tls_ports", "component_ports", "log_format"]);
+        assert_eq!((other.node.negotiation_timeout.as_secs(), other.node.hosts.len()), (7, 2));
+        // The addresses that must not be dialled are those that we still listen on.
+        assert_eq!(other.node.own_listeners, [server.bound().s2s[0], server.bound().component[0]]);
+        let interfaces = START.replace("127.0.0.1\"]\ns2s_ports", "::1\"]\ns2s_ports");
+        assert!(prepared(&server, &interfaces).kept[0].contains("'s2s_interfaces'"));
+    }
+}

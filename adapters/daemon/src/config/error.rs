@@ -116,7 +116,7 @@ pub(crate) enum Problem {
         /// The host that had one.
         host: String,
         /// What is wrong with those that are there.
-        problems: String,
+        problems: Vec<String>,
     },
     /// A certificate or key is of no use.
     Certificate {
@@ -131,6 +131,8 @@ pub(crate) enum Problem {
         host: String,
         /// Where certificates were looked for.
         directory: PathBuf,
+        /// What is wrong with those that are there.
+        problems: Vec<String>,
     },
 }
 
@@ -195,15 +197,18 @@ impl fmt::Display for Problem {
             Self::File { key, path, error } => write!(f, "'{key}': {} cannot be read: {error}", path.display()),
             Self::NoHosts => f.write_str("there is no [host.\"NAME\"] to serve"),
             Self::CertificateGone { host, problems } => {
-                write!(f, "host '{host}' had a certificate and would have none now: {problems}")
+                write!(f, "host '{host}' had a certificate and would have none now: {}", problems.join("; "))
             }
             Self::Certificate { path, problem } => write!(f, "{}: {problem}", path.display()),
-            Self::HostWithoutCertificate { host, directory } => write!(
-                f,
-                "host '{host}' demands encryption and has no certificate: give 'certificate' and 'key', or put them \
-                 into {}",
-                directory.display()
-            ),
+            Self::HostWithoutCertificate { host, directory, problems } => {
+                write!(
+                    f,
+                    "host '{host}' demands encryption and has no certificate: give 'certificate' and 'key', or put \
+                     them into {}",
+                    directory.display()
+                )?;
+                problems.iter().try_for_each(|problem| write!(f, "; {problem}"))
+            }
         }
     }
 }
