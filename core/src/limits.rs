@@ -72,6 +72,9 @@ pub const PENDING_VERIFICATIONS: usize = 1024;
 /// Bytes of a peer's error text that are kept for events and logs.
 pub const ERROR_TEXT_BYTES: usize = 256;
 
+/// Dialback verifications pending for streams from one address (IPv6: one /64).
+pub const PENDING_VERIFICATIONS_PER_ADDRESS: usize = 64;
+
 /// Addresses that one attempt to reach a domain may try.
 pub const CANDIDATES: usize = 16;
 

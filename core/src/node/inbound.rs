@@ -21,6 +21,7 @@ impl Node {
             ReceivingEvent::VerifyReceived { receiving, originating, id, key } => {
                 let answer = self.judge_own_key(conn, &receiving, &originating, &id, &key);
                 if let Some(connected) = self.touch(conn) {
+                    connected.served = true;
                     connected.link.answer_verify(now, receiving, originating, id, answer);
                 }
             }
@@ -153,6 +154,7 @@ impl Node {
             return;
         };
         if let Some(connected) = self.links.get_mut(&conn) {
+            connected.served = true;
             connected.up.insert(pair.clone(), by);
         }
         self.events.push_back(Event::PeerUp { pair, by, link });

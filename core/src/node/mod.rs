@@ -89,6 +89,8 @@ struct Connected {
     half_closed: bool,
     /// The domains that its header names: ours, and the peer's, not proved.
     header: (Option<Domain>, Option<Domain>),
+    /// Whether a pair was proved on it or a question of dialback was answered: it was good for something.
+    served: bool,
     /// Why it could not even be opened.
     connect_failure: Option<Reason>,
     /// Pairs that are up on it, and how they were proved: for each, `PeerDown` is owed.

@@ -140,6 +140,7 @@ impl Node {
         };
         let purpose = connected.purpose.clone();
         let up = std::mem::take(&mut connected.up);
+        let unfinished = connected.header.1.is_some() && !connected.served && end.reason == Reason::ConnectionReset;
         let unsent = connected.link.take_unsent();
         let reason = connected.connect_failure.unwrap_or(match end.reason {
             Reason::NegotiationTimeout if !connected.open => Reason::ConnectTimeout,
@@ -152,8 +153,10 @@ impl Node {
         }
         match purpose {
             Purpose::Inbound => {
-                let quiet = matches!(reason, Reason::ConnectionReset | Reason::Idle | Reason::Shutdown);
-                if !quiet {
+                let ordinary = matches!(reason, Reason::ConnectionReset | Reason::Idle | Reason::Shutdown);
+                // A peer that names itself and goes without having proved or asked anything did not like what it
+                // saw: some servers say nothing when they refuse a certificate.
+                if !ordinary || unfinished {
                     self.raise_refused(now, conn, reason, end.detail.clone());
                 }
                 self.forget_verifications_of(now, conn);

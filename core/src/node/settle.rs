@@ -182,6 +182,7 @@ impl Node {
             open,
             half_closed: false,
             header: (None, None),
+            served: false,
             connect_failure: None,
             up: BTreeMap::new(),
             reading: open,

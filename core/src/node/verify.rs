@@ -12,7 +12,7 @@ use crate::machine::ConnId;
 use crate::node::deadlines::Owner;
 use crate::node::{Errand, Node, VerificationId};
 use crate::reason::Reason;
-use crate::route::Dial;
+use crate::route::{Dial, place};
 use crate::stanza::StanzaCondition;
 use crate::stream::KeyOutcome;
 
@@ -34,7 +34,10 @@ impl Node {
     //= XEP0220-2.1.2-2
     //= XEP0220-2.1.2-3
     pub(super) fn begin_verification(&mut self, now: Instant, inbound: ConnId, pair: Pair, key: String) {
-        if self.verifications.len() >= limits::PENDING_VERIFICATIONS || self.shutting_down {
+        if self.verifications.len() >= limits::PENDING_VERIFICATIONS
+            || self.verifications_from(inbound) >= limits::PENDING_VERIFICATIONS_PER_ADDRESS
+            || self.shutting_down
+        {
             self.raise_refused_pair(now, inbound, &pair, Reason::Limit, "pending verifications".to_owned());
             return self.answer_key(now, inbound, &pair, KeyOutcome::Failed(StanzaCondition::ResourceConstraint));
         }
@@ -51,6 +54,13 @@ impl Node {
         if let Some(candidates) = candidates {
             self.try_candidates(now, &Errand::Verify(id), candidates);
         }
+    }
+
+    /// How many verifications are pending for streams from where `inbound` comes from.
+    fn verifications_from(&self, inbound: ConnId) -> usize {
+        let place_of = |conn| self.links.get(conn).map(|connected| place(connected.addr.ip()));
+        let here = place_of(&inbound);
+        self.verifications.values().filter(|verification| place_of(&verification.inbound) == here).count()
     }
 
     /// The authoritative server has answered on `conn`.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::machine::ConnId;
 
-pub use address::{PrivateAddresses, is_private};
+pub use address::{PrivateAddresses, is_private, place};
 pub use dial::{Dial, Step};
 pub use queue::Queue;
 

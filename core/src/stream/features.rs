@@ -2,10 +2,14 @@
 //!
 //! - [RFC 6120 section 4.3.2](https://www.rfc-editor.org/rfc/rfc6120#section-4.3.2), [XEP-0220 section 2.4](https://xmpp.org/extensions/xep-0220.html#advertisement)
 
+use crate::limits;
 use crate::ns;
 use crate::policy::{Offer, StartTls};
 use crate::sasl;
 use crate::xml::Element;
+
+/// [`limits::MIN_STANZA_BYTES`] in the type of the advertisement.
+const MIN_STANZA_BYTES: u32 = limits::MIN_STANZA_BYTES as u32;
 
 /// What a peer offers. The order of features has no meaning.
 //= RFC6120-4.3.2-3
@@ -47,7 +51,9 @@ impl Features {
         let max_bytes = element
             .child(ns::STREAM_LIMITS, "limits")
             .and_then(|limits| limits.child(ns::STREAM_LIMITS, "max-bytes"))
-            .and_then(|bytes| bytes.text().parse().ok());
+            .and_then(|bytes| bytes.text().parse::<u32>().ok())
+            // No server may have a lower limit (RFC 6120 section 13.12): such a number says nothing.
+            .map(|bytes| bytes.max(MIN_STANZA_BYTES));
         Some(Self {
             starttls,
             external,
