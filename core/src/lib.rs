@@ -39,7 +39,7 @@
 //! ```text
 //!        adapter                                     core
 //! socket --read--> handle_bytes --> [link: tunnel --plain--> framer --frame--> stream] --event--> [node: routes, dns,
-//! socket <-write-- pending, sent <- [link: tunnel <--------- plain <---------- stream] <-command-        dialback, policy]
+//! socket <-write-- pending, sent <- [link: tunnel <--------- plain <---------- stream] <-command--  dialback, policy]
 //! timer  <-------- poll_timeout <--------------------- the earliest deadline ---------------------------------+
 //! dial, ask, drop <----------------------------------- poll_effect <------------------------------------------+
 //! application <--------------------------------------- poll_event                   handle_command <-- application
