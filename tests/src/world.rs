@@ -19,7 +19,6 @@ use s2s_core::stanza::Stanza;
 use s2s_core::time::Anchor;
 use s2s_core::tls::Provider;
 use s2s_core::tls::verify::Trust;
-use s2s_core::xml::{Bounds, Frame, Framer};
 
 use crate::certificates::NOW;
 use crate::dns_server::Zone;
@@ -392,18 +391,7 @@ impl World {
 /// Reads one stanza as a server-to-server stream would.
 #[must_use]
 pub fn read_stanza(text: &str) -> Stanza {
-    let bounds = Bounds { element_bytes: 1 << 24, depth: 100, children: usize::MAX };
-    let mut framer = Framer::new("jabber:server", bounds);
-    let stream = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams'>";
-    let whole = format!("{stream}{text}");
-    let mut bytes = whole.as_bytes();
-    loop {
-        match framer.next(&mut bytes).expect("a test writes XML") {
-            Some(Frame::Stanza(frame)) => return Stanza::from_frame(frame).expect("a test writes addresses"),
-            Some(_) => {}
-            None => panic!("no stanza in {text}"),
-        }
-    }
+    Stanza::parse(text).expect("a test writes stanzas")
 }
 
 /// The domain of that name.

@@ -81,7 +81,7 @@ impl Link {
         !matches!(self.phase, Phase::Open)
     }
 
-    /// The stanzas that were not wholly written to the socket. To be called when the link has ended: a peer
+    /// The stanzas that were not wholly written to the socket. To be called when the connection is dropped: a peer
     /// processes no part of a stanza, so these may be sent again elsewhere.
     //= RFC6120-8-2
     #[must_use]

@@ -443,7 +443,7 @@ impl Link {
             self.framer.set_bounds(Bounds {
                 element_bytes: self.settings.stanza_bytes,
                 depth: limits::ELEMENT_DEPTH,
-                children: usize::MAX,
+                children: limits::STANZA_CHILDREN,
             });
         }
     }

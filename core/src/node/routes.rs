@@ -230,7 +230,7 @@ impl Node {
         match errand {
             Errand::Route(pair) => match &self.routes.get(pair)?.state {
                 State::Reaching(dial) => Some(dial),
-                State::Idle | State::Up(_) => None,
+                State::Idle | State::Up(_) | State::Leaving(_) => None,
             },
             Errand::Verify(id) => self.verifications.get(id).map(|verification| &verification.dial),
         }
@@ -240,7 +240,7 @@ impl Node {
         match errand {
             Errand::Route(pair) => match &mut self.routes.get_mut(pair)?.state {
                 State::Reaching(dial) => Some(dial),
-                State::Idle | State::Up(_) => None,
+                State::Idle | State::Up(_) | State::Leaving(_) => None,
             },
             Errand::Verify(id) => self.verifications.get_mut(id).map(|verification| &mut verification.dial),
         }
@@ -299,24 +299,30 @@ impl Node {
         }
     }
 
-    /// The stream of a route is over. What was not wholly written goes out on the next one.
-    pub(super) fn route_is_down(
-        &mut self,
-        now: Instant,
-        pair: &Pair,
-        conn: ConnId,
-        unsent: Vec<Stanza>,
-        reason: Reason,
-    ) {
-        let shutting_down = self.shutting_down;
+    /// The stream of a route is over. The next one begins when its connection is gone.
+    pub(super) fn route_is_down(&mut self, pair: &Pair, conn: ConnId) {
+        if let Some(route) =
+            self.routes.get_mut(pair).filter(|route| matches!(route.state, State::Up(up) if up == conn))
+        {
+            route.state = State::Leaving(conn);
+        }
+    }
+
+    /// The connection of a route is gone. What was not wholly written to it goes out on the next one.
+    pub(super) fn route_is_gone(&mut self, now: Instant, pair: &Pair, conn: ConnId, unsent: Vec<Stanza>) {
         match self.routes.get_mut(pair) {
-            Some(route) if matches!(route.state, State::Up(up) if up == conn) => {
+            Some(route) if matches!(route.state, State::Leaving(leaving) if leaving == conn) => {
                 route.state = State::Idle;
                 route.queue.put_back(now, unsent);
-                if shutting_down { self.fail_route(now, pair, reason) } else { self.drive_route(now, pair) }
+                if self.shutting_down {
+                    self.fail_route(now, pair, Reason::Shutdown);
+                } else {
+                    self.drive_route(now, pair);
+                }
             }
             _ => {
                 for stanza in unsent {
+                    let reason = Reason::ConnectionReset;
                     self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
                 }
             }

@@ -9,7 +9,7 @@ use crate::limits;
 use crate::link::{self, Connection, Link};
 use crate::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId};
 use crate::node::deadlines::Owner;
-use crate::node::{Command, Connected, Event, Node, Purpose};
+use crate::node::{Command, Connected, Errand, Event, Node, Purpose};
 use crate::reason::Reason;
 use crate::time::Anchor;
 
@@ -59,7 +59,7 @@ impl Machine for Node {
             return;
         };
         connected.link.handle_sent(n);
-        if let Purpose::Errand(super::Errand::Route(pair)) = &connected.purpose {
+        if let Purpose::Errand(Errand::Route(pair)) = &connected.purpose {
             let pair = pair.clone();
             self.feed(now, &pair);
         }
@@ -212,6 +212,18 @@ impl Node {
         }
     }
 
+    /// Lets a link go whose connection is to be dropped.
+    fn remove(&mut self, now: Instant, conn: ConnId) {
+        self.deadlines.set(Owner::Link(conn), None);
+        self.effects.push_back(Effect::Drop(conn));
+        if let Some(mut connected) = self.links.remove(&conn)
+            && let Purpose::Errand(Errand::Route(pair)) = &connected.purpose
+        {
+            let unsent = connected.link.take_unsent();
+            self.route_is_gone(now, pair, conn, unsent);
+        }
+    }
+
     fn settle_link(&mut self, now: Instant, conn: ConnId) {
         while let Some(event) = self.links.get_mut(&conn).and_then(|connected| connected.link.poll_event()) {
             match event {
@@ -225,12 +237,7 @@ impl Node {
             return;
         };
         match connected.link.connection() {
-            Connection::Drop => {
-                self.links.remove(&conn);
-                self.deadlines.set(Owner::Link(conn), None);
-                self.effects.push_back(Effect::Drop(conn));
-                return;
-            }
+            Connection::Drop => return self.remove(now, conn),
             Connection::CloseWrite if !connected.half_closed => {
                 connected.half_closed = true;
                 self.effects.push_back(Effect::CloseWrite(conn));

@@ -33,6 +33,9 @@ pub enum State {
     Reaching(Dial),
     /// Stanzas flow over this connection.
     Up(ConnId),
+    /// The stream on this connection is over, and its last bytes are on their way. What was written before the end
+    /// still arrives at a peer that closes in good order, so nothing goes another way before it is gone.
+    Leaving(ConnId),
 }
 
 impl Route {
@@ -41,7 +44,7 @@ impl Route {
     pub fn deadline(&self, queue_age: std::time::Duration) -> Option<(Instant, &'static str)> {
         let reaching = match &self.state {
             State::Reaching(dial) => Some((dial.deadline(), "reach")),
-            State::Idle | State::Up(_) => None,
+            State::Idle | State::Up(_) | State::Leaving(_) => None,
         };
         let oldest = self.queue.oldest().map(|since| (since + queue_age, "queue"));
         reaching.into_iter().chain(oldest).min_by_key(|(at, _)| *at)
