@@ -78,6 +78,22 @@ pub const PENDING_VERIFICATIONS_PER_ADDRESS: usize = 64;
 /// Addresses that one attempt to reach a domain may try.
 pub const CANDIDATES: usize = 16;
 
+/// Between the starts of two candidates while none has connected, [RFC 8305 section 8](https://www.rfc-editor.org/rfc/rfc8305#section-8).
+pub const DIAL_STAGGER: Duration = Duration::from_millis(250);
+
+/// The first wait after a failure, doubled with each further one. With its jitter a peer that refuses sees fewer
+/// than ten attempts in the first minute.
+pub const BACKOFF_BASE: Duration = Duration::from_secs(2);
+
+/// The longest wait after a failure.
+pub const BACKOFF_CAP: Duration = Duration::from_secs(300);
+
+/// How often a sign of life of the peer may end a wait.
+pub const BACKOFF_END_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Domains, pairs and addresses whose failures are remembered.
+pub const BACKOFF_ENTRIES: usize = 4096;
+
 /// Bytes that wait in one link for a peer that does not read, beyond which its side of us stops reading.
 pub const OUTPUT_HIGH_WATER_BYTES: usize = 262_144;
 

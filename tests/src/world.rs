@@ -3,7 +3,7 @@
 //! Bytes travel at once and in order, cut as a [`Cutting`] says; time moves only when nothing else does. Beside
 //! nodes there are puppets: peers whose every byte a test writes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub struct World {
     sites: Vec<Site>,
     listeners: BTreeMap<SocketAddr, (NodeIndex, Listener)>,
     puppets: BTreeMap<SocketAddr, VecDeque<Peer>>,
+    black_holes: BTreeSet<SocketAddr>,
+    dials: Vec<(Instant, SocketAddr)>,
     /// Both ends of every connection.
     wires: BTreeMap<(NodeIndex, ConnId), End>,
     random: u64,
@@ -106,6 +108,8 @@ impl World {
             sites: Vec::new(),
             listeners: BTreeMap::new(),
             puppets: BTreeMap::new(),
+            black_holes: BTreeSet::new(),
+            dials: Vec::new(),
             wires: BTreeMap::new(),
             random,
         }
@@ -142,6 +146,16 @@ impl World {
             zone = zone.service(&format!("_xmpps-server._tcp.{domain}"), 0, 0, 5270, &host);
         }
         self.zone = zone;
+    }
+
+    /// Who dials `addr` from now on never hears anything.
+    pub fn swallow(&mut self, addr: SocketAddr) {
+        self.black_holes.insert(addr);
+    }
+
+    /// Which addresses were dialled since the last call, and when.
+    pub fn take_dials(&mut self) -> Vec<(Instant, SocketAddr)> {
+        std::mem::take(&mut self.dials)
     }
 
     /// Nothing listens at `addr` any more, and what was connected to it breaks.
@@ -274,6 +288,10 @@ impl World {
 
     fn dial(&mut self, site: NodeIndex, conn: ConnId, addr: SocketAddr) {
         let now = self.now;
+        self.dials.push((now, addr));
+        if self.black_holes.contains(&addr) {
+            return;
+        }
         if let Some(waiting) = self.puppets.get_mut(&addr) {
             waiting.push_back(Peer { site, conn });
             self.wires.insert((site, conn), End::Puppet(0));

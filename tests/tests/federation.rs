@@ -234,6 +234,7 @@ fn a_killed_peer_costs_no_stanza_that_was_not_written() {
     assert_eq!(bounces(&at_a), vec![Reason::ConnectRefused; 50], "all fifty waited, and nobody is there any more");
     let authority = Authority::root("the authority");
     world.revive(b, config(&authority, B, Some(Kind::Valid), secure()));
+    world.run_for(s2s_core::limits::BACKOFF_BASE);
     world.send(a, &message(A, B, "after"));
     world.run();
     assert_eq!(delivered(&world.take_events(b)), ["after"]);

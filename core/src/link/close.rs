@@ -112,6 +112,12 @@ impl Link {
         self.fail(now, error, local);
     }
 
+    /// Nobody wants this connection any more, and nothing was said on it.
+    pub fn cancel(&mut self) {
+        self.phase = Phase::Ended;
+        self.timers.clear();
+    }
+
     /// We are going down: says so if there is a stream to say it on.
     pub fn shut_down(&mut self, now: Instant) {
         if self.tunnel.carries_xml() && self.has_sent_header() {

@@ -157,6 +157,9 @@ impl Node {
             connected.served = true;
             connected.up.insert(pair.clone(), by);
         }
+        if link.direction == Direction::Inbound {
+            self.backoff.note_sign_of_life(now, &pair);
+        }
         self.events.push_back(Event::PeerUp { pair, by, link });
     }
 

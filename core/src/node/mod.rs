@@ -6,6 +6,7 @@
 
 mod config;
 mod deadlines;
+mod dialling;
 mod event;
 mod inbound;
 mod outbound;
@@ -25,7 +26,7 @@ use crate::entropy::{Entropy, Seed};
 use crate::link::{Link, Settings};
 use crate::machine::{ConnId, Effect};
 use crate::reason::Reason;
-use crate::route::Route;
+use crate::route::{Backoff, Route};
 use crate::time::Anchor;
 use crate::tls::verify::{Rejection, Verified, judge};
 
@@ -48,6 +49,7 @@ pub struct Node {
     verifications: BTreeMap<VerificationId, Verification>,
     resolver: Resolver,
     lookups: BTreeMap<LookupId, Errand>,
+    backoff: Backoff,
     deadlines: Deadlines,
     effects: VecDeque<Effect>,
     events: VecDeque<Event>,
@@ -105,6 +107,7 @@ impl Node {
     pub fn new(config: Config, seed: Seed, anchor: Anchor) -> Self {
         let entropy = Entropy::new(seed);
         let resolver = Resolver::new(config.resolver.clone(), entropy.fork("resolver", 0));
+        let backoff = Backoff::new(entropy.fork("backoff", 0));
         Self {
             config,
             entropy,
@@ -115,6 +118,7 @@ impl Node {
             verifications: BTreeMap::new(),
             resolver,
             lookups: BTreeMap::new(),
+            backoff,
             deadlines: Deadlines::default(),
             effects: VecDeque::new(),
             events: VecDeque::new(),

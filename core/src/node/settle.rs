@@ -33,7 +33,9 @@ impl Machine for Node {
     }
 
     fn handle_connected(&mut self, now: Instant, conn: ConnId) {
-        if let Some(connected) = self.touch(conn) {
+        if self.race_connected(conn)
+            && let Some(connected) = self.touch(conn)
+        {
             connected.open = true;
             connected.link.handle_connected(now);
         }

@@ -3,6 +3,7 @@
 //! - [RFC 6120 section 10.4](https://www.rfc-editor.org/rfc/rfc6120#section-10.4)
 
 mod address;
+mod backoff;
 mod dial;
 mod queue;
 
@@ -11,7 +12,8 @@ use std::time::Instant;
 use crate::machine::ConnId;
 
 pub use address::{PrivateAddresses, is_private, place};
-pub use dial::{Dial, Step};
+pub use backoff::Backoff;
+pub use dial::{Dial, Race, Step};
 pub use queue::Queue;
 
 /// The route of one pair.
@@ -43,7 +45,7 @@ impl Route {
     #[must_use]
     pub fn deadline(&self, queue_age: std::time::Duration) -> Option<(Instant, &'static str)> {
         let reaching = match &self.state {
-            State::Reaching(dial) => Some((dial.deadline(), "reach")),
+            State::Reaching(dial) => Some(dial.next_at()),
             State::Idle | State::Up(_) | State::Leaving(_) => None,
         };
         let oldest = self.queue.oldest().map(|since| (since + queue_age, "queue"));
