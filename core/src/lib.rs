@@ -185,6 +185,7 @@ pub mod machine;
 pub mod node;
 pub mod ns;
 pub mod policy;
+pub mod rate;
 pub mod reason;
 pub mod route;
 pub mod sasl;

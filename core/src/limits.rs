@@ -106,6 +106,21 @@ pub const EVENTS_HIGH_WATER: usize = 256;
 /// Connections to the component listener that are not attached to a host: before the handshake, or closing.
 pub const UNATTACHED_COMPONENTS: usize = 64;
 
+/// Domains whose read rate is remembered, beyond which those that read nothing lately are forgotten.
+pub const RATED_DOMAINS: usize = 4096;
+
+/// Inbound connections in all.
+pub const CONNECTIONS: usize = 10_000;
+
+/// Inbound connections from one address (IPv6: one /64). Hosts of many domains open one for each pair.
+pub const CONNECTIONS_PER_ADDRESS: usize = 500;
+
+/// Inbound connections that have proved nothing yet.
+pub const UNAUTHENTICATED_CONNECTIONS: usize = 2000;
+
+/// Bytes of stanzas held for all pairs together.
+pub const QUEUE_BYTES: usize = 268_435_456;
+
 /// Bytes of stanzas held for one pair while no stream to it is open.
 pub const QUEUE_BYTES_PER_PAIR: usize = 1_048_576;
 

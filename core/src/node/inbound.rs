@@ -6,7 +6,7 @@ use crate::addr::{Domain, Pair};
 use crate::auth::{Method, Proof};
 use crate::dialback::Answer;
 use crate::machine::ConnId;
-use crate::node::{Direction, Event, Node};
+use crate::node::{Direction, Event, Node, Purpose};
 use crate::policy::{self, KeyVerdict, Offer, Protection};
 use crate::reason::Reason;
 use crate::stanza::StanzaCondition;
@@ -154,6 +154,9 @@ impl Node {
             return;
         };
         if let Some(connected) = self.links.get_mut(&conn) {
+            if connected.purpose == Purpose::Inbound && !std::mem::replace(&mut connected.proved, true) {
+                self.admission.introduce();
+            }
             connected.served = true;
             connected.up.insert(pair.clone(), by);
         }

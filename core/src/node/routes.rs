@@ -55,11 +55,17 @@ impl Node {
         if let Err(reason) = options.admit_outbound(&pair.remote) {
             return Err(SendError::Refused(Box::new(stanza), reason));
         }
-        let limit = self.config.queue_bytes_per_pair;
+        let limit = self.config.limits.queue_bytes_per_pair;
+        let room = self.config.limits.queue_bytes.saturating_sub(self.queued_bytes) >= stanza.bytes().len();
+        if !room {
+            return Err(SendError::QueueFull(Box::new(stanza)));
+        }
+        let size = stanza.bytes().len();
         let route = self.routes.entry(pair.clone()).or_default();
         if let Err(stanza) = route.queue.push(now, stanza, limit) {
             return Err(SendError::QueueFull(Box::new(stanza)));
         }
+        self.queued_bytes += size;
         self.drive_route(now, &pair);
         self.settle(now);
         Ok(())
@@ -77,7 +83,7 @@ impl Node {
 
     pub(super) fn arm_route(&mut self, pair: &Pair) {
         let route = self.routes.get(pair);
-        let deadline = route.and_then(|route| route.deadline(self.config.queue_age));
+        let deadline = route.and_then(|route| route.deadline(self.config.limits.queue_age));
         self.deadlines.set(Owner::Route(pair.clone()), deadline);
         if route.is_some_and(|route| matches!(route.state, State::Idle) && route.queue.is_empty()) {
             self.routes.remove(pair);
@@ -101,12 +107,14 @@ impl Node {
             let Some(stanza) = route.queue.pop() else {
                 break;
             };
+            self.queued_bytes = self.queued_bytes.saturating_sub(stanza.bytes().len());
             //= XEP0478-4-1
             //= XEP0478-4-2
             if max_bytes.is_some_and(|max| stanza.bytes().len() as u64 > u64::from(max)) {
                 let reason = Reason::StanzaTooBig;
                 self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
             } else if let Err(stanza) = link.send_stanza(now, stanza) {
+                self.queued_bytes += stanza.bytes().len();
                 route.queue.put_back(now, vec![stanza]);
                 break;
             }
@@ -139,6 +147,7 @@ impl Node {
             self.abandon_dial(now, &dial);
         }
         if let Some(mut route) = self.routes.remove(pair) {
+            self.queued_bytes = self.queued_bytes.saturating_sub(route.queue.bytes());
             while let Some(stanza) = route.queue.pop() {
                 self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
             }
@@ -174,6 +183,7 @@ impl Node {
         match self.routes.get_mut(pair) {
             Some(route) if matches!(route.state, State::Leaving(leaving) if leaving == conn) => {
                 route.state = State::Idle;
+                self.queued_bytes += unsent.iter().map(|stanza| stanza.bytes().len()).sum::<usize>();
                 route.queue.put_back(now, unsent);
                 if self.shutting_down {
                     self.fail_route(now, pair, Reason::Shutdown);
@@ -206,7 +216,8 @@ impl Node {
         let Some(route) = self.routes.get_mut(pair) else {
             return;
         };
-        while let Some(stanza) = route.queue.pop_expired(now, self.config.queue_age) {
+        while let Some(stanza) = route.queue.pop_expired(now, self.config.limits.queue_age) {
+            self.queued_bytes = self.queued_bytes.saturating_sub(stanza.bytes().len());
             let reason = Reason::QueueExpired;
             self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
         }

@@ -34,7 +34,7 @@ impl Node {
     //= XEP0220-2.1.2-2
     //= XEP0220-2.1.2-3
     pub(super) fn begin_verification(&mut self, now: Instant, inbound: ConnId, pair: Pair, key: String) {
-        if self.verifications.len() >= limits::PENDING_VERIFICATIONS
+        if self.verifications.len() >= self.config.limits.verifications
             || self.verifications_from(inbound) >= limits::PENDING_VERIFICATIONS_PER_ADDRESS
             || self.shutting_down
         {
