@@ -53,6 +53,8 @@ pub struct World {
     /// Both ends of every connection.
     wires: BTreeMap<(NodeIndex, ConnId), End>,
     random: u64,
+    dialled: Vec<SocketAddr>,
+    asked: Vec<String>,
 }
 
 /// The other end of a node's connection.
@@ -106,6 +108,8 @@ impl World {
             puppets: BTreeMap::new(),
             wires: BTreeMap::new(),
             random,
+            dialled: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -178,6 +182,16 @@ impl World {
         std::mem::take(&mut self.sites[site].events)
     }
 
+    /// The addresses that nodes have dialled since the last call.
+    pub fn take_dialled(&mut self) -> Vec<SocketAddr> {
+        std::mem::take(&mut self.dialled)
+    }
+
+    /// The names that nodes have asked DNS about since the last call.
+    pub fn take_asked(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.asked)
+    }
+
     /// Sends a stanza through the node.
     pub fn send(&mut self, site: NodeIndex, stanza: &str) {
         let now = self.now;
@@ -200,7 +214,8 @@ impl World {
         let end = self.now + span;
         loop {
             self.run();
-            let next = (0..self.sites.len()).filter_map(|site| self.sites[site].node.poll_timeout()).map(|(at, _)| at).min();
+            let next =
+                (0..self.sites.len()).filter_map(|site| self.sites[site].node.poll_timeout()).map(|(at, _)| at).min();
             match next.filter(|at| *at <= end) {
                 Some(at) => self.now = self.now.max(at),
                 None => break,
@@ -256,6 +271,7 @@ impl World {
                 None => {}
             },
             Effect::Ask { query, message, .. } => {
+                self.asked.push(question(&message));
                 let reply = self.zone.respond(&message);
                 self.sites[site].node.handle_reply(now, query, reply.as_deref());
             }
@@ -264,6 +280,7 @@ impl World {
 
     fn dial(&mut self, site: NodeIndex, conn: ConnId, addr: SocketAddr) {
         let now = self.now;
+        self.dialled.push(addr);
         if let Some(waiting) = self.puppets.get_mut(&addr) {
             waiting.push_back(Peer { site, conn });
             self.wires.insert((site, conn), End::Puppet(0));
@@ -309,7 +326,8 @@ impl World {
             Cutting::Whole => available,
             Cutting::Pieces(size) => size,
             Cutting::Random(_) => {
-                self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                self.random =
+                    self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 1 + (self.random >> 33) as usize % 100
             }
         };
@@ -374,6 +392,18 @@ impl World {
         self.run();
         self.sites[puppet.site].heard.entry(puppet.conn).or_default().ended
     }
+}
+
+/// The name that a DNS query asks about.
+fn question(message: &[u8]) -> String {
+    let mut labels = Vec::new();
+    let mut rest = message.get(12..).unwrap_or_default();
+    while let Some((length, tail)) = rest.split_first().filter(|(length, _)| **length > 0) {
+        let (label, tail) = tail.split_at(usize::from(*length).min(tail.len()));
+        labels.push(String::from_utf8_lossy(label).to_lowercase());
+        rest = tail;
+    }
+    labels.join(".")
 }
 
 /// Reads one stanza as a server-to-server stream would.

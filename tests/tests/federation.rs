@@ -33,7 +33,12 @@ fn secure() -> HostOptions {
     HostOptions { secure_auth: true, require_encryption: true, ..HostOptions::default() }
 }
 
-fn world(a: (Option<Kind>, HostOptions), b: (Option<Kind>, HostOptions), starttls: bool, direct: bool) -> (World, NodeIndex, NodeIndex) {
+fn world(
+    a: (Option<Kind>, HostOptions),
+    b: (Option<Kind>, HostOptions),
+    starttls: bool,
+    direct: bool,
+) -> (World, NodeIndex, NodeIndex) {
     let authority = Authority::root("the authority");
     let mut world = World::new(Cutting::Whole);
     let first = world.add(addr(1), config(&authority, A, a.0, a.1));
