@@ -71,8 +71,10 @@ pub struct Link {
     framer: Framer,
     phase: Phase,
     timers: TimerTable<Timer>,
-    /// XML that is not framed yet, because a decision is awaited.
+    /// XML that is not framed yet, because a decision is awaited or an event was not taken.
     input: Vec<u8>,
+    /// When something last arrived or was commanded.
+    now: Instant,
     output: Output,
     events: VecDeque<Event>,
     /// XML bytes of a peer that has proved nothing; `None` once it has.
@@ -138,6 +140,7 @@ impl Link {
     ) -> Self {
         let stream = Initiating::new(local.clone(), remote.clone());
         let mut link = Self::new(
+            now,
             Role::Initiating { stream, events: VecDeque::new(), local, remote, direct_tls },
             tls,
             settings,
@@ -157,7 +160,7 @@ impl Link {
         mut entropy: Entropy,
     ) -> Self {
         let stream = Receiving::new(entropy.hex_128(), false);
-        let mut link = Self::new(Role::Receiving { stream, events: VecDeque::new() }, tls, settings, entropy);
+        let mut link = Self::new(now, Role::Receiving { stream, events: VecDeque::new() }, tls, settings, entropy);
         link.timers.set(Timer::Negotiation, now + settings.negotiation_timeout);
         if direct_tls {
             link.begin_tls(now, false);
@@ -165,7 +168,7 @@ impl Link {
         link
     }
 
-    fn new(role: Role, tls: Arc<dyn Provider>, settings: Settings, entropy: Entropy) -> Self {
+    fn new(now: Instant, role: Role, tls: Arc<dyn Provider>, settings: Settings, entropy: Entropy) -> Self {
         Self {
             role,
             tls,
@@ -176,6 +179,7 @@ impl Link {
             phase: Phase::Open,
             timers: TimerTable::new(),
             input: Vec::new(),
+            now,
             output: Output::new(),
             events: VecDeque::new(),
             unauthenticated_bytes: Some(0),
@@ -236,9 +240,13 @@ impl Link {
         self.output.len() < limits::OUTPUT_LOW_WATER_BYTES
     }
 
-    /// The next event.
+    /// The next event. Input that follows an event is handled when the event was taken and answered: what the peer
+    /// sends next is judged by the answer, however its bytes were cut.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
+        if self.events.is_empty() && !self.input.is_empty() {
+            self.pump(self.now);
+        }
         self.events.pop_front()
     }
 
@@ -303,11 +311,12 @@ impl Link {
         }
     }
 
-    /// Frames and handles input until it is used up or a decision is awaited.
+    /// Frames and handles input until it is used up, or the owner has something to take or to decide.
     fn pump(&mut self, now: Instant) {
+        self.now = now;
         let input = mem::take(&mut self.input);
         let mut rest = input.as_slice();
-        while !rest.is_empty() && self.phase.reads() && self.tunnel.carries_xml() && !self.is_undecided() {
+        while !rest.is_empty() && self.phase.reads() && self.tunnel.carries_xml() && !self.is_suspended() {
             let before = rest.len();
             let framed = self.framer.next(&mut rest);
             self.count_unauthenticated(before - rest.len());
@@ -412,8 +421,11 @@ impl Link {
         }
     }
 
-    /// Whether the owner must answer an event before input goes on.
-    const fn is_undecided(&self) -> bool {
+    /// Whether the owner must take, and perhaps answer, an event before input goes on. Stanzas are not answered here.
+    fn is_suspended(&self) -> bool {
+        if !matches!(self.events.back(), None | Some(Event::Receiving(ReceivingEvent::Stanza { .. }))) {
+            return true;
+        }
         match &self.role {
             Role::Initiating { stream, .. } => stream.is_undecided(),
             Role::Receiving { stream, .. } => stream.is_undecided(),
