@@ -386,7 +386,11 @@ fn say_cut(target: &mut impl Target, main: &mut Party, bytes: &[u8], offset: usi
 
 /// Brings a stream to its end, and gives all that was heard.
 fn finish(target: &mut impl Target, party: &mut Party, ending: &Ending) -> Result<Vec<u8>, String> {
-    if *ending == Ending::Alive && !party.ended {
+    // Where we close without an error, what the peer still sends is read until it closes as well.
+    if *ending == Ending::Closed {
+        party.listen(target, |heard| contains(heard, "</stream:stream>"));
+    }
+    if matches!(ending, Ending::Alive | Ending::Closed) && !party.ended {
         party.say(target, b"</stream:stream>");
     }
     party.listen(target, |_| false);
