@@ -26,13 +26,13 @@ use crate::ns;
 use crate::stanza::Stanza;
 use crate::stream::{Flow, Initiating, InitiatingEvent, Receiving, ReceivingEvent, Sink, StreamError};
 use crate::time::TimerTable;
-use crate::tls::{Facts, Provider};
+use crate::tls::{Facts, Provider, TlsError};
 use crate::xml::{Bounds, Frame, Framer};
 
 pub use close::{Connection, End};
 
 use close::Phase;
-use tunnel::{Received, Tunnel};
+use tunnel::Tunnel;
 
 /// What happened on a link.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub struct Link {
     timers: TimerTable<Timer>,
     /// XML that is not framed yet, because a decision is awaited or an event was not taken.
     input: Vec<u8>,
+    /// Why TLS ends the connection, as soon as `input` is used up.
+    tls_failure: Option<TlsError>,
     /// When something last arrived or was commanded.
     now: Instant,
     output: Output,
@@ -179,6 +181,7 @@ impl Link {
             phase: Phase::Open,
             timers: TimerTable::new(),
             input: Vec::new(),
+            tls_failure: None,
             now,
             output: Output::new(),
             events: VecDeque::new(),
@@ -244,7 +247,7 @@ impl Link {
     /// sends next is judged by the answer, however its bytes were cut.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        if self.events.is_empty() && !self.input.is_empty() {
+        if self.events.is_empty() && (!self.input.is_empty() || self.tls_failure.is_some()) {
             self.pump(self.now);
         }
         self.events.pop_front()
@@ -282,17 +285,12 @@ impl Link {
 
     /// Takes bytes from the wire through the tunnel to the framer.
     fn receive(&mut self, now: Instant, bytes: &[u8]) {
-        let mut plain = mem::take(&mut self.input);
         let before = self.output.len();
-        let received = self.tunnel.receive(bytes, &mut plain, &mut self.output);
+        let received = self.tunnel.receive(bytes, &mut self.input, &mut self.output);
         self.count_written(before);
-        match received {
-            Ok(Received::Plain) => self.input = plain,
-            Ok(Received::Secured) => {
-                self.input = plain;
-                self.secured();
-            }
-            Err(error) => return self.fail_tls(now, &error.to_string()),
+        self.tls_failure = received.failure;
+        if received.secured {
+            self.secured();
         }
         self.pump(now);
     }
@@ -336,6 +334,11 @@ impl Link {
         }
         if self.unauthenticated_bytes.is_some_and(|bytes| bytes > limits::UNAUTHENTICATED_TOTAL_BYTES) {
             self.fail(now, &StreamError::TooManyBytes, None);
+        }
+        if !self.is_suspended()
+            && let Some(error) = self.tls_failure.take()
+        {
+            self.fail_tls(now, &error.to_string());
         }
     }
 
