@@ -12,7 +12,7 @@ use super::parse::attributes;
 use super::target::{LineIndex, Target};
 
 /// The first byte of a handshake record, which is in no XML.
-const HANDSHAKE: u8 = 22;
+pub(super) const HANDSHAKE: u8 = 22;
 
 pub(super) struct Party {
     pub(super) line: LineIndex,
@@ -20,21 +20,43 @@ pub(super) struct Party {
     /// What was heard and not taken yet, without TLS.
     pub(super) heard: Vec<u8>,
     pub(super) ended: bool,
+    /// What is to be written in one piece, if anything is held back.
+    held: Option<Vec<u8>>,
 }
 
 impl Party {
     pub(super) const fn new(line: LineIndex) -> Self {
-        Self { line, session: None, heard: Vec::new(), ended: false }
+        Self { line, session: None, heard: Vec::new(), ended: false, held: None }
     }
 
     pub(super) fn say(&mut self, target: &mut impl Target, bytes: &[u8]) {
         match &mut self.session {
-            None => target.send(self.line, bytes),
+            None => self.write(target, bytes),
             Some(session) => {
                 let mut wire = Vec::new();
                 session.send(bytes, &mut wire);
-                target.send(self.line, &wire);
+                self.write(target, &wire);
             }
+        }
+    }
+
+    /// Writes beside TLS.
+    pub(super) fn write(&mut self, target: &mut impl Target, bytes: &[u8]) {
+        match &mut self.held {
+            None => target.send(self.line, bytes),
+            Some(held) => held.extend_from_slice(bytes),
+        }
+    }
+
+    /// Holds back what is written from now on.
+    pub(super) fn hold(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// Writes what was held back.
+    pub(super) fn release(&mut self, target: &mut impl Target) {
+        if let Some(held) = self.held.take().filter(|held| !held.is_empty()) {
+            target.send(self.line, &held);
         }
     }
 

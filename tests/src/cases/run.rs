@@ -15,7 +15,7 @@ use s2s_core::machine::Listener;
 use s2s_core::tls::Provider;
 
 use super::core_target::CoreTarget;
-use super::party::{Party, client, contains, expand, header, server};
+use super::party::{HANDSHAKE, Party, client, contains, expand, header, server};
 use super::setup::{DOMAINS, Scene, Tls, scene};
 use super::socket_target::SocketTarget;
 use super::target::{Note, Target};
@@ -324,6 +324,10 @@ fn perform(
 ) -> Result<(), String> {
     let mut offset = 0;
     for step in &input.steps {
+        match step {
+            Step::Send(_) | Step::Raw(_) if cut == Cut::Whole => stage.main.hold(),
+            _ => stage.main.release(target),
+        }
         if stage.main.ended {
             return Ok(());
         }
@@ -335,7 +339,7 @@ fn perform(
             }
             Step::Raw(text) => {
                 let bytes = expand(text, &input.peer, &stage.id)?;
-                target.send(stage.main.line, &bytes);
+                stage.main.write(target, &bytes);
             }
             Step::Tls => {
                 if !begin_tls(target, &mut stage.main, input, tls)? {
@@ -346,12 +350,16 @@ fn perform(
             Step::Wait(seconds) => target.wait(*seconds),
         }
     }
+    stage.main.release(target);
     Ok(())
 }
 
 /// The attacker begins TLS, if we let it.
 fn begin_tls(target: &mut impl Target, main: &mut Party, input: &Input, tls: &dyn Provider) -> Result<bool, String> {
     let serves = matches!(input.state, State::O1 | State::V1);
+    if serves {
+        main.listen(target, |heard| heard.contains(&HANDSHAKE));
+    }
     if !serves && input.state != State::D0 {
         main.listen(target, |heard| contains(heard, "<proceed"));
         if !main.has_heard("<proceed") {
