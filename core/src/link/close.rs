@@ -38,8 +38,9 @@ pub(super) enum Phase {
     /// We sent our closing tag, for this reason, and process what still arrives until the peer's comes.
     //= RFC6120-4.4-2
     Draining(Reason),
-    /// The stream is over; the last bytes are on their way, and what arrives is dropped.
-    Closing,
+    /// The stream is over; the last bytes are on their way, and what arrives is dropped. After an error the peer does
+    /// not process them.
+    Closing { peer_reads: bool },
     /// The connection is to be dropped.
     Ended,
 }
@@ -66,7 +67,7 @@ impl Link {
     pub const fn connection(&self) -> Connection {
         match self.phase {
             Phase::Open | Phase::Draining(_) => Connection::Keep,
-            Phase::Closing => Connection::CloseWrite,
+            Phase::Closing { .. } => Connection::CloseWrite,
             Phase::Ended => Connection::Drop,
         }
     }
@@ -77,11 +78,16 @@ impl Link {
         !matches!(self.phase, Phase::Open)
     }
 
-    /// The stanzas that were not wholly written to the socket. To be called when the link has ended: a peer
-    /// processes no part of a stanza, so these may be sent again elsewhere.
+    /// The stanzas that were not wholly written to the socket. To be called when the stream is over, and when the
+    /// connection is: a peer processes no part of a stanza, so these may be sent again elsewhere. A peer that closed
+    /// its stream in good order still reads what is on its way, so that this is not unsent until the connection ends.
     //= RFC6120-8-2
+    //= RFC6120-4.4-2
     #[must_use]
     pub fn take_unsent(&mut self) -> Vec<Stanza> {
+        if matches!(self.phase, Phase::Closing { peer_reads: true }) {
+            return Vec::new();
+        }
         self.in_flight.drain(..).map(|(_, stanza)| stanza).collect()
     }
 
@@ -125,7 +131,7 @@ impl Link {
                 let detail = if announced { "end of connection" } else { "end of connection without close_notify" };
                 self.handle_closed(now, detail);
             }
-            Phase::Closing => self.phase = Phase::Ended,
+            Phase::Closing { .. } => self.phase = Phase::Ended,
             Phase::Ended => {}
         }
     }
@@ -135,7 +141,7 @@ impl Link {
         match self.phase.clone() {
             Phase::Open => self.abandon(Reason::ConnectionReset, detail.to_owned()),
             Phase::Draining(reason) => self.abandon(reason, String::new()),
-            Phase::Closing | Phase::Ended => self.phase = Phase::Ended,
+            Phase::Closing { .. } | Phase::Ended => self.phase = Phase::Ended,
         }
         self.output.clear();
         self.timers.clear();
@@ -187,7 +193,7 @@ impl Link {
         if !self.phase.reads() {
             return;
         }
-        self.phase = Phase::Closing;
+        self.phase = Phase::Closing { peer_reads: false };
         self.events.push_back(Event::Ended(End { reason: Reason::TlsFailed, detail: detail.to_owned() }));
         self.timers.clear();
         self.timers.set(Timer::Close, now + self.settings.close_timeout);
@@ -203,6 +209,7 @@ impl Link {
         };
         self.transmit(stream::CLOSING.as_bytes());
         self.end(now, reason, "closed by the peer".to_owned());
+        self.phase = Phase::Closing { peer_reads: true };
     }
 
     /// STARTTLS was answered with a failure, by us or by the peer: the stream is closed.
@@ -229,7 +236,7 @@ impl Link {
 
     /// The last bytes are written: closes the tunnel, and waits for the peer to go.
     fn end(&mut self, now: Instant, reason: Reason, detail: String) {
-        self.phase = Phase::Closing;
+        self.phase = Phase::Closing { peer_reads: false };
         let before = self.output.len();
         self.tunnel.close(&mut self.output);
         self.count_written(before);

@@ -322,6 +322,15 @@ impl Node {
         }
     }
 
+    /// A connection has ended whose peer did not take these stanzas: they go out on the next one.
+    pub(super) fn send_again(&mut self, now: Instant, pair: &Pair, unsent: Vec<Stanza>) {
+        if unsent.is_empty() {
+            return;
+        }
+        self.routes.entry(pair.clone()).or_default().queue.put_back(now, unsent);
+        if self.shutting_down { self.fail_route(now, pair, Reason::Shutdown) } else { self.drive_route(now, pair) }
+    }
+
     /// The deadline of a route has come: of its attempt, or of its oldest stanza.
     pub(super) fn expire_route(&mut self, now: Instant, pair: &Pair) {
         let Some(route) = self.routes.get_mut(pair) else {

@@ -9,7 +9,7 @@ use crate::limits;
 use crate::link::{self, Connection, Link};
 use crate::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId};
 use crate::node::deadlines::Owner;
-use crate::node::{Command, Connected, Event, Node, Purpose};
+use crate::node::{Command, Connected, Errand, Event, Node, Purpose};
 use crate::reason::Reason;
 use crate::stream::StreamError;
 use crate::time::Anchor;
@@ -59,7 +59,7 @@ impl Machine for Node {
             return;
         };
         connected.link.handle_sent(n);
-        if let Purpose::Errand(super::Errand::Route(pair)) = &connected.purpose {
+        if let Purpose::Errand(Errand::Route(pair)) = &connected.purpose {
             let pair = pair.clone();
             self.feed(now, &pair);
         }
@@ -243,9 +243,14 @@ impl Node {
         };
         match connected.link.connection() {
             Connection::Drop => {
+                let unsent = connected.link.take_unsent();
+                let purpose = connected.purpose.clone();
                 self.links.remove(&conn);
                 self.deadlines.set(Owner::Link(conn), None);
                 self.effects.push_back(Effect::Drop(conn));
+                if let Purpose::Errand(Errand::Route(pair)) = purpose {
+                    self.send_again(now, &pair, unsent);
+                }
                 return;
             }
             Connection::CloseWrite if !connected.half_closed => {
