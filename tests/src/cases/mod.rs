@@ -50,7 +50,7 @@
 //!
 //! `must` tells what the application learns, none by default: `refused REASON..`, `delivered PATTERN` in order, `proved REMOTE LOCAL`,
 //! `down REASON` (of what was proved before), `returned REASON` (a message of ours), `dialled DOMAIN`, `asked DOMAIN` (a lookup).
-//! Always: the rules that hold in every case, see [`run`].
+//! `may DOMAIN`: it may be dialled and asked about, where that depends on how far a lookup came. Always: the rules that hold in every case, see [`run`].
 
 mod parse;
 mod party;
@@ -192,4 +192,6 @@ pub struct Learned {
     pub dialled: Vec<String>,
     /// Whom we asked DNS about without dialling.
     pub asked: Vec<String>,
+    /// Whom we may have dialled, or asked about.
+    pub possible: Vec<String>,
 }

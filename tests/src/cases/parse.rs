@@ -150,6 +150,10 @@ fn draft_line(draft: &mut Draft, word: &str, rest: &str) -> Result<(), String> {
             draft.has_verdict = true;
             must(&mut draft.learned, rest)?;
         }
+        "may" => {
+            draft.has_verdict = true;
+            draft.learned.possible.push(rest.to_owned());
+        }
         _ => step(&mut draft.steps, word, rest)?,
     }
     Ok(())

@@ -19,8 +19,8 @@ use super::party::{HANDSHAKE, Party, client, contains, expand, header, server};
 use super::setup::{DOMAINS, Scene, Tls, scene};
 use super::socket_target::SocketTarget;
 use super::target::{Note, Target};
-use super::verdict::{judge_hearing, judge_notes, same};
-use super::{Case, Ending, Input, State, Step};
+use super::verdict::{count_elements, judge_hearing, judge_notes, same};
+use super::{Case, Ending, Hearing, Input, State, Step};
 
 /// Inputs up to this size are cut at every byte.
 const SMALL: usize = 4096;
@@ -63,12 +63,12 @@ pub fn in_core(case: &Case) -> Report {
     report
 }
 
-/// Runs a case over sockets: whole, and cut once. Inputs that need virtual time are left out.
+/// Runs a case over sockets: whole, and cut once. Inputs that need virtual time or DNS are left out.
 #[must_use]
 pub fn over_sockets(case: &Case) -> Report {
     let mut report = Report::default();
-    let needs_time = |input: &&Input| input.steps.iter().any(|step| matches!(step, Step::Wait(_)));
-    for input in case.inputs.iter().filter(|input| !needs_time(input)) {
+    let waits = |input: &Input| input.steps.iter().any(|step| matches!(step, Step::Wait(_)));
+    for input in case.inputs.iter().filter(|input| !waits(input) && input.learned.asked.is_empty()) {
         let outcome = scene(input, Tls::Real).and_then(|scene| {
             let bytes = attack(input)?;
             let mut target = SocketTarget::new(&scene.config, &input.peer).map_err(|error| error.to_string())?;
@@ -172,9 +172,17 @@ fn run_once(
     target.take_dialled();
     target.take_asked();
     perform(target, &mut stage, input, tls, cut)?;
-    let heard = finish(target, &mut stage.main, &input.expected.ending)?;
+    let mut dialled = Vec::new();
+    if target.takes_time() {
+        // What is closed too soon is dialled no more.
+        for domain in &input.learned.dialled {
+            target.accept(domain).ok_or_else(|| format!("{domain} is not dialled"))?;
+            dialled.push(domain.clone());
+        }
+    }
+    let heard = finish(target, &mut stage.main, &input.expected, input.state)?;
     let asker_heard = match &mut stage.asker {
-        Some(asker) => finish(target, asker, &input.asker.ending)?,
+        Some(asker) => finish(target, asker, &input.asker, State::P2)?,
         None => Vec::new(),
     };
     if target.takes_time() {
@@ -187,7 +195,8 @@ fn run_once(
     let told = || notes.iter().map(|note| format!("{note}\n")).collect::<String>();
     let context = |error: String| format!("{error}\nheard: {}\ntold: {}", shown(&heard), told());
 
-    let in_stream = !matches!(input.state, State::P0 | State::D0 | State::T);
+    dialled.extend(target.take_dialled());
+    let in_stream = in_stream(input.state);
     let mut digest =
         judge_hearing(&input.expected, &heard, in_stream).map(|items| format!("{items:?}\n")).map_err(context)?;
     if stage.asker.is_some() {
@@ -196,7 +205,7 @@ fn run_once(
         let _ = writeln!(digest, "{items:?}");
     }
     judge_notes(&input.learned, &before, &notes).map_err(context)?;
-    judge_contacts(target, input).map_err(context)?;
+    judge_contacts(target, input, dialled).map_err(context)?;
     if let Some((connections, deadline)) = target.left()
         && (connections, deadline) != (1, Some("idle"))
     {
@@ -207,12 +216,14 @@ fn run_once(
 }
 
 /// Nobody else was dialled, and DNS was asked about nobody else.
-fn judge_contacts(target: &mut impl Target, input: &Input) -> Result<(), String> {
-    same("dialled", &target.take_dialled(), &input.learned.dialled)?;
+fn judge_contacts(target: &mut impl Target, input: &Input, mut dialled: Vec<String>) -> Result<(), String> {
+    dialled.retain(|domain| !input.learned.possible.contains(domain));
+    same("dialled", &dialled, &input.learned.dialled)?;
     let Some(asked) = target.take_asked() else {
         return Ok(());
     };
-    let known: Vec<&String> = input.learned.dialled.iter().chain(&input.learned.asked).collect();
+    let known: Vec<&String> =
+        [&input.learned.dialled, &input.learned.asked, &input.learned.possible].into_iter().flatten().collect();
     let strangers: Vec<&String> =
         asked.iter().filter(|name| !known.iter().any(|known| name.ends_with(known.as_str()))).collect();
     let forgotten = input.learned.asked.iter().find(|domain| !asked.iter().any(|name| name.ends_with(domain.as_str())));
@@ -392,13 +403,22 @@ fn say_cut(target: &mut impl Target, main: &mut Party, bytes: &[u8], offset: usi
     }
 }
 
+/// Whether our header was heard before the attack.
+const fn in_stream(state: State) -> bool {
+    !matches!(state, State::P0 | State::D0 | State::T)
+}
+
 /// Brings a stream to its end, and gives all that was heard.
-fn finish(target: &mut impl Target, party: &mut Party, ending: &Ending) -> Result<Vec<u8>, String> {
-    // Where we close without an error, what the peer still sends is read until it closes as well.
-    if *ending == Ending::Closed {
-        party.listen(target, |heard| contains(heard, "</stream:stream>"));
+fn finish(target: &mut impl Target, party: &mut Party, expected: &Hearing, state: State) -> Result<Vec<u8>, String> {
+    match expected.ending {
+        Ending::Error(_) | Ending::Cut => {}
+        // Where we close without an error, what the peer still sends is read until it closes as well.
+        Ending::Closed => party.listen(target, |heard| contains(heard, "</stream:stream>")),
+        Ending::Alive => {
+            party.listen(target, |heard| count_elements(heard, in_stream(state)) >= expected.answers.len())
+        }
     }
-    if matches!(ending, Ending::Alive | Ending::Closed) && !party.ended {
+    if matches!(expected.ending, Ending::Alive | Ending::Closed) && !party.ended {
         party.say(target, b"</stream:stream>");
     }
     party.listen(target, |_| false);

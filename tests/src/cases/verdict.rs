@@ -37,6 +37,12 @@ pub(super) fn judge_hearing(expected: &Hearing, heard: &[u8], in_stream: bool) -
     Ok(items)
 }
 
+/// How many first-level elements there are in what was heard so far.
+pub(super) fn count_elements(heard: &[u8], in_stream: bool) -> usize {
+    let (items, ..) = read_streams(std::str::from_utf8(heard).unwrap_or_default(), in_stream);
+    items.iter().filter_map(element).count()
+}
+
 const fn element(item: &Item) -> Option<&Tree> {
     match item {
         Item::Element(tree) => Some(tree),
