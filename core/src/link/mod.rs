@@ -424,15 +424,17 @@ impl Link {
         }
     }
 
-    /// Whether the owner must take, and perhaps answer, an event before input goes on. Stanzas are not answered here.
+    /// Whether the owner must take, and perhaps answer, an event before input goes on. Stanzas are not answered here,
+    /// and nothing is decided any more once we have closed the stream.
     fn is_suspended(&self) -> bool {
         if !matches!(self.events.back(), None | Some(Event::Receiving(ReceivingEvent::Stanza { .. }))) {
             return true;
         }
-        match &self.role {
+        let is_undecided = match &self.role {
             Role::Initiating { stream, .. } => stream.is_undecided(),
             Role::Receiving { stream, .. } => stream.is_undecided(),
-        }
+        };
+        is_undecided && self.phase.writes()
     }
 
     /// The first proof lifts the bounds that are for strangers.
