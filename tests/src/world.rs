@@ -55,6 +55,8 @@ pub struct World {
     /// Both ends of every connection.
     wires: BTreeMap<(NodeIndex, ConnId), End>,
     random: u64,
+    dialled: Vec<SocketAddr>,
+    asked: Vec<String>,
 }
 
 /// The other end of a node's connection.
@@ -112,6 +114,8 @@ impl World {
             dials: Vec::new(),
             wires: BTreeMap::new(),
             random,
+            dialled: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -201,6 +205,16 @@ impl World {
         written.map(|bytes| String::from_utf8_lossy(&fake_tls::plaintext(bytes)).into_owned()).collect()
     }
 
+    /// The addresses that nodes have dialled since the last call.
+    pub fn take_dialled(&mut self) -> Vec<SocketAddr> {
+        std::mem::take(&mut self.dialled)
+    }
+
+    /// The names that nodes have asked DNS about since the last call.
+    pub fn take_asked(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.asked)
+    }
+
     /// Sends a stanza through the node.
     pub fn send(&mut self, site: NodeIndex, stanza: &str) {
         let now = self.now;
@@ -280,6 +294,7 @@ impl World {
                 None => {}
             },
             Effect::Ask { query, message, .. } => {
+                self.asked.push(question(&message));
                 let reply = self.zone.respond(&message);
                 self.sites[site].node.handle_reply(now, query, reply.as_deref());
             }
@@ -288,6 +303,7 @@ impl World {
 
     fn dial(&mut self, site: NodeIndex, conn: ConnId, addr: SocketAddr) {
         let now = self.now;
+        self.dialled.push(addr);
         self.dials.push((now, addr));
         if self.black_holes.contains(&addr) {
             return;
@@ -404,6 +420,18 @@ impl World {
         self.run();
         self.sites[puppet.site].heard.entry(puppet.conn).or_default().ended
     }
+}
+
+/// The name that a DNS query asks about.
+fn question(message: &[u8]) -> String {
+    let mut labels = Vec::new();
+    let mut rest = message.get(12..).unwrap_or_default();
+    while let Some((length, tail)) = rest.split_first().filter(|(length, _)| **length > 0) {
+        let (label, tail) = tail.split_at(usize::from(*length).min(tail.len()));
+        labels.push(String::from_utf8_lossy(label).to_lowercase());
+        rest = tail;
+    }
+    labels.join(".")
 }
 
 /// Reads one stanza as a server-to-server stream would.

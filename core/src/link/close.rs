@@ -148,7 +148,7 @@ impl Link {
     pub(super) fn linger(&mut self, bytes: &[u8]) {
         let mut plain = std::mem::take(&mut self.input);
         let before = self.output.len();
-        let alive = self.tunnel.receive(bytes, &mut plain, &mut self.output).is_ok();
+        let alive = self.tunnel.receive(bytes, &mut plain, &mut self.output).failure.is_none();
         self.count_written(before);
         let closing_tag = plain.trim_ascii_end().ends_with(stream::CLOSING.as_bytes());
         if closing_tag || !alive || (self.tunnel.facts().is_some() && self.tunnel.is_closed_by_peer()) {

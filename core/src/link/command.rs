@@ -30,7 +30,8 @@ impl Link {
 
     /// Outbound, on features or later: ask about a key that we were sent.
     pub fn send_verify(&mut self, now: Instant, pair: &Pair, id: String, key: String) {
-        self.timers.cancel(Timer::Attempt);
+        // A peer waits for the answer on a stream that is being negotiated: another candidate may know it in time.
+        self.timers.set(Timer::Attempt, now + self.settings.attempt_timeout);
         self.initiate(now, |stream, wire| stream.send_verify(pair, id, key, wire));
     }
 
