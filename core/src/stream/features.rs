@@ -2,6 +2,7 @@
 //!
 //! - [RFC 6120 section 4.3.2](https://www.rfc-editor.org/rfc/rfc6120#section-4.3.2), [XEP-0220 section 2.4](https://xmpp.org/extensions/xep-0220.html#advertisement)
 
+use crate::limits;
 use crate::ns;
 use crate::policy::{Offer, StartTls};
 use crate::sasl;
@@ -21,7 +22,7 @@ pub struct Features {
     pub dialback: bool,
     /// Whether the peer answers dialback with errors rather than by closing the stream.
     pub dialback_errors: bool,
-    /// Largest first-level element that the peer takes, in bytes (XEP-0478).
+    /// Largest first-level element that the peer takes, in bytes (XEP-0478): at least [`limits::MIN_STANZA_BYTES`].
     pub max_bytes: Option<u32>,
 }
 
@@ -46,8 +47,10 @@ impl Features {
         let dialback = element.child(ns::DIALBACK_FEATURE, "dialback");
         let max_bytes = element
             .child(ns::STREAM_LIMITS, "limits")
-            .and_then(|limits| limits.child(ns::STREAM_LIMITS, "max-bytes"))
-            .and_then(|bytes| bytes.text().parse().ok());
+            .and_then(|offered| offered.child(ns::STREAM_LIMITS, "max-bytes"))
+            .and_then(|bytes| bytes.text().parse().ok())
+            // No server may take less, so one that says so is wrong about itself.
+            .map(|bytes: u32| bytes.max(limits::MIN_STANZA_BYTES as u32));
         Some(Self {
             starttls,
             external,
