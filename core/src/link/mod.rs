@@ -74,7 +74,7 @@ pub struct Link {
     peer_ended: bool,
     timers: TimerTable<Timer>,
     /// XML that is not framed yet, because a decision is awaited or an event was not taken.
-    input: Vec<u8>,
+    input: Output,
     /// Why TLS ends the connection, as soon as `input` is used up.
     tls_failure: Option<TlsError>,
     /// When something last arrived or was commanded.
@@ -183,7 +183,7 @@ impl Link {
             phase: Phase::Open,
             peer_ended: false,
             timers: TimerTable::new(),
-            input: Vec::new(),
+            input: Output::new(),
             tls_failure: None,
             now,
             output: Output::new(),
@@ -293,7 +293,7 @@ impl Link {
     /// Takes bytes from the wire through the tunnel to the framer.
     fn receive(&mut self, now: Instant, bytes: &[u8]) {
         let before = self.output.len();
-        let received = self.tunnel.receive(bytes, &mut self.input, &mut self.output);
+        let received = self.tunnel.receive(bytes, self.input.tail(), &mut self.output);
         self.count_written(before);
         self.tls_failure = received.failure;
         if received.secured {
@@ -319,28 +319,28 @@ impl Link {
     /// Frames and handles input until it is used up, or the owner has something to take or to decide.
     fn pump(&mut self, now: Instant) {
         self.now = now;
-        let input = mem::take(&mut self.input);
-        let mut rest = input.as_slice();
-        while !rest.is_empty() && self.phase.reads() && self.tunnel.carries_xml() && !self.is_suspended() {
-            let before = rest.len();
+        let mut input = mem::take(&mut self.input);
+        while !input.is_empty() && self.phase.reads() && self.tunnel.carries_xml() && !self.is_suspended() {
+            let offered = input.pending().get(..self.unauthenticated_room()).unwrap_or(input.pending());
+            let mut rest = offered;
             let framed = self.framer.next(&mut rest);
-            self.count_unauthenticated(before - rest.len());
+            let used = offered.len() - rest.len();
+            self.count_unauthenticated(used);
+            input.consume(used);
             let flow = match framed {
+                Err(error) => Err(StreamError::Xml(error)),
+                Ok(_) if self.unauthenticated_room() == 0 => Err(StreamError::TooManyBytes),
                 Ok(Some(frame)) => self.handle_frame(frame),
                 Ok(None) => break,
-                Err(error) => Err(StreamError::Xml(error)),
             };
             match flow {
-                Ok(Flow::StartTls) => return self.splice(now, rest),
+                Ok(Flow::StartTls) => return self.splice(now, input.pending()),
                 Ok(flow) => self.follow(now, flow),
                 Err(error) => return self.fail(now, &error, None),
             }
         }
         if self.phase.reads() {
-            self.input.extend_from_slice(rest);
-        }
-        if self.unauthenticated_bytes.is_some_and(|bytes| bytes > limits::UNAUTHENTICATED_TOTAL_BYTES) {
-            self.fail(now, &StreamError::TooManyBytes, None);
+            self.input = input;
         }
         if !self.is_suspended()
             && let Some(error) = self.tls_failure.take()
@@ -423,6 +423,12 @@ impl Link {
 
     fn count_written(&mut self, before: usize) {
         self.written = self.written.saturating_add((self.output.len() - before) as u64);
+    }
+
+    /// How many bytes the framer may be offered so that the one beyond the bound is the last.
+    fn unauthenticated_room(&self) -> usize {
+        self.unauthenticated_bytes
+            .map_or(usize::MAX, |bytes| (limits::UNAUTHENTICATED_TOTAL_BYTES + 1).saturating_sub(bytes))
     }
 
     fn count_unauthenticated(&mut self, consumed: usize) {

@@ -44,7 +44,7 @@
 //!
 //! `expect` tells what the attacker hears after the state was reached: exactly one of `error CONDITION`, `closed`
 //! (a closing tag without an error), `cut` (an end without XML) and `alive` (our closing tag answers the attacker's);
-//! `answer PATTERN` for every first-level element in order; `header ATTRIBUTES` for the last header (`-name`: not there);
+//! `answer PATTERN` for every first-level element in order; `each PATTERN` for any number more; `header ATTRIBUTES` for the last header (`-name`: not there);
 //! and with `asker` before it, the same for the stream with the key. A pattern is an element; attributes and children that
 //! it does not name may be there too. Prefixes are `db`, `stream`, `tls`, `sasl`, `se` (stanza errors).
 //!
@@ -171,6 +171,8 @@ pub struct Hearing {
     pub ending: Ending,
     /// First-level elements, in order.
     pub answers: Vec<String>,
+    /// Any number of these behind them.
+    pub each: Option<String>,
     /// Attributes of the last header; `None`: not there.
     pub header: Vec<(String, Option<String>)>,
 }

@@ -196,6 +196,10 @@ fn expect(hearing: &mut Hearing, rest: &str) -> Result<Option<Ending>, String> {
             hearing.answers.push(rest.to_owned());
             return Ok(None);
         }
+        "each" => {
+            hearing.each = Some(rest.to_owned());
+            return Ok(None);
+        }
         "header" => {
             hearing.header = attributes(rest)?;
             return Ok(None);

@@ -207,7 +207,7 @@ fn unescape(text: &str) -> Result<String, String> {
         rest = after;
     }
     out.push_str(rest);
-    match out.chars().find(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r')) {
+    match out.chars().find(|c| *c < ' ' && !matches!(c, '\t' | '\n' | '\r')) {
         Some(control) => Err(format!("a control character: {control:?}")),
         None => Ok(out),
     }

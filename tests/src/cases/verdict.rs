@@ -32,7 +32,7 @@ pub(super) fn judge_hearing(expected: &Hearing, heard: &[u8], in_stream: bool) -
     let elements: Vec<&Tree> = items.iter().filter_map(element).collect();
     let (errors, answers): (Vec<&Tree>, Vec<&Tree>) = elements.into_iter().partition(|tree| is_error(tree));
     judge_error(expected, &items, &errors)?;
-    judge_answers(&expected.answers, &answers)?;
+    judge_answers(expected, &answers)?;
     judge_header(expected, &items)?;
     Ok(items)
 }
@@ -71,15 +71,17 @@ fn judge_error(expected: &Hearing, items: &[Item], errors: &[&Tree]) -> Result<(
     }
 }
 
-fn judge_answers(expected: &[String], answers: &[&Tree]) -> Result<(), String> {
-    for (number, pattern) in expected.iter().enumerate() {
+fn judge_answers(expected: &Hearing, answers: &[&Tree]) -> Result<(), String> {
+    for (number, pattern) in expected.answers.iter().enumerate() {
         let wanted = Tree::read(pattern)?;
         match answers.get(number) {
             Some(answer) if answer.matches(&wanted) => {}
             other => return Err(format!("answer {number} is {other:?}, not {pattern}")),
         }
     }
-    match answers.get(expected.len()) {
+    let each = expected.each.as_deref().map(Tree::read).transpose()?;
+    let mut more = answers.iter().skip(expected.answers.len());
+    match more.find(|answer| !each.as_ref().is_some_and(|pattern| answer.matches(pattern))) {
         Some(answer) => Err(format!("one answer too many: {answer:?}")),
         None => Ok(()),
     }
