@@ -156,11 +156,9 @@ impl Node {
         match answer {
             Err(reason) => self.fail_errand(now, &errand, reason),
             Ok(candidates) => {
-                let direct_tls = self.tls_enabled(&errand);
                 let allowed: VecDeque<_> = candidates
                     .into_iter()
                     .filter(|candidate| self.may_dial(candidate))
-                    .filter(|candidate| direct_tls || candidate.security == Security::StartTls)
                     .take(limits::CANDIDATES)
                     .collect();
                 if allowed.is_empty() {
@@ -181,10 +179,17 @@ impl Node {
         pair.and_then(|pair| self.config.hosts.get(&pair.local)).is_some_and(|options| !options.tls_disabled)
     }
 
-    /// Dials the first of `candidates`.
+    /// Dials the first of `candidates` that a host with its options may use.
     pub(super) fn try_candidates(&mut self, now: Instant, errand: &Errand, mut candidates: VecDeque<Candidate>) {
-        let (Some(pair), Some(candidate)) = (self.pair_of(errand), candidates.pop_front()) else {
+        let Some(pair) = self.pair_of(errand) else {
             return;
+        };
+        if !self.tls_enabled(errand) {
+            candidates.retain(|candidate| candidate.security == Security::StartTls);
+        }
+        let Some(candidate) = candidates.pop_front() else {
+            // XEP-0368 section 3: without TLS the targets of _xmpps-server are no candidates.
+            return self.fail_errand(now, errand, Reason::NoAddress);
         };
         self.config.tls.set_time(self.anchor.unix_at(now));
         let id = self.next_id();
