@@ -217,6 +217,8 @@ pub fn offer(
     }
     match protection {
         Protection::Clear => offer_in_clear(options, from, tls_available && !options.tls_disabled),
+        // Only direct TLS comes here: the host is not served inside of it.
+        Protection::Tls(_) if options.tls_disabled => Err(Reason::HostDisabled),
         Protection::Tls(certificate) => offer_protected(options, from, certificate),
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::addr::Pair;
+use crate::addr::{Domain, Pair};
 use crate::dns::{Candidate, LookupId, Security};
 use crate::limits;
 use crate::link::Link;
@@ -21,7 +21,9 @@ impl Node {
         let deadline = now + self.config.negotiation_timeout;
         if let Some(route) = self.config.routes.get(&pair.remote) {
             let candidate = Candidate { addr: route.addr, security: route.security };
-            return Dial::new(now, deadline, Step::Racing(Race::new(VecDeque::from([candidate]))));
+            let usable = route.security == Security::StartTls || self.tls_enabled(&pair.local);
+            let candidates = usable.then_some(candidate).into_iter().collect();
+            return Dial::new(now, deadline, Step::Racing(Race::new(candidates)));
         }
         let lookup = self.resolver.lookup(now, &pair.remote);
         self.lookups.insert(lookup, errand.clone());
@@ -52,11 +54,16 @@ impl Node {
         errand: &Errand,
         candidates: Vec<Candidate>,
     ) -> Result<VecDeque<Candidate>, Reason> {
-        let direct_tls = self.tls_enabled(errand);
-        let mut reason = Reason::AddressNotAllowed;
+        let direct_tls = self.pair_of(errand).is_some_and(|pair| self.tls_enabled(&pair.local));
+        // XEP-0368 section 3: without TLS the targets of _xmpps-server are no candidates.
+        let mut reason = Reason::NoAddress;
         let mut admitted = VecDeque::new();
         for candidate in candidates {
-            if !self.may_dial(&candidate) || (candidate.security == Security::DirectTls && !direct_tls) {
+            if candidate.security == Security::DirectTls && !direct_tls {
+                continue;
+            }
+            if !self.may_dial(&candidate) {
+                reason = Reason::AddressNotAllowed;
                 continue;
             }
             match self.backoff.address_reason(now, candidate.addr) {
@@ -72,9 +79,8 @@ impl Node {
         self.config.private_addresses.allow(candidate.addr.ip()) && !self.config.own_listeners.contains(&candidate.addr)
     }
 
-    fn tls_enabled(&self, errand: &Errand) -> bool {
-        let pair = self.pair_of(errand);
-        pair.and_then(|pair| self.config.hosts.get(&pair.local)).is_some_and(|options| !options.tls_disabled)
+    fn tls_enabled(&self, local: &Domain) -> bool {
+        self.config.hosts.get(local).is_some_and(|options| !options.tls_disabled)
     }
 
     /// Dials the candidates whose moment has come, and arms the next moment.
@@ -84,6 +90,9 @@ impl Node {
             if let Some(race) = self.dial_mut(errand).and_then(Dial::race) {
                 race.started(now, conn, candidate);
             }
+        }
+        if self.dial_mut(errand).and_then(Dial::race).is_some_and(|race| race.is_over()) {
+            return self.fail_errand(now, errand, Reason::NoAddress);
         }
         match errand {
             Errand::Route(pair) => self.arm_route(pair),
