@@ -157,7 +157,7 @@ impl Bench {
     fn assert_idle(&self) {
         assert!(self.out.is_empty(), "not forgotten: {:?}", self.out);
         assert_eq!(self.resolver.poll_timeout(), None);
-        assert!(self.resolver.desk.open.is_empty() && self.resolver.lookups.is_empty());
+        assert!(self.resolver.desk.is_idle() && self.resolver.lookups.is_empty());
     }
 
     fn elapsed(&self) -> Duration {
