@@ -107,11 +107,11 @@ impl Desk {
         if let Some(result) = self.cache.find(now, question) {
             return Standing::Known(result);
         }
-        if let Some(id) = self.current.get(question) {
-            if let Some(asking) = self.asking.get_mut(id) {
-                asking.waiting.insert(lookup);
-                return Standing::Asked(*id);
-            }
+        if let Some(id) = self.current.get(question)
+            && let Some(asking) = self.asking.get_mut(id)
+        {
+            asking.waiting.insert(lookup);
+            return Standing::Asked(*id);
         }
         let id = AskingId(self.next_asking);
         self.next_asking += 1;
@@ -206,6 +206,11 @@ impl Desk {
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         self.open.is_empty() && self.asking.is_empty() && self.current.is_empty() && self.deadlines.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn limit_cache(&mut self, entries: usize, bytes: usize) {
+        self.cache = Cache::new(entries, bytes);
     }
 
     #[cfg(test)]
