@@ -56,8 +56,6 @@ impl Node {
         }
     }
 
-    //= RFC6120-5.2-3
-    //= RFC6120-5.3.4-1
     fn judge_features(
         &self,
         now: Instant,
@@ -69,12 +67,8 @@ impl Node {
         let options = self.config.hosts.get(&pair.local).ok_or(Reason::HostUnknown)?;
         let certificate = self.certificate(now, conn, &pair.remote);
         let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
-        if certificate.is_none() && !options.tls_disabled && features.starttls.is_some() {
+        if certificate.is_none() && policy::judge_clear(options, &pair.remote, features.starttls.is_some())? {
             return Ok(Next::StartTls);
-        }
-        if certificate.is_none() && options.demands_encryption(&pair.remote) {
-            let ours = options.tls_disabled;
-            return Err(if ours { Reason::EncryptionRequired } else { Reason::StarttlsNotOffered });
         }
         policy::judge_outbound(options, &pair.remote, protection)?;
         match errand {
@@ -83,7 +77,9 @@ impl Node {
                 Ok(Next::Verify(verification.stream_id.clone(), verification.key.clone()))
             }
             Errand::Route(_) => {
-                let (external, dialback) = (features.external, features.dialback);
+                // Whoever shows no certificate would be refused.
+                let external = features.external && self.config.tls.has_certificate(&pair.local);
+                let dialback = features.dialback;
                 Ok(match policy::authenticate(options, &pair.remote, protection, external, dialback)? {
                     Authentication::External { .. } => Next::External,
                     Authentication::Dialback => Next::Key,
