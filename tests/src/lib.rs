@@ -3,4 +3,6 @@
 pub mod certificates;
 pub mod dns_server;
 pub mod fake_tls;
+pub mod matrix;
+pub mod oracle;
 pub mod world;

@@ -47,6 +47,8 @@ pub struct World {
     pub zone: Zone,
     /// How bytes are cut.
     pub cutting: Cutting,
+    /// What nodes have written, by connection, since a test has begun to listen by putting an empty map here.
+    pub tap: Option<BTreeMap<(NodeIndex, ConnId), Vec<u8>>>,
     sites: Vec<Site>,
     listeners: BTreeMap<SocketAddr, (NodeIndex, Listener)>,
     puppets: BTreeMap<SocketAddr, VecDeque<Peer>>,
@@ -101,6 +103,7 @@ impl World {
             now: Instant::now(),
             zone: Zone::new(),
             cutting,
+            tap: None,
             sites: Vec::new(),
             listeners: BTreeMap::new(),
             puppets: BTreeMap::new(),
@@ -200,7 +203,8 @@ impl World {
         let end = self.now + span;
         loop {
             self.run();
-            let next = (0..self.sites.len()).filter_map(|site| self.sites[site].node.poll_timeout()).map(|(at, _)| at).min();
+            let next =
+                (0..self.sites.len()).filter_map(|site| self.sites[site].node.poll_timeout()).map(|(at, _)| at).min();
             match next.filter(|at| *at <= end) {
                 Some(at) => self.now = self.now.max(at),
                 None => break,
@@ -291,6 +295,9 @@ impl World {
         let Some(far) = self.wires.get(&(site, conn)).copied().filter(|_| !bytes.is_empty()) else {
             return false;
         };
+        if let Some(tap) = &mut self.tap {
+            tap.entry((site, conn)).or_default().extend_from_slice(&bytes);
+        }
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             let (piece, tail) = rest.split_at(self.piece(rest.len()));
@@ -309,7 +316,8 @@ impl World {
             Cutting::Whole => available,
             Cutting::Pieces(size) => size,
             Cutting::Random(_) => {
-                self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                self.random =
+                    self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 1 + (self.random >> 33) as usize % 100
             }
         };
