@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
+use s2s_tests::matrix::puppets::{self, Peer, Surprise};
 use s2s_tests::matrix::{Cell, Disagreement, Lab, cells};
-use s2s_tests::oracle::{Certificate, Outcome, Policy, Side, Transport, expect, tables};
+use s2s_tests::oracle::{Certificate, Outcome, Policy, Side, Transport, expect, peers, tables};
+use s2s_tests::world::Cutting;
 
 /// Cells of the exhaustive set, at least.
 const EXHAUSTIVE: usize = 100_000;
@@ -27,6 +29,11 @@ fn check(lab: &Lab, cells: &[Cell]) -> Vec<Disagreement> {
     });
     let (even, odd) = (even.expect("no panic"), odd.expect("no panic"));
     even.into_iter().chain(odd).collect()
+}
+
+/// Rows of covering arrays, and everything that the rest of a row would hide there.
+fn all_peers() -> Vec<(Peer, Cutting)> {
+    puppets::covering(SEED).into_iter().chain(puppets::dense()).collect()
 }
 
 /// One disagreement of each shape, ten at most, with the number of its like.
@@ -68,7 +75,10 @@ fn every_row_of_the_tables_decides_some_cell() {
     for cell in cells::exhaustive().chain(cells::options(SEED)).chain(cells::federations(SEED)) {
         used.extend(expect(&cell.sides[0], &cell.sides[1]).clauses.iter().map(|clause| clause.says));
     }
-    let idle: Vec<_> = tables::clauses().filter(|clause| !used.contains(clause.says)).collect();
+    for (peer, _) in all_peers() {
+        used.extend(peer.expect().clauses.iter().map(|clause| clause.says));
+    }
+    let idle: Vec<_> = tables::clauses().chain(peers::clauses()).filter(|clause| !used.contains(clause.says)).collect();
     assert!(idle.is_empty(), "{idle:?}");
 }
 
@@ -96,4 +106,22 @@ fn the_oracle_lets_nothing_through_that_a_side_has_forbidden() {
         }
     }
     assert!((20_000..80_000).contains(&delivered), "{delivered}");
+}
+
+#[test]
+fn peers_with_odd_headers_identities_features_and_answers_hear_what_the_documents_say() {
+    let lab = Lab::new();
+    let played = all_peers();
+    let surprises: Vec<Surprise> =
+        played.iter().filter_map(|(peer, cutting)| lab.check_peer(*peer, *cutting)).collect();
+    let line = format!("matrix: {} odd peers, disagreements {}\n", played.len(), surprises.len());
+    std::io::stderr().write_all(line.as_bytes()).expect("standard error");
+    let mut shapes: BTreeMap<_, (usize, &Surprise)> = BTreeMap::new();
+    for surprise in &surprises {
+        let (expected, got) = (&surprise.expected, &surprise.got);
+        let shape = (&expected.steps, &expected.codes, &got.steps, &got.codes);
+        shapes.entry(shape).or_insert((0, surprise)).0 += 1;
+    }
+    let report: Vec<_> = shapes.values().take(10).map(|(count, one)| format!("{count} like this:\n{one}")).collect();
+    assert!(surprises.is_empty(), "{line}{}", report.join("\n"));
 }

@@ -6,6 +6,7 @@
 
 pub mod cells;
 pub mod cover;
+pub mod puppets;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -17,12 +17,7 @@
 //!   accept TLS, but it can begin it.
 //! - *Policy* is the side's configuration towards the other.
 
-pub mod tables;
-
-use std::fmt;
-
-use tables::{Clause, Contact, Purpose, Step};
-
+/// An axis of the matrix: an enum that knows all its values.
 macro_rules! axis {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident,)* }) => {
         $(#[$doc])*
@@ -35,6 +30,13 @@ macro_rules! axis {
         }
     };
 }
+
+pub mod peers;
+pub mod tables;
+
+use std::fmt;
+
+use tables::{Clause, Contact, Purpose, Step};
 
 axis! {
     /// How a side is reached, and what it offers there.

@@ -13,19 +13,19 @@ pub struct Clause {
 }
 
 /// A row: if it applies, this follows.
-pub struct Row<T: 'static> {
-    clause: Clause,
-    applies: fn(&Contact) -> bool,
+pub(super) struct Row<C: 'static, T: 'static> {
+    pub(super) clause: Clause,
+    applies: fn(&C) -> bool,
     then: T,
 }
 
-const fn row<T>(source: &'static str, says: &'static str, applies: fn(&Contact) -> bool, then: T) -> Row<T> {
+pub(super) const fn row<C, T>(source: &'static str, says: &'static str, applies: fn(&C) -> bool, then: T) -> Row<C, T> {
     Row { clause: Clause { source, says }, applies, then }
 }
 
 /// What the first row that applies says; its clause is noted.
-pub(super) fn find<T: Copy>(table: &'static [Row<T>], contact: &Contact, clauses: &mut Vec<&'static Clause>) -> T {
-    let row = table.iter().find(|row| (row.applies)(contact)).expect("the last row of a table applies always");
+pub(super) fn find<C, T: Copy>(table: &'static [Row<C, T>], context: &C, clauses: &mut Vec<&'static Clause>) -> T {
+    let row = table.iter().find(|row| (row.applies)(context)).expect("the last row of a table applies always");
     clauses.push(&row.clause);
     row.then
 }
@@ -208,6 +208,17 @@ fn verdict(shown: &Side, judge: &Side) -> Option<&'static str> {
     }
 }
 
+/// Whether the policy demands a valid certificate of the other side, and whether it demands encryption.
+pub(super) fn demands_of(policy: Policy) -> (bool, bool) {
+    let row = DEMANDS.iter().find(|demand| demand.policy == policy).expect("every policy has a row");
+    (row.strict, row.encryption)
+}
+
+/// What is wrong with a certificate.
+pub(super) fn flaw(certificate: Certificate) -> Option<&'static str> {
+    CERTIFICATES.iter().find(|row| row.kind == certificate).expect("every certificate has a row").bad
+}
+
 impl Contact {
     pub(super) const fn new(initiator: Side, receiver: Side, purpose: Purpose) -> Self {
         Self { initiator, receiver, purpose, encrypted: false }
@@ -286,12 +297,12 @@ impl Contact {
     }
 }
 
-const fn always(_: &Contact) -> bool {
+pub(super) const fn always<C>(_: &C) -> bool {
     true
 }
 
 /// Before there is a stream.
-const REACH: &[Row<Step>] = &[
+const REACH: &[Row<Contact, Step>] = &[
     row(
         "seed modules_disabled s2s; SEMANTICS 4 host-disabled",
         "a host that does not federate sends nothing (silent: the bounce says so, and no event)",
@@ -327,7 +338,7 @@ const REACH: &[Row<Step>] = &[
 ];
 
 /// The first stream of a connection to the STARTTLS port.
-const BEFORE_TLS: &[Row<Step>] = &[
+const BEFORE_TLS: &[Row<Contact, Step>] = &[
     row(
         "SEMANTICS 4 host-disabled: policy-violation; seed modules_disabled s2s",
         "a host that does not federate refuses at the header",
@@ -386,7 +397,7 @@ const BEFORE_TLS: &[Row<Step>] = &[
 ];
 
 /// The headers inside TLS.
-const HEADERS: &[Row<Step>] = &[
+const HEADERS: &[Row<Contact, Step>] = &[
     row(
         "SEMANTICS 4 host-disabled: policy-violation; seed modules_disabled s2s",
         "a host that does not federate refuses at the header",
@@ -433,7 +444,7 @@ const HEADERS: &[Row<Step>] = &[
 ];
 
 /// How the initiator proves itself.
-const PROVE: &[Row<Step>] = &[
+const PROVE: &[Row<Contact, Step>] = &[
     row(
         "SEMANTICS 2.1, RFC6120-6.3.4-2, RFC6120-6.3.4-5, XEP0178-3-2, XEP0178-3-5",
         "EXTERNAL is offered for a certificate that names the header's from, and tried first",
@@ -460,7 +471,7 @@ const PROVE: &[Row<Step>] = &[
 ];
 
 /// What the receiver makes of a dialback key.
-const KEY: &[Row<Step>] = &[
+const KEY: &[Row<Contact, Step>] = &[
     row(
         "SEMANTICS 1 modules_disabled dialback, SEMANTICS 4, XEP0220-2.5-10",
         "without dialback a key is refused",
@@ -485,7 +496,7 @@ const KEY: &[Row<Step>] = &[
 ];
 
 /// A stream that asks about a key, once both headers are accepted.
-const VERIFY: &[Row<Step>] = &[row(
+const VERIFY: &[Row<Contact, Step>] = &[row(
     "SEMANTICS 2.4, SEMANTICS 2.5, XEP0220-2.2.2-3",
     "requests are answered before authentication",
     always,
@@ -493,7 +504,7 @@ const VERIFY: &[Row<Step>] = &[row(
 )];
 
 /// The error for the initiator when the authoritative server could not be asked.
-pub(super) const CALL_BACK_FAILED: &[Row<&'static str>] = &[
+pub(super) const CALL_BACK_FAILED: &[Row<Contact, &'static str>] = &[
     row(
         "XEP0220-2.5-6",
         "no connection to the authoritative server",
