@@ -387,8 +387,10 @@ const BEFORE_TLS: &[Row<Contact, Step>] = &[
     ),
     row(
         "RFC6120-5.3.1-1, SEMANTICS 2.1",
-        "STARTTLS that is required is mandatory: who has no TLS cannot go on",
-        Contact::receiver_demands_encryption,
+        "STARTTLS that is required, or the only feature, is mandatory: who has no TLS cannot go on",
+        |contact| {
+            contact.receiver_accepts_tls() && (contact.receiver_demands_encryption() || !contact.receiver.dialback)
+        },
         Step::Fails(
             fails(Is("encryption-required"), Some(Is("peer-stream-error"))).initiator_sends("stream policy-violation"),
         ),
