@@ -50,17 +50,21 @@ pub fn options(seed: u64) -> Vec<Cell> {
     cover::rows(&sizes, seed).iter().map(|row| read(row)).collect()
 }
 
-/// Rows about who federates at all. They stand apart: a side that does not would hide everything else.
+/// One side that does not federate, or not wholly, against every kind of other: a full product of representatives,
+/// since such a side hides everything else in most rows of a covering array.
 #[must_use]
-pub fn federations(seed: u64) -> Vec<Cell> {
-    let side = [Transport::ALL.len(), Certificate::ALL.len(), Policy::ALL.len(), Federation::ALL.len()];
-    let sizes = [&side[..], &side[..]].concat();
-    let read = |row: &[usize]| {
-        let side = |row: &[usize]| Side {
-            federation: Federation::ALL[row[3]],
-            ..Side::new(Transport::ALL[row[0]], Certificate::ALL[row[1]], Policy::ALL[row[2]])
-        };
-        Cell::new([side(&row[..4]), side(&row[4..])])
-    };
-    cover::rows(&sizes, seed).iter().map(|row| read(row)).collect()
+pub fn federations() -> Vec<Cell> {
+    const CERTIFICATES: [Certificate; 3] = [Certificate::None, Certificate::Valid, Certificate::SelfSigned];
+    const POLICIES: [Policy; 3] = [Policy::Open, Policy::SecureAuth, Policy::RequireEncryption];
+    let all: Vec<_> = Side::all()
+        .into_iter()
+        .filter(|side| CERTIFICATES.contains(&side.certificate) && POLICIES.contains(&side.policy))
+        .collect();
+    let mut cells = Vec::new();
+    for federation in [Federation::Denied, Federation::Off, Federation::Anonymous] {
+        for a in &all {
+            cells.extend(all.iter().map(|b| Cell::new([Side { federation, ..*a }, *b])));
+        }
+    }
+    cells
 }

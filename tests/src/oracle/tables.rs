@@ -401,6 +401,18 @@ const BEFORE_TLS: &[Row<Contact, Step>] = &[
 /// The headers inside TLS.
 const HEADERS: &[Row<Contact, Step>] = &[
     row(
+        "D-01, SEMANTICS 2.6; SEMANTICS 4 host-disabled",
+        "a host that does not federate refuses at the header, and is itself refused for its certificate",
+        |contact| contact.receiver.federation == Federation::Off && contact.initiator_refuses(),
+        Step::Fails(fails(OfReceiversCertificate, Some(Is("host-disabled"))).receiver_sends("stream policy-violation")),
+    ),
+    row(
+        "D-01, SEMANTICS 2.6; SEMANTICS 4 domain-denied",
+        "a domain that is denied is refused at the header, and refuses a bad certificate itself",
+        |contact| contact.receiver.federation == Federation::Denied && contact.initiator_refuses(),
+        Step::Fails(fails(OfReceiversCertificate, Some(Is("domain-denied"))).receiver_sends("stream policy-violation")),
+    ),
+    row(
         "SEMANTICS 4 host-disabled: policy-violation; seed modules_disabled s2s",
         "a host that does not federate refuses at the header",
         |contact| contact.receiver.federation == Federation::Off,
@@ -417,13 +429,12 @@ const HEADERS: &[Row<Contact, Step>] = &[
         ),
     ),
     row(
-        "SEMANTICS 2.2, SEMANTICS 2.6, RFC6120-13.7.2-4, D-01",
-        "each side judges the other by its header: both refuse, each for its own reason",
+        "SEMANTICS 2.2, SEMANTICS 2.6, RFC6120-13.7.2-4, D-01, D-20",
+        "each side judges the other by its header: both refuse, each for its own reason (the receiver's error is the \
+         first, and what the initiator writes then may be lost)",
         |contact| contact.receiver_refuses() && contact.initiator_refuses(),
         Step::Fails(
-            fails(OfReceiversCertificate, Some(OfInitiatorsCertificate))
-                .initiator_sends("stream not-authorized")
-                .receiver_sends("stream not-authorized"),
+            fails(OfReceiversCertificate, Some(OfInitiatorsCertificate)).receiver_sends("stream not-authorized"),
         ),
     ),
     row(
