@@ -27,8 +27,9 @@ use s2s_core::tls::{Provider, RustlsProvider, Version};
 use crate::certificates::{Authority, Identity, Kind, Request, algorithms};
 use crate::dns_server::Zone;
 use crate::fake_tls::FakeProvider;
-use crate::oracle::{Certificate, Federation, Method, Outcome, Pin, Policy, Refusal, Seen, Side, Transport, expect};
-use crate::oracle::{Expected, tables};
+use crate::oracle::{
+    Certificate, Expected, Federation, Method, Outcome, Pin, Policy, Refusal, Seen, Side, Transport, expect, tables,
+};
 use crate::world::{Cutting, NodeIndex, World, domain};
 
 /// The domains of the two sides. Three labels, so that a wildcard has something to stand for.
