@@ -61,7 +61,10 @@ fn survive(lab: &mut Lab) -> Result<Measured, Failure> {
         name_server: lab.name_server(),
         strict: true,
         encrypted: true,
-        direct_only: false,
+        starttls: Some(5269),
+        direct: 5270,
+        top: String::new(),
+        below: String::new(),
     };
     let daemon = Daemon::start(&settings, lab.directory())?;
     let mut peer = lab.start(Software::Prosody, Policy::Secure, "victim", OCTET)?;

@@ -81,7 +81,7 @@ impl Link {
         !matches!(self.phase, Phase::Open)
     }
 
-    /// The stanzas that were not wholly written to the socket. To be called when the link has ended: a peer
+    /// The stanzas that were not wholly written to the socket. To be called when the connection is dropped: a peer
     /// processes no part of a stanza, so these may be sent again elsewhere.
     //= RFC6120-8-2
     #[must_use]
@@ -112,6 +112,12 @@ impl Link {
         self.fail(now, error, local);
     }
 
+    /// Nobody wants this connection any more, and nothing was said on it.
+    pub fn cancel(&mut self) {
+        self.phase = Phase::Ended;
+        self.timers.clear();
+    }
+
     /// We are going down: says so if there is a stream to say it on.
     pub fn shut_down(&mut self, now: Instant) {
         if self.tunnel.carries_xml() && self.has_sent_header() {
@@ -140,16 +146,14 @@ impl Link {
 
     /// What arrives while we linger is dropped; only the peer's end matters.
     pub(super) fn linger(&mut self, bytes: &[u8]) {
-        let mut plain = std::mem::take(&mut self.input);
         let before = self.output.len();
-        let alive = self.tunnel.receive(bytes, &mut plain, &mut self.output).is_ok();
+        let alive = self.tunnel.receive(bytes, self.input.tail(), &mut self.output).failure.is_none();
         self.count_written(before);
-        let closing_tag = plain.trim_ascii_end().ends_with(stream::CLOSING.as_bytes());
+        let closing_tag = self.input.pending().trim_ascii_end().ends_with(stream::CLOSING.as_bytes());
         if closing_tag || !alive || (self.tunnel.facts().is_some() && self.tunnel.is_closed_by_peer()) {
             return self.half_close();
         }
-        plain.drain(..plain.len().saturating_sub(stream::CLOSING.len()));
-        self.input = plain;
+        self.input.consume(self.input.len().saturating_sub(2 * stream::CLOSING.len()));
     }
 
     /// Nothing more is to be said: closes the tunnel and our half of the connection.
@@ -180,7 +184,12 @@ impl Link {
     /// The connection broke, or could not be opened.
     pub fn handle_closed(&mut self, _now: Instant, detail: &str) {
         match self.phase.clone() {
-            Phase::Open => self.abandon(Reason::ConnectionReset, detail.to_owned()),
+            Phase::Open => {
+                // A peer that goes in the middle of the handshake did not like what it saw there.
+                let handshaking = !self.tunnel.carries_xml();
+                let reason = if handshaking { Reason::TlsFailed } else { Reason::ConnectionReset };
+                self.abandon(reason, detail.to_owned());
+            }
             Phase::Draining(reason) => self.abandon(reason, String::new()),
             Phase::Lingering | Phase::Closing | Phase::Ended => self.phase = Phase::Ended,
         }
