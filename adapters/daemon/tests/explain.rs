@@ -34,24 +34,21 @@ fn explained(directory: &Path, domain: &str) -> Value {
 }
 
 /// What is admitted, and how.
-fn admitted(encryption: &str, certificate: &str, methods: &[&str], by: (&str, Value)) -> Value {
-    let file = if by.1.is_number() { "s2sd.toml" } else { "default" };
+fn admitted(encryption: &str, certificate: &str, methods: &[&str], by: (&str, Option<u64>)) -> Value {
+    let file = if by.1.is_some() { "s2sd.toml" } else { "default" };
+    let line = by.1.map_or_else(|| Value::from("default"), Value::from);
     json!({
         "admitted": true, "reason": null, "encryption": encryption, "certificate": certificate, "methods": methods,
-        "decided_by": by.0, "file": file, "line": by.1,
+        "decided_by": by.0, "file": file, "line": line,
     })
 }
 
 /// What is refused.
-fn refused(reason: &str, encryption: &str, certificate: &str, by: (&str, Value)) -> Value {
+fn refused(reason: &str, encryption: &str, certificate: &str, by: (&str, Option<u64>)) -> Value {
     let mut value = admitted(encryption, certificate, &[], by);
     value["admitted"] = false.into();
     value["reason"] = reason.into();
     value
-}
-
-fn line(number: u64) -> Value {
-    number.into()
 }
 
 const HOST: &str = "[host.\"m.example\"]\n";
@@ -59,7 +56,7 @@ const HOST: &str = "[host.\"m.example\"]\n";
 #[test]
 fn without_options_the_defaults_decide() {
     let home = home(HOST);
-    let by = || ("default", Value::from("default"));
+    let by = || ("default", None);
     let expected = json!({
         "local": "m.example",
         "in": admitted("optional", "optional", &["external", "certificate", "dialback"], by()),
@@ -76,12 +73,12 @@ fn a_strict_host_tells_the_switch_and_the_exception_tells_its_entry() {
     let host = &explained(home.path(), "p.example")["hosts"][0];
     assert_eq!(
         host["in"],
-        admitted("required", "required", &["external", "certificate"], ("s2s_secure_auth", line(1)))
+        admitted("required", "required", &["external", "certificate"], ("s2s_secure_auth", Some(1)))
     );
-    assert_eq!(host["out"], admitted("required", "required", &["external"], ("s2s_secure_auth", line(1))));
+    assert_eq!(host["out"], admitted("required", "required", &["external"], ("s2s_secure_auth", Some(1))));
     for (domain, at) in [("old.example", 3), ("x.old.example", 4)] {
         let host = &explained(home.path(), domain)["hosts"][0];
-        let by = || ("s2s_insecure_domains", line(at));
+        let by = || ("s2s_insecure_domains", Some(at));
         assert_eq!(host["in"], admitted("optional", "optional", &["external", "certificate", "dialback"], by()));
         assert_eq!(host["out"], admitted("optional", "optional", &["external", "dialback"], by()));
     }
@@ -93,11 +90,11 @@ fn encryption_that_is_demanded_of_all_and_a_certificate_that_is_demanded_of_some
         "s2s_require_encryption = true\ns2s_secure_domains = [\"bank.example\"]\ns2s_dialback_to_verified = true\n";
     let home = home(&format!("{text}{HOST}"));
     let host = &explained(home.path(), "p.example")["hosts"][0];
-    let by = || ("s2s_require_encryption", line(1));
+    let by = || ("s2s_require_encryption", Some(1));
     assert_eq!(host["in"], admitted("required", "optional", &["external", "certificate", "dialback"], by()));
     assert_eq!(host["out"], admitted("required", "optional", &["external", "dialback"], by()));
     let host = &explained(home.path(), "bank.example")["hosts"][0];
-    let by = || ("s2s_secure_domains", line(2));
+    let by = || ("s2s_secure_domains", Some(2));
     assert_eq!(host["in"], admitted("required", "required", &["external", "certificate"], by()));
     assert_eq!(host["out"], admitted("required", "required", &["external", "dialback"], by()));
 }
@@ -115,13 +112,13 @@ fn who_is_denied_is_told_the_entry_even_in_a_file_of_its_own() {
     ] {
         let host = &explained(home.path(), domain)["hosts"][0];
         for direction in ["in", "out"] {
-            let mut expected = refused("domain-denied", "required", "required", (option, line(at)));
+            let mut expected = refused("domain-denied", "required", "required", (option, Some(at)));
             expected["file"] = file.into();
             assert_eq!(host[direction], expected, "{domain}");
         }
     }
     let host = &explained(home.path(), "localhost")["hosts"][0];
-    let by = ("built-in", Value::from("default"));
+    let by = ("built-in", None);
     assert_eq!(host["in"], refused("domain-denied", "required", "required", by));
 }
 
@@ -138,15 +135,15 @@ fn every_host_has_its_own_answer_and_a_host_that_was_loosened_names_the_line() {
         hosts.iter().find(|host| host["local"] == name).expect(name).clone()
     };
     let lax = ["external", "certificate", "dialback"];
-    assert_eq!(host("m.example")["in"], admitted("optional", "optional", &lax, ("s2s_secure_auth", line(3))));
+    assert_eq!(host("m.example")["in"], admitted("optional", "optional", &lax, ("s2s_secure_auth", Some(3))));
     // It has no certificate, so that others can encrypt for it only when they are the servers.
-    let bare = || ("certificates", Value::from("default"));
+    let bare = || ("certificates", None);
     assert_eq!(host("anon.example")["in"], admitted("none", "optional", &["dialback"], bare()));
-    assert_eq!(host("anon.example")["out"], refused("anonymous-host", "optional", "optional", ("anonymous", line(5))));
+    assert_eq!(host("anon.example")["out"], refused("anonymous-host", "optional", "optional", ("anonymous", Some(5))));
     for direction in ["in", "out"] {
-        let by = || ("modules_disabled", line(8));
+        let by = || ("modules_disabled", Some(8));
         assert_eq!(host("clear.example")[direction], admitted("none", "optional", &["dialback"], by()));
-        let by = ("modules_disabled", line(11));
+        let by = ("modules_disabled", Some(11));
         assert_eq!(host("off.example")[direction], refused("host-disabled", "required", "required", by));
     }
 }
@@ -158,8 +155,8 @@ fn pins_and_static_routes_are_told_with_their_lines() {
     let home = home(&format!("{}{HOST}", text.replace("PIN", &"0".repeat(64))));
     let object = explained(home.path(), "p.example");
     let host = &object["hosts"][0];
-    assert_eq!(host["in"], admitted("required", "required", &["external", "certificate"], ("s2s_pins", line(2))));
-    assert_eq!(host["out"], admitted("required", "required", &["external"], ("s2s_pins", line(2))));
+    assert_eq!(host["in"], admitted("required", "required", &["external", "certificate"], ("s2s_pins", Some(2))));
+    assert_eq!(host["out"], admitted("required", "required", &["external"], ("s2s_pins", Some(2))));
     let route = json!({ "address": "192.0.2.1:5270", "tls": "direct", "file": "s2sd.toml", "line": 3 });
     assert_eq!(object["route"], route);
 
