@@ -100,6 +100,10 @@ impl Drop for Serving {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            let rest: Vec<_> = self.lines.iter().collect();
+            eprintln!("what nobody waited for in its log: {:#?}\n{}", self.unread, rest.join("\n"));
+        }
     }
 }
 
