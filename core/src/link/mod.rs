@@ -314,7 +314,7 @@ impl Link {
         self.now = now;
         let mut input = mem::take(&mut self.input);
         while !input.is_empty() && self.phase.reads() && self.tunnel.carries_xml() && !self.is_suspended() {
-            let offered = input.pending().get(..self.unauthenticated_room()).unwrap_or(input.pending());
+            let offered = input.pending().get(..self.unauthenticated_room()).unwrap_or_else(|| input.pending());
             let mut rest = offered;
             let framed = self.framer.next(&mut rest);
             let used = offered.len() - rest.len();

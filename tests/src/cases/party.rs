@@ -213,7 +213,7 @@ pub(super) fn expand(text: &str, peer: &str, id: &str) -> Result<Vec<u8>, String
     let mut out = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find(['\\', '{']) {
-        out.extend_from_slice(rest[..at].as_bytes());
+        out.extend_from_slice(&rest.as_bytes()[..at]);
         let is_macro = rest[at..].starts_with('{');
         rest = &rest[at + 1..];
         if is_macro {

@@ -415,7 +415,7 @@ fn finish(target: &mut impl Target, party: &mut Party, expected: &Hearing, state
         // Where we close without an error, what the peer still sends is read until it closes as well.
         Ending::Closed => party.listen(target, |heard| contains(heard, "</stream:stream>")),
         Ending::Alive => {
-            party.listen(target, |heard| count_elements(heard, in_stream(state)) >= expected.answers.len())
+            party.listen(target, |heard| count_elements(heard, in_stream(state)) >= expected.answers.len());
         }
     }
     if matches!(expected.ending, Ending::Alive | Ending::Closed) && !party.ended {
