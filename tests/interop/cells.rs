@@ -26,7 +26,7 @@ pub(crate) enum First {
 impl First {
     pub(crate) const BOTH: [Self; 2] = [Self::We, Self::They];
 
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::We => "s2sd -> peer",
             Self::They => "peer -> s2sd",
@@ -34,7 +34,7 @@ impl First {
     }
 
     /// The direction in s2sd's log.
-    const fn direction(self) -> &'static str {
+    pub(crate) const fn direction(self) -> &'static str {
         match self {
             Self::We => "out",
             Self::They => "in",
@@ -157,7 +157,10 @@ fn meet(lab: &mut Lab, software: Software, scenario: Scenario, first: First) -> 
         name_server: lab.name_server(),
         strict: scenario.strict(),
         encrypted: scenario != Scenario::Plain,
-        direct_only: direct,
+        starttls: (!direct).then_some(5269),
+        direct: 5270,
+        top: String::new(),
+        below: String::new(),
     };
     let daemon = Daemon::start(&settings, lab.directory())?;
     let name = if direct { DIRECT } else { ECHO };

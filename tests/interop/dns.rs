@@ -27,6 +27,16 @@ pub(crate) enum Service {
     DirectTls,
 }
 
+impl Service {
+    /// The port that it has here, unless somebody says otherwise.
+    pub(crate) const fn port(self) -> u16 {
+        match self {
+            Self::StartTls => 5269,
+            Self::DirectTls => 5270,
+        }
+    }
+}
+
 /// The running server. Its threads end with the process.
 pub(crate) struct NameServer {
     zone: Arc<Mutex<Zone>>,
@@ -61,16 +71,22 @@ impl NameServer {
 
     /// Makes `domain` lead to that address, by these SRV records only.
     pub(crate) fn add(&self, domain: &str, address: Ipv4Addr, services: &[Service]) -> Result<(), Failure> {
+        let services: Vec<_> = services.iter().map(|service| (*service, service.port())).collect();
+        self.add_at(domain, address, &services)
+    }
+
+    /// The same with ports of one's own.
+    pub(crate) fn add_at(&self, domain: &str, address: Ipv4Addr, services: &[(Service, u16)]) -> Result<(), Failure> {
         let name = Name::from_ascii(format!("{domain}."))?;
         let mut zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner);
         zone.records.insert(name.clone(), vec![RData::A(A(address))]);
-        for service in services {
-            let (label, port) = match service {
-                Service::StartTls => ("_xmpp-server", 5269),
-                Service::DirectTls => ("_xmpps-server", 5270),
+        for (service, port) in services {
+            let label = match service {
+                Service::StartTls => "_xmpp-server",
+                Service::DirectTls => "_xmpps-server",
             };
             let owner = Name::from_ascii(format!("{label}._tcp.{domain}."))?;
-            zone.records.insert(owner, vec![RData::SRV(SRV::new(0, 0, port, name.clone()))]);
+            zone.records.insert(owner, vec![RData::SRV(SRV::new(0, 0, *port, name.clone()))]);
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 53);
 const FIRST_PEER: u8 = 1;
 /// The same of the programs under test, one address each.
 const FIRST_DAEMON: u8 = 100;
+/// How many addresses there are for them.
+const DAEMONS: u16 = 150;
 
 /// The world.
 pub(crate) struct Lab {
@@ -26,7 +28,7 @@ pub(crate) struct Lab {
     peers: BTreeMap<(Software, Policy), Peer>,
     authority: Authority,
     names: NameServer,
-    daemons: u8,
+    daemons: u16,
     directory: TempDir,
 }
 
@@ -71,20 +73,39 @@ impl Lab {
         Peer::start(&plan, self.directory()).when(software.name())
     }
 
-    /// One of the six servers.
+    /// Starts the server of that policy, if it does not run yet.
+    pub(crate) fn need(&mut self, software: Software, policy: Policy) -> Result<(), Failure> {
+        if !self.peers.contains_key(&(software, policy)) {
+            let octet = FIRST_PEER + u8::try_from(self.peers.len()).unwrap_or_default();
+            let mut peer = self.start(software, policy, policy.name(), octet)?;
+            peer.ready()?;
+            self.peers.insert((software, policy), peer);
+        }
+        Ok(())
+    }
+
+    /// One of the servers.
     pub(crate) fn peer(&self, software: Software, policy: Policy) -> Result<&Peer, Failure> {
         self.peers.get(&(software, policy)).map_or_else(|| fail("no such server"), Ok)
     }
 
     /// A domain that nobody knows yet, its address and its certificate, with these records in DNS.
     pub(crate) fn host(&mut self, kind: Kind, service: Service) -> Result<(String, Ipv4Addr, Identity), Failure> {
+        self.host_at(kind, &[(service, service.port())])
+    }
+
+    /// The same with these services and ports.
+    pub(crate) fn host_at(
+        &mut self,
+        kind: Kind,
+        services: &[(Service, u16)],
+    ) -> Result<(String, Ipv4Addr, Identity), Failure> {
         let host = format!("s{}.interop.test", self.daemons);
-        let Some(octet) = FIRST_DAEMON.checked_add(self.daemons).filter(|&octet| octet < 255) else {
-            return fail("no more addresses");
-        };
+        // Names are new each time; addresses come round again when their programs have long ended.
+        let octet = FIRST_DAEMON + u8::try_from(self.daemons % DAEMONS).unwrap_or_default();
         self.daemons += 1;
         let address = Ipv4Addr::new(127, 0, 2, octet);
-        self.names.add(&host, address, &[service])?;
+        self.names.add_at(&host, address, services)?;
         let identity = self.authority.issue(&host, kind)?;
         Ok((host, address, identity))
     }
@@ -92,6 +113,11 @@ impl Lab {
     /// The certificate of the authority, PEM.
     pub(crate) fn authority(&self) -> &Path {
         &self.authority.file
+    }
+
+    /// The same of an authority that nobody else trusts.
+    pub(crate) fn other_authority(&self) -> Result<PathBuf, Failure> {
+        Ok(Authority::new(&self.directory().join("other-pki"))?.file)
     }
 
     /// Whom to ask for names.

@@ -7,10 +7,13 @@
 
 mod cells;
 mod component;
+mod contact;
 mod control;
 mod dns;
 mod failure;
 mod lab;
+mod matrix;
+mod options;
 mod peers;
 mod pki;
 mod process;
@@ -113,7 +116,7 @@ impl Options {
 
     fn table(&self, lab: &mut Lab) -> Vec<report::Row> {
         let wanted = |cell: &str| self.words.is_empty() || self.words.iter().any(|word| cell.contains(word.as_str()));
-        let mut rows = control::run(lab, wanted);
+        let mut rows = control::run(lab, &wanted);
         for software in Software::ALL {
             for scenario in Scenario::ALL {
                 for first in First::BOTH {
@@ -123,6 +126,8 @@ impl Options {
                 }
             }
         }
+        rows.extend(options::run(lab, wanted));
+        rows.extend(matrix::run(lab, wanted));
         if wanted(stress::NAME) {
             rows.push(stress::run(lab));
         }

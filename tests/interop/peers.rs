@@ -50,8 +50,10 @@ impl Software {
 pub(crate) enum Policy {
     /// TLS and a valid certificate are demanded.
     Secure,
-    /// TLS is demanded, dialback does where certificates fail.
+    /// TLS is demanded, dialback does where certificates fail. Its own certificate is self-signed.
     Lax,
+    /// As lax, with a valid certificate. Started where it is needed.
+    Fallback,
     /// No TLS at all, dialback.
     Plain,
 }
@@ -62,6 +64,7 @@ impl Policy {
         match self {
             Self::Secure => "secure",
             Self::Lax => "lax",
+            Self::Fallback => "fallback",
             Self::Plain => "plain",
         }
     }
@@ -158,6 +161,21 @@ impl Peer {
     pub(crate) fn stop(&mut self) {
         // Killed after a while, which is all there is to do here.
         let _ = self.process.terminate(Duration::from_secs(5));
+    }
+
+    /// Stops it where it is: its sockets stay open, and it answers nothing until [`Peer::resume`].
+    pub(crate) fn pause(&self) {
+        self.process.pause();
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.process.resume();
+    }
+
+    /// Where it listens for STARTTLS, or for direct TLS.
+    pub(crate) fn listener(&self, port: u16) -> SocketAddr {
+        SocketAddr::from((self.address, port))
     }
 
     /// Kills it without warning.

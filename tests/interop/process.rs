@@ -65,6 +65,16 @@ impl Process {
         }
     }
 
+    /// SIGSTOP to all of its group.
+    pub(crate) fn pause(&self) {
+        self.signal("STOP", true);
+    }
+
+    /// SIGCONT to all of its group.
+    pub(crate) fn resume(&self) {
+        self.signal("CONT", true);
+    }
+
     fn signal(&self, name: &str, group: bool) {
         let target = format!("{}{}", if group { "-" } else { "" }, self.child.id());
         let _ = Command::new("kill").args([&format!("-{name}"), "--", &target]).stderr(Stdio::null()).status();

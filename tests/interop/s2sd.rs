@@ -39,8 +39,14 @@ pub(crate) struct Settings<'a> {
     pub(crate) strict: bool,
     /// `s2s_require_encryption`.
     pub(crate) encrypted: bool,
-    /// Whether it listens for direct TLS only.
-    pub(crate) direct_only: bool,
+    /// `s2s_ports`, if any.
+    pub(crate) starttls: Option<u16>,
+    /// `s2s_direct_tls_ports`.
+    pub(crate) direct: u16,
+    /// More lines at the top of the configuration.
+    pub(crate) top: String,
+    /// More lines below those of the host; they may end in tables of their own.
+    pub(crate) below: String,
 }
 
 /// The running program.
@@ -132,8 +138,9 @@ pub(crate) fn text<'a>(event: &'a Value, member: &str) -> &'a str {
 }
 
 fn configuration(settings: &Settings<'_>) -> String {
-    let Settings { host, address, identity, authority, name_server, strict, encrypted, direct_only } = settings;
-    let (starttls, direct) = if *direct_only { ("", "5270") } else { ("5269", "5270") };
+    let Settings { host, address, identity, authority, name_server, strict, encrypted, direct, top, below, .. } =
+        settings;
+    let starttls = settings.starttls.map(|port| port.to_string()).unwrap_or_default();
     format!(
         r#"s2s_interfaces = ["{address}"]
 s2s_ports = [{starttls}]
@@ -147,11 +154,13 @@ s2s_require_encryption = {encrypted}
 dialback_secret = "a secret of the interop tests"
 cafile = "{authority}"
 log_format = "json"
+{top}
 
 [host."{host}"]
 certificate = "{certificate}"
 key = "{key}"
 component_secret = "{SECRET}"
+{below}
 "#,
         authority = authority.display(),
         certificate = identity.certificate.display(),

@@ -36,6 +36,8 @@ const OCTET: u8 = 20;
 struct Accounts {
     arrived: BTreeSet<usize>,
     bounced: BTreeSet<usize>,
+    /// Never accepted: the queue was full at that moment, because the sender was faster than the server.
+    refused: BTreeSet<usize>,
 }
 
 /// Runs the cell.
@@ -59,7 +61,10 @@ fn survive(lab: &mut Lab) -> Result<Measured, Failure> {
         name_server: lab.name_server(),
         strict: true,
         encrypted: true,
-        direct_only: false,
+        starttls: Some(5269),
+        direct: 5270,
+        top: String::new(),
+        below: String::new(),
     };
     let daemon = Daemon::start(&settings, lab.directory())?;
     let mut peer = lab.start(Software::Prosody, Policy::Secure, "victim", OCTET)?;
@@ -78,7 +83,7 @@ fn kill_in_the_middle(daemon: &Daemon, peer: &mut Peer) -> Result<Measured, Fail
     let theirs = peer.component(ECHO)?;
     let to = theirs.address();
     let begin = Instant::now();
-    let mut accounts = Accounts { arrived: BTreeSet::new(), bounced: BTreeSet::new() };
+    let mut accounts = Accounts { arrived: BTreeSet::new(), bounced: BTreeSet::new(), refused: BTreeSet::new() };
     send(&ours, &to, 0..HALF)?;
     while accounts.arrived.len() < ARRIVED {
         let next = theirs.next(begin + SETTLED).when("before the kill")?;
@@ -113,15 +118,17 @@ impl Accounts {
         while let Some(stanza) = theirs.next(deadline).when("the killed server's component")? {
             self.arrived.extend(number(stanza.attribute("id")));
         }
-        while !self.bounced.contains(&(BURST - 1)) {
+        while !self.bounced.contains(&(BURST - 1)) && !self.refused.contains(&(BURST - 1)) {
             let Some(stanza) = ours.next(deadline).when("the last message did not come back")? else {
                 return fail("s2sd closed our component");
             };
             if let Some(number) = number(stanza.attribute("id")) {
-                if stanza.error().is_none() {
+                let Some(error) = stanza.error() else {
                     return fail(format!("{number} came back without error"));
-                }
-                if !self.bounced.insert(number) {
+                };
+                let queue_full = error.starts_with("resource-constraint");
+                let first_time = if queue_full { self.refused.insert(number) } else { self.bounced.insert(number) };
+                if !first_time || (self.bounced.contains(&number) && self.refused.contains(&number)) {
                     return fail(format!("{number} came back twice"));
                 }
             }
@@ -129,10 +136,11 @@ impl Accounts {
         Ok(())
     }
 
-    /// What was on its way at the kill stands, in order, between what arrived and what came back.
+    /// Of what was accepted, what was on its way at the kill stands, in order, between what arrived and what came back.
     fn check(&self) -> Result<(), Failure> {
-        let prefix = self.arrived.iter().copied().eq(0..self.arrived.len());
-        let suffix = self.bounced.iter().copied().eq(BURST - self.bounced.len()..BURST);
+        let accepted: Vec<_> = (0..BURST).filter(|number| !self.refused.contains(number)).collect();
+        let prefix = self.arrived.iter().eq(accepted.iter().take(self.arrived.len()));
+        let suffix = self.bounced.iter().eq(accepted.iter().skip(accepted.len().saturating_sub(self.bounced.len())));
         if !prefix || !suffix {
             return fail(format!("lost or reordered: {self:?}"));
         }
@@ -145,12 +153,13 @@ impl Accounts {
     }
 
     fn uncertain(&self) -> usize {
-        BURST.saturating_sub(self.arrived.len() + self.bounced.len())
+        BURST.saturating_sub(self.arrived.len() + self.bounced.len() + self.refused.len())
     }
 
     fn summary(&self) -> String {
         let (arrived, uncertain) = (self.arrived.len(), self.uncertain());
-        format!("{arrived} arrived, {uncertain} uncertain, {} bounced", self.bounced.len())
+        let (bounced, refused) = (self.bounced.len(), self.refused.len());
+        format!("{arrived} arrived, {uncertain} uncertain, {bounced} bounced, {refused} refused by a full queue")
     }
 }
 

@@ -34,7 +34,8 @@ pub(crate) fn bounce(first: &Component, second: &Component) -> Result<(String, D
     }
 }
 
-fn say(from: &Component, to: &Component, deadline: Instant) -> Result<(), Failure> {
+/// A message from one to the other must arrive as it was sent.
+pub(crate) fn say(from: &Component, to: &Component, deadline: Instant) -> Result<(), Failure> {
     let id = unique("message");
     let body = format!("<{id}> & \"it's\" grün ]]> \u{1F980}");
     from.message(&to.address(), &id, &body)?;

@@ -76,6 +76,26 @@ impl Provider for FakeProvider {
     }
 }
 
+/// The XML in bytes that one side wrote: what stood in clear, and the content of all records of data.
+#[must_use]
+pub fn plaintext(mut wire: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    while let Some(kind) = wire.first().copied() {
+        if !matches!(kind, ALERT | HANDSHAKE | DATA) {
+            plain.push(kind);
+            wire = &wire[1..];
+            continue;
+        }
+        let length = wire.iter().take(HEADER_BYTES).skip(1).fold(0, |length, byte| length << 8 | usize::from(*byte));
+        let end = wire.len().min(HEADER_BYTES + length);
+        if kind == DATA {
+            plain.extend_from_slice(&wire[HEADER_BYTES.min(end)..end]);
+        }
+        wire = &wire[end..];
+    }
+    plain
+}
+
 /// A session of a [`FakeProvider`].
 pub struct FakeSession {
     state: State,

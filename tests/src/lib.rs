@@ -5,4 +5,5 @@ pub mod certificates;
 pub mod dns_server;
 pub mod fake_tls;
 pub mod fuzz_bodies;
+pub mod puppetry;
 pub mod world;

@@ -3,7 +3,7 @@
 //! Bytes travel at once and in order, cut as a [`Cutting`] says; time moves only when nothing else does. Beside
 //! nodes there are puppets: peers whose every byte a test writes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use s2s_core::stanza::Stanza;
 use s2s_core::time::Anchor;
 use s2s_core::tls::Provider;
 use s2s_core::tls::verify::Trust;
-use s2s_core::xml::{Bounds, Frame, Framer};
 
 use crate::certificates::NOW;
 use crate::dns_server::Zone;
+use crate::fake_tls;
 
 /// How bytes are cut on their way.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,8 @@ pub struct World {
     sites: Vec<Site>,
     listeners: BTreeMap<SocketAddr, (NodeIndex, Listener)>,
     puppets: BTreeMap<SocketAddr, VecDeque<Peer>>,
+    black_holes: BTreeSet<SocketAddr>,
+    dials: Vec<(Instant, SocketAddr)>,
     /// Both ends of every connection.
     wires: BTreeMap<(NodeIndex, ConnId), End>,
     random: u64,
@@ -71,6 +73,8 @@ struct Site {
     events: Vec<Event>,
     /// Bytes that puppets hear from this node, by connection.
     heard: BTreeMap<ConnId, Heard>,
+    /// Everything that this node ever wrote, by connection.
+    written: BTreeMap<ConnId, Vec<u8>>,
 }
 
 /// What a puppet hears.
@@ -106,6 +110,8 @@ impl World {
             sites: Vec::new(),
             listeners: BTreeMap::new(),
             puppets: BTreeMap::new(),
+            black_holes: BTreeSet::new(),
+            dials: Vec::new(),
             wires: BTreeMap::new(),
             random,
             dialled: Vec::new(),
@@ -127,7 +133,7 @@ impl World {
         let index = self.sites.len();
         let anchor = Anchor { instant: self.now, unix: NOW };
         let node = Node::new(config, Seed([u8::try_from(index + 1).expect("few nodes"); 32]), anchor);
-        self.sites.push(Site { node, addr, events: Vec::new(), heard: BTreeMap::new() });
+        self.sites.push(Site { node, addr, events: Vec::new(), heard: BTreeMap::new(), written: BTreeMap::new() });
         self.listeners.insert(SocketAddr::new(addr, 5269), (index, Listener::StartTls));
         self.listeners.insert(SocketAddr::new(addr, 5270), (index, Listener::DirectTls));
         index
@@ -144,6 +150,16 @@ impl World {
             zone = zone.service(&format!("_xmpps-server._tcp.{domain}"), 0, 0, 5270, &host);
         }
         self.zone = zone;
+    }
+
+    /// Who dials `addr` from now on never hears anything.
+    pub fn swallow(&mut self, addr: SocketAddr) {
+        self.black_holes.insert(addr);
+    }
+
+    /// Which addresses were dialled since the last call, and when.
+    pub fn take_dials(&mut self) -> Vec<(Instant, SocketAddr)> {
+        std::mem::take(&mut self.dials)
     }
 
     /// Nothing listens at `addr` any more, and what was connected to it breaks.
@@ -180,6 +196,13 @@ impl World {
     /// What the node has told since the last call.
     pub fn take_events(&mut self, site: NodeIndex) -> Vec<Event> {
         std::mem::take(&mut self.sites[site].events)
+    }
+
+    /// The XML that the node ever wrote, connection by connection, without the records of the fake TLS.
+    #[must_use]
+    pub fn plaintext(&self, site: NodeIndex) -> Vec<String> {
+        let written = self.sites[site].written.values();
+        written.map(|bytes| String::from_utf8_lossy(&fake_tls::plaintext(bytes)).into_owned()).collect()
     }
 
     /// The addresses that nodes have dialled since the last call.
@@ -281,6 +304,10 @@ impl World {
     fn dial(&mut self, site: NodeIndex, conn: ConnId, addr: SocketAddr) {
         let now = self.now;
         self.dialled.push(addr);
+        self.dials.push((now, addr));
+        if self.black_holes.contains(&addr) {
+            return;
+        }
         if let Some(waiting) = self.puppets.get_mut(&addr) {
             waiting.push_back(Peer { site, conn });
             self.wires.insert((site, conn), End::Puppet(0));
@@ -308,6 +335,7 @@ impl World {
         let Some(far) = self.wires.get(&(site, conn)).copied().filter(|_| !bytes.is_empty()) else {
             return false;
         };
+        self.sites[site].written.entry(conn).or_default().extend_from_slice(&bytes);
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             let (piece, tail) = rest.split_at(self.piece(rest.len()));
@@ -409,18 +437,7 @@ fn question(message: &[u8]) -> String {
 /// Reads one stanza as a server-to-server stream would.
 #[must_use]
 pub fn read_stanza(text: &str) -> Stanza {
-    let bounds = Bounds { element_bytes: 1 << 24, depth: 100, children: usize::MAX };
-    let mut framer = Framer::new("jabber:server", bounds);
-    let stream = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams'>";
-    let whole = format!("{stream}{text}");
-    let mut bytes = whole.as_bytes();
-    loop {
-        match framer.next(&mut bytes).expect("a test writes XML") {
-            Some(Frame::Stanza(frame)) => return Stanza::from_frame(frame).expect("a test writes addresses"),
-            Some(_) => {}
-            None => panic!("no stanza in {text}"),
-        }
-    }
+    Stanza::parse(text).expect("a test writes stanzas")
 }
 
 /// The domain of that name.

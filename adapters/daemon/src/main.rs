@@ -1,2 +1,74 @@
-//! Under construction.
-fn main() {}
+//! `s2sd` federates XEP-0114 components over XMPP server-to-server streams.
+
+mod bridge;
+mod certificates;
+mod config;
+mod demo;
+mod failure;
+mod init;
+mod log;
+mod serve;
+mod server;
+mod signals;
+mod trust;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+
+/// Federates XEP-0114 components over XMPP server-to-server streams.
+#[derive(Debug, Parser)]
+#[command(name = "s2sd", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show two complete servers federate in this process. The default.
+    Demo {
+        /// Print one JSON object in place of the table; what happens goes to stderr.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Serve the hosts of a configuration.
+    Serve {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Write a configuration for a domain, and tell what remains to be done.
+    Init {
+        /// The domain.
+        domain: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let command = Arguments::parse().command.unwrap_or(Command::Demo { json: false });
+    match run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            for line in failure.to_string().lines() {
+                eprintln!("s2sd: {line}");
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo { json } => demo::run(json),
+        Command::Serve { config } => serve::serve(&config),
+        Command::Init { domain } => {
+            let next_steps = init::init(&domain, Path::new(""))?;
+            std::io::stdout().write_all(next_steps.as_bytes()).map_err(Failure::runtime("stdout cannot be written"))
+        }
+    }
+}

@@ -20,7 +20,7 @@ impl Node {
                 let detail = failure.as_str();
                 self.handle_external_refused(now, conn, detail);
             }
-            InitiatingEvent::Authorised { pair, by } => self.handle_authorised(now, conn, pair, by),
+            InitiatingEvent::Authorised { pair, by } => self.handle_authorised(now, conn, &pair, by),
             InitiatingEvent::KeyRefused { pair, answer } => {
                 let invalid = answer == Answer::Invalid;
                 let reason = if invalid { Reason::DialbackInvalid } else { Reason::DialbackError };
@@ -56,8 +56,6 @@ impl Node {
         }
     }
 
-    //= RFC6120-5.2-3
-    //= RFC6120-5.3.4-1
     fn judge_features(
         &self,
         now: Instant,
@@ -69,12 +67,8 @@ impl Node {
         let options = self.config.hosts.get(&pair.local).ok_or(Reason::HostUnknown)?;
         let certificate = self.certificate(now, conn, &pair.remote);
         let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
-        if certificate.is_none() && !options.tls_disabled && features.starttls.is_some() {
+        if certificate.is_none() && policy::judge_clear(options, &pair.remote, features.starttls.is_some())? {
             return Ok(Next::StartTls);
-        }
-        if certificate.is_none() && options.demands_encryption(&pair.remote) {
-            let ours = options.tls_disabled;
-            return Err(if ours { Reason::EncryptionRequired } else { Reason::StarttlsNotOffered });
         }
         policy::judge_outbound(options, &pair.remote, protection)?;
         match errand {
@@ -83,7 +77,9 @@ impl Node {
                 Ok(Next::Verify(verification.stream_id.clone(), verification.key.clone()))
             }
             Errand::Route(_) => {
-                let (external, dialback) = (features.external, features.dialback);
+                // Whoever shows no certificate would be refused.
+                let external = features.external && self.config.tls.has_certificate(&pair.local);
+                let dialback = features.dialback;
                 Ok(match policy::authenticate(options, &pair.remote, protection, external, dialback)? {
                     Authentication::External { .. } => Next::External,
                     Authentication::Dialback => Next::Key,
@@ -128,9 +124,9 @@ impl Node {
         self.with_link(conn, |link| link.send_key(now, pair, key));
     }
 
-    fn handle_authorised(&mut self, now: Instant, conn: ConnId, pair: Pair, by: Method) {
+    fn handle_authorised(&mut self, now: Instant, conn: ConnId, pair: &Pair, by: Method) {
         self.raise_up(now, conn, pair.clone(), by);
-        self.route_is_up(now, &pair, conn);
+        self.route_is_up(now, pair, conn);
     }
 
     /// A stream is over, whoever opened it.
@@ -140,25 +136,27 @@ impl Node {
         };
         let purpose = connected.purpose.clone();
         let up = std::mem::take(&mut connected.up);
-        let unsent = connected.link.take_unsent();
+        let unfinished = connected.header.1.is_some() && !connected.served && end.reason == Reason::ConnectionReset;
         let reason = connected.connect_failure.unwrap_or(match end.reason {
             Reason::NegotiationTimeout if !connected.open => Reason::ConnectTimeout,
             reason => reason,
         });
         let direction = if purpose == Purpose::Inbound { Direction::Inbound } else { Direction::Outbound };
         let was_up = !up.is_empty();
-        for pair in up {
+        for pair in up.into_keys() {
             self.events.push_back(Event::PeerDown { pair, direction, reason, conn });
         }
         match purpose {
             Purpose::Inbound => {
-                let quiet = matches!(reason, Reason::ConnectionReset | Reason::Idle | Reason::Shutdown);
-                if !quiet {
+                let ordinary = matches!(reason, Reason::ConnectionReset | Reason::Idle | Reason::Shutdown);
+                // A peer that names itself and goes without having proved or asked anything did not like what it
+                // saw: some servers say nothing when they refuse a certificate.
+                if !ordinary || unfinished {
                     self.raise_refused(now, conn, reason, end.detail.clone());
                 }
                 self.forget_verifications_of(now, conn);
             }
-            Purpose::Errand(Errand::Route(pair)) if was_up => self.route_is_down(now, &pair, conn, unsent, reason),
+            Purpose::Errand(Errand::Route(pair)) if was_up => self.route_is_down(&pair, conn),
             Purpose::Errand(errand) => {
                 if let Some(pair) = self.pair_of(&errand).filter(|_| self.is_trying(&errand, conn)) {
                     self.raise_refused_pair(now, conn, &pair, reason, end.detail.clone());

@@ -1,6 +1,6 @@
 //! The calls of an adapter, and what follows from each: children are drained until nothing is left to say.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use crate::link::{self, Connection, Link};
 use crate::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId};
 use crate::node::deadlines::Owner;
 use crate::node::{Command, Connected, Errand, Event, Node, Purpose};
+use crate::rate::TokenBucket;
 use crate::reason::Reason;
-use crate::stream::StreamError;
 use crate::time::Anchor;
 
 impl Machine for Node {
@@ -20,6 +20,10 @@ impl Machine for Node {
 
     fn handle_accept(&mut self, now: Instant, peer: SocketAddr, on: Listener) -> Option<ConnId> {
         if self.shutting_down || on == Listener::Component {
+            return None;
+        }
+        self.config.tls.set_time(self.anchor.unix_at(now));
+        if !self.admission.admit(peer.ip(), &self.config.limits) {
             return None;
         }
         let id = self.next_id();
@@ -33,7 +37,9 @@ impl Machine for Node {
     }
 
     fn handle_connected(&mut self, now: Instant, conn: ConnId) {
-        if let Some(connected) = self.touch(conn) {
+        if self.race_connected(conn)
+            && let Some(connected) = self.touch(conn)
+        {
             connected.open = true;
             connected.link.handle_connected(now);
         }
@@ -44,6 +50,7 @@ impl Machine for Node {
         if let Some(connected) = self.touch(conn) {
             connected.link.handle_bytes(now, bytes);
         }
+        self.charge(now, conn, bytes.len());
         self.settle(now);
     }
 
@@ -87,6 +94,7 @@ impl Machine for Node {
             match owner {
                 Owner::Link(conn) => {
                     if let Some(connected) = self.touch(conn) {
+                        connected.paused_until = connected.paused_until.filter(|until| *until > now);
                         connected.link.handle_timeout(now);
                     }
                 }
@@ -139,7 +147,7 @@ impl Machine for Node {
 
     fn interest(&self, conn: ConnId) -> Interest {
         self.links.get(&conn).map_or(Interest { read: false, write: false }, |connected| Interest {
-            read: connected.open && connected.link.wants_read() && !self.congested,
+            read: connected.reads() && !self.congested,
             write: !connected.link.pending().is_empty(),
         })
     }
@@ -171,24 +179,6 @@ impl Node {
         self.settle(now);
     }
 
-    /// Takes another configuration. Streams of hosts that are gone are closed.
-    pub fn reconfigure(&mut self, now: Instant, config: super::Config) {
-        self.resolver.reconfigure(config.resolver.clone());
-        self.config = config;
-        let gone: Vec<_> = self
-            .links
-            .iter()
-            .filter(|(_, connected)| connected.up.iter().any(|pair| !self.config.hosts.contains_key(&pair.local)))
-            .map(|(conn, _)| *conn)
-            .collect();
-        for conn in gone {
-            if let Some(connected) = self.touch(conn) {
-                connected.link.refuse(now, &StreamError::HostGone, None);
-            }
-        }
-        self.settle(now);
-    }
-
     /// Takes a link into the node.
     pub(super) fn insert(&mut self, conn: ConnId, now: Instant, link: Link, addr: SocketAddr, purpose: Purpose) {
         let open = purpose == Purpose::Inbound;
@@ -200,8 +190,12 @@ impl Node {
             open,
             half_closed: false,
             header: (None, None),
+            served: false,
+            proved: false,
             connect_failure: None,
-            up: BTreeSet::new(),
+            up: BTreeMap::new(),
+            rate: self.config.limits.rate_per_connection.map(|rate| TokenBucket::new(now, rate)),
+            paused_until: None,
             reading: open,
         };
         self.links.insert(conn, connected);
@@ -229,6 +223,48 @@ impl Node {
         }
     }
 
+    /// Takes what was read out of the rates that bound it; where one is exceeded, nothing is read for a while.
+    //= RFC6120-13.12-7
+    //= XEP0205-4.7-1
+    fn charge(&mut self, now: Instant, conn: ConnId, bytes: usize) {
+        let Some(connected) = self.links.get_mut(&conn) else {
+            return;
+        };
+        let mut ready = None;
+        if let Some(rate) = &mut connected.rate {
+            rate.spend(now, bytes);
+            ready = rate.ready_at(now);
+        }
+        if let Some(per_domain) = self.config.limits.rate_per_domain
+            && let Some(pair) = connected.up.keys().next()
+        {
+            if self.rates.len() >= limits::RATED_DOMAINS {
+                self.rates.retain(|_, rate| !rate.is_full(now));
+            }
+            let rate = self.rates.entry(pair.remote.clone()).or_insert_with(|| TokenBucket::new(now, per_domain));
+            rate.spend(now, bytes);
+            ready = ready.max(rate.ready_at(now));
+        }
+        connected.paused_until = ready;
+    }
+
+    /// Lets a link go whose connection is to be dropped.
+    fn remove(&mut self, now: Instant, conn: ConnId) {
+        self.deadlines.set(Owner::Link(conn), None);
+        self.effects.push_back(Effect::Drop(conn));
+        let Some(mut connected) = self.links.remove(&conn) else {
+            return;
+        };
+        match &connected.purpose {
+            Purpose::Inbound => self.admission.leave(connected.addr.ip(), !connected.proved),
+            Purpose::Errand(Errand::Verify(_)) => {}
+            Purpose::Errand(Errand::Route(pair)) => {
+                let unsent = connected.link.take_unsent();
+                self.route_is_gone(now, pair, conn, unsent);
+            }
+        }
+    }
+
     fn settle_link(&mut self, now: Instant, conn: ConnId) {
         while let Some(event) = self.links.get_mut(&conn).and_then(|connected| connected.link.poll_event()) {
             match event {
@@ -242,29 +278,20 @@ impl Node {
             return;
         };
         match connected.link.connection() {
-            Connection::Drop => {
-                let unsent = connected.link.take_unsent();
-                let purpose = connected.purpose.clone();
-                self.links.remove(&conn);
-                self.deadlines.set(Owner::Link(conn), None);
-                self.effects.push_back(Effect::Drop(conn));
-                if let Purpose::Errand(Errand::Route(pair)) = purpose {
-                    self.send_again(now, &pair, unsent);
-                }
-                return;
-            }
+            Connection::Drop => return self.remove(now, conn),
             Connection::CloseWrite if !connected.half_closed => {
                 connected.half_closed = true;
                 self.effects.push_back(Effect::CloseWrite(conn));
             }
             Connection::CloseWrite | Connection::Keep => {}
         }
-        let reading = connected.link.wants_read();
+        let reading = connected.reads();
         if connected.open && (!connected.link.pending().is_empty() || reading != connected.reading) {
             connected.reading = reading;
             self.effects.push_back(Effect::Wake(conn));
         }
-        let deadline = connected.link.poll_timeout();
+        let resume = connected.paused_until.map(|until| (until, "read rate"));
+        let deadline = connected.link.poll_timeout().into_iter().chain(resume).min_by_key(|(at, _)| *at);
         self.deadlines.set(Owner::Link(conn), deadline);
     }
 }

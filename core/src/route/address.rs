@@ -3,7 +3,7 @@
 //! SRV lets a domain direct us to any host and port ([RFC 2782](https://www.rfc-editor.org/rfc/rfc2782)): a stranger's zone
 //! must not make us speak to what only we can reach.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Which addresses that are not public may be dialled: `s2s_allow_private_addresses`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +58,16 @@ pub const fn is_private(addr: IpAddr) -> bool {
                 || (first == 0x64 && second == 0xff9b) // NAT64: an IPv4 address in disguise
                 || first == 0x2002 // 6to4: likewise
         }
+    }
+}
+
+/// What counts as one place on the network: an IPv4 address, or the /64 of an IPv6 address, which one subscriber
+/// has to itself.
+#[must_use]
+pub fn place(addr: IpAddr) -> IpAddr {
+    match addr.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> 64 << 64)),
     }
 }
 

@@ -139,13 +139,13 @@ impl Stanza {
         } else {
             text.push_str(&format!(">{payload}</{name}>"));
         }
-        let head = Head {
+        let head = Box::new(Head {
             kind: self.head.kind,
             to: self.head.from.clone(),
             from: self.head.to.clone(),
             id: self.head.id.clone(),
             stanza_type: Some(stanza_type.to_owned()),
-        };
+        });
         Self { head, bytes: text.into_bytes() }
     }
 }

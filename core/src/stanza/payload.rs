@@ -75,7 +75,10 @@ mod tests {
             id: None,
             stanza_type: Some("get".to_owned()),
         };
-        Stanza { head, bytes: format!("<iq type='get' to='a.example' from='u@m.example'>{inside}</iq>").into_bytes() }
+        Stanza {
+            head: Box::new(head),
+            bytes: format!("<iq type='get' to='a.example' from='u@m.example'>{inside}</iq>").into_bytes(),
+        }
     }
 
     #[test]

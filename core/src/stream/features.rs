@@ -8,6 +8,9 @@ use crate::policy::{Offer, StartTls};
 use crate::sasl;
 use crate::xml::Element;
 
+/// [`limits::MIN_STANZA_BYTES`] in the type of the advertisement.
+const MIN_STANZA_BYTES: u32 = limits::MIN_STANZA_BYTES as u32;
+
 /// What a peer offers. The order of features has no meaning.
 //= RFC6120-4.3.2-3
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,9 +51,9 @@ impl Features {
         let max_bytes = element
             .child(ns::STREAM_LIMITS, "limits")
             .and_then(|offered| offered.child(ns::STREAM_LIMITS, "max-bytes"))
-            .and_then(|bytes| bytes.text().parse().ok())
-            // No server may take less, so one that says so is wrong about itself.
-            .map(|bytes: u32| bytes.max(limits::MIN_STANZA_BYTES as u32));
+            .and_then(|bytes| bytes.text().parse::<u32>().ok())
+            // No server may have a lower limit (RFC 6120 section 13.12): such a number says nothing.
+            .map(|bytes| bytes.max(MIN_STANZA_BYTES));
         Some(Self {
             starttls,
             external,

@@ -1,0 +1,187 @@
+//! What may be set globally and per host: policy, merged so that the host's value wins.
+
+use std::collections::BTreeMap;
+
+use s2s_core::policy::HostOptions;
+use s2s_core::tls::Version;
+use toml::de::DeValue;
+
+use crate::config::document::{Located, Reader, Section};
+use crate::config::error::Problem;
+use crate::config::lists::Entries;
+
+/// The keys of one table that both the top and a host may have, as far as they are given.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shared {
+    secure_auth: Option<bool>,
+    require_encryption: Option<bool>,
+    secure_domains: Option<Entries>,
+    insecure_domains: Option<Entries>,
+    allow_domains: Option<Entries>,
+    deny_domains: Option<Entries>,
+    dialback_to_verified: Option<bool>,
+    modules_disabled: Option<Vec<Module>>,
+    allow_anonymous: Option<bool>,
+    tls_min_version: Option<Version>,
+}
+
+/// What `modules_disabled` may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Module {
+    S2s,
+    Tls,
+    External,
+    Dialback,
+    /// Known, and off in this version whether it is named or not.
+    NotBuilt,
+}
+
+const SWITCH: &str = "true or false";
+const DOMAINS: &str = "a list of domains, each \"NAME\" or \"*.NAME\"";
+const MODULES: &str = "a list of \"s2s\", \"tls\", \"saslauth\", \"dialback\", \"s2s_bidi\", \"smacks\"";
+
+impl Shared {
+    /// Reads them from one table.
+    pub(crate) fn read<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -> Self {
+        let modules = reader.list(section, "modules_disabled", MODULES, |value| module(value.as_str()?));
+        let version = reader.value(section, "tls_min_version", "\"1.2\" or \"1.3\"", |value| match value.as_str()? {
+            "1.2" => Some(Version::Tls12),
+            "1.3" => Some(Version::Tls13),
+            _ => None,
+        });
+        Self {
+            secure_auth: switch(reader, section, "s2s_secure_auth"),
+            require_encryption: switch(reader, section, "s2s_require_encryption"),
+            secure_domains: domains(reader, section, "s2s_secure_domains"),
+            insecure_domains: domains(reader, section, "s2s_insecure_domains"),
+            allow_domains: domains(reader, section, "s2s_allow_domains"),
+            deny_domains: domains(reader, section, "s2s_deny_domains"),
+            dialback_to_verified: switch(reader, section, "s2s_dialback_to_verified"),
+            modules_disabled: modules.map(|modules| modules.into_iter().map(|module| module.value).collect()),
+            allow_anonymous: switch(reader, section, "allow_anonymous_s2s"),
+            tls_min_version: version.map(|version| version.value),
+        }
+    }
+
+    /// These values, and those of `global` where there are none.
+    pub(crate) fn over(self, global: &Self) -> Self {
+        let global = global.clone();
+        Self {
+            secure_auth: self.secure_auth.or(global.secure_auth),
+            require_encryption: self.require_encryption.or(global.require_encryption),
+            secure_domains: self.secure_domains.or(global.secure_domains),
+            insecure_domains: self.insecure_domains.or(global.insecure_domains),
+            allow_domains: self.allow_domains.or(global.allow_domains),
+            deny_domains: self.deny_domains.or(global.deny_domains),
+            dialback_to_verified: self.dialback_to_verified.or(global.dialback_to_verified),
+            modules_disabled: self.modules_disabled.or(global.modules_disabled),
+            allow_anonymous: self.allow_anonymous.or(global.allow_anonymous),
+            tls_min_version: self.tls_min_version.or(global.tls_min_version),
+        }
+    }
+
+    /// Refuses an entry that both demands and waives certificates.
+    pub(crate) fn check(&self, reader: &mut Reader<'_>) {
+        let (Some(secure), Some(insecure)) = (&self.secure_domains, &self.insecure_domains) else { return };
+        if let Some(entry) = secure.common(insecure) {
+            reader.problem(entry.line, Problem::Contradiction(entry.value));
+        }
+    }
+
+    /// The policy of a host with these values.
+    pub(crate) fn options(&self, anonymous: bool) -> HostOptions {
+        let list = |entries: &Option<Entries>| entries.as_ref().map(Entries::list).unwrap_or_default();
+        let disabled = |module| self.modules_disabled.as_ref().is_some_and(|modules| modules.contains(&module));
+        let defaults = HostOptions::default();
+        HostOptions {
+            secure_auth: self.secure_auth.unwrap_or(defaults.secure_auth),
+            require_encryption: self.require_encryption.unwrap_or(defaults.require_encryption),
+            secure_domains: list(&self.secure_domains),
+            insecure_domains: list(&self.insecure_domains),
+            allow_domains: list(&self.allow_domains),
+            deny_domains: list(&self.deny_domains),
+            dialback_to_verified: self.dialback_to_verified.unwrap_or(defaults.dialback_to_verified),
+            s2s_disabled: disabled(Module::S2s),
+            tls_disabled: disabled(Module::Tls),
+            external_disabled: disabled(Module::External),
+            dialback_disabled: disabled(Module::Dialback),
+            anonymous,
+            allow_anonymous: self.allow_anonymous.unwrap_or(defaults.allow_anonymous),
+        }
+    }
+
+    /// The oldest TLS version that is spoken.
+    pub(crate) fn tls_min_version(&self) -> Version {
+        self.tls_min_version.unwrap_or(Version::Tls12)
+    }
+}
+
+/// Which entries of lists decide for no host at all.
+#[derive(Debug, Default)]
+pub(crate) struct Idle {
+    by_entry: BTreeMap<(usize, String), Option<&'static str>>,
+}
+
+impl Idle {
+    /// Takes in the lists of one host.
+    pub(crate) fn host(&mut self, shared: &Shared) {
+        let none = Entries::default();
+        let secure = shared.secure_domains.as_ref().unwrap_or(&none);
+        let insecure = shared.insecure_domains.as_ref().unwrap_or(&none);
+        let allow = shared.allow_domains.as_ref().unwrap_or(&none);
+        let deny = shared.deny_domains.as_ref().unwrap_or(&none);
+        let strict = shared.secure_auth.unwrap_or_default();
+
+        let redundant = if strict { secure.apart_from(insecure) } else { Vec::new() };
+        self.list(secure, &redundant, "s2s_secure_auth is on and demands a certificate already");
+        if strict {
+            self.list(insecure, &insecure.covered_by(secure), "s2s_secure_domains has it and wins");
+        } else {
+            self.list(insecure, &insecure.all(), "s2s_secure_auth is off, so that nothing is to be waived");
+        }
+        self.list(allow, &allow.covered_by(deny), "s2s_deny_domains has it and wins");
+    }
+
+    /// One line for each entry that never decides.
+    pub(crate) fn warnings(self) -> impl Iterator<Item = (usize, String)> {
+        self.by_entry
+            .into_iter()
+            .filter_map(|((line, entry), why)| Some((line, format!("the entry '{entry}' never decides: {}", why?))))
+    }
+
+    fn list(&mut self, all: &Entries, idle: &[Located<String>], why: &'static str) {
+        for entry in all.all() {
+            let is_idle = idle.iter().any(|idle| idle.line == entry.line && idle.value == entry.value);
+            let decides = self.by_entry.entry((entry.line, entry.value)).or_insert(Some(why));
+            if !is_idle {
+                *decides = None;
+            }
+        }
+    }
+}
+
+/// A switch.
+pub(crate) fn switch<'t>(reader: &mut Reader<'t>, section: &Section<'t>, key: &'static str) -> Option<bool> {
+    reader.value(section, key, SWITCH, DeValue::as_bool).map(|switch| switch.value)
+}
+
+fn domains<'t>(reader: &mut Reader<'t>, section: &Section<'t>, key: &'static str) -> Option<Entries> {
+    let mut entries = Entries::default();
+    for entry in reader.list(section, key, DOMAINS, DeValue::as_str)? {
+        if let Err(error) = entries.insert(entry.value, entry.line) {
+            reader.problem(entry.line, Problem::Entry { key, entry: entry.value.to_owned(), error });
+        }
+    }
+    Some(entries)
+}
+
+fn module(name: &str) -> Option<Module> {
+    match name {
+        "s2s" => Some(Module::S2s),
+        "tls" => Some(Module::Tls),
+        "saslauth" => Some(Module::External),
+        "dialback" => Some(Module::Dialback),
+        "s2s_bidi" | "smacks" => Some(Module::NotBuilt),
+        _ => None,
+    }
+}

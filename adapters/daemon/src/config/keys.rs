@@ -1,0 +1,122 @@
+//! The keys of the configuration: where each may stand, and whether this version has what it is for.
+
+/// Where a key may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At the top.
+    Top,
+    /// At the top, and in `[host."NAME"]`, where it overrides.
+    TopAndHost,
+    /// In `[host."NAME"]`.
+    Host,
+    /// In `[route."NAME"]`.
+    Route,
+}
+
+/// Whether the key does something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// It does.
+    Works,
+    /// Its function is not in this version.
+    Later,
+}
+
+/// A key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    /// As it is written.
+    pub(crate) name: &'static str,
+    /// Where.
+    pub(crate) place: Place,
+    /// Whether.
+    pub(crate) status: Status,
+}
+
+macro_rules! keys {
+    ($($name:literal $place:ident $status:ident,)*) => {
+        &[$(Key { name: $name, place: Place::$place, status: Status::$status },)*]
+    };
+}
+
+/// All keys.
+pub(crate) const KEYS: &[Key] = keys! {
+    "s2s_secure_auth" TopAndHost Works,
+    "s2s_require_encryption" TopAndHost Works,
+    "s2s_secure_domains" TopAndHost Works,
+    "s2s_insecure_domains" TopAndHost Works,
+    "s2s_allow_domains" TopAndHost Works,
+    "s2s_deny_domains" TopAndHost Works,
+    "s2s_deny_domains_file" TopAndHost Later,
+    "s2s_dialback_to_verified" TopAndHost Works,
+    "s2s_pins" Top Later,
+    "s2s_crls" Top Later,
+    "s2s_crl_policy" Top Later,
+    "modules_disabled" TopAndHost Works,
+    "allow_anonymous_s2s" TopAndHost Works,
+    "anonymous" Host Works,
+    "s2s_stanza_size_limit" Top Works,
+    "s2s_timeout" Top Works,
+    "s2s_attempt_timeout" Top Works,
+    "s2s_close_timeout" Top Works,
+    "s2s_idle_timeout" Top Works,
+    "s2s_ports" Top Works,
+    "s2s_direct_tls_ports" Top Works,
+    "s2s_interfaces" Top Works,
+    "s2s_outgoing_addresses" Top Later,
+    "use_ipv4" Top Works,
+    "use_ipv6" Top Works,
+    "s2s_allow_private_addresses" Top Works,
+    "tls_min_version" TopAndHost Works,
+    "cafile" Top Works,
+    "cadirectory" Top Works,
+    "system_roots" Top Works,
+    "certificates" Top Works,
+    "certificate" Host Works,
+    "key" Host Works,
+    "component_secret" Host Works,
+    "component_secret_file" Host Works,
+    "dialback_secret" Top Works,
+    "dialback_secret_file" Top Works,
+    "component_interfaces" Top Works,
+    "component_ports" Top Works,
+    "dns_servers" Top Works,
+    "nodes" Top Works,
+    "runtime" Top Works,
+    "log_format" Top Works,
+    "control_socket" Top Later,
+    "metrics_listen" Top Later,
+    "limits" Top Later,
+    "include" Top Later,
+    "host" Top Works,
+    "route" Top Works,
+    "address" Route Works,
+    "tls" Route Works,
+};
+
+impl Place {
+    /// Whether a key of this place may stand in a table of `table`.
+    pub(crate) const fn allows(self, table: Self) -> bool {
+        matches!(
+            (self, table),
+            (Self::Top | Self::TopAndHost, Self::Top)
+                | (Self::Host | Self::TopAndHost, Self::Host)
+                | (Self::Route, Self::Route)
+        )
+    }
+
+    /// The place in words.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Top => "at the top of the file",
+            Self::TopAndHost => "at the top of the file or in [host.\"NAME\"]",
+            Self::Host => "in [host.\"NAME\"]",
+            Self::Route => "in [route.\"NAME\"]",
+        }
+    }
+}
+
+/// The keys that may stand in a table of `table`.
+pub(crate) fn allowed(table: Place) -> Vec<&'static str> {
+    KEYS.iter().filter(|key| key.place.allows(table) && key.status == Status::Works).map(|key| key.name).collect()
+}

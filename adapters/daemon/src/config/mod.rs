@@ -1,0 +1,137 @@
+//! The configuration file: SEMANTICS section 1, from text to settings that are known to make sense.
+
+mod document;
+mod error;
+mod host;
+mod keys;
+mod lists;
+mod load;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use s2s_core::addr::Domain;
+use s2s_core::component::ComponentSecret;
+use s2s_core::dialback::Secret;
+use s2s_core::node::StaticRoute;
+use s2s_core::policy::HostOptions;
+use s2s_core::route::PrivateAddresses;
+use s2s_core::tls::Version;
+
+pub(crate) use error::{Error, Problem};
+pub(crate) use load::{load, parse};
+
+/// What the operator wrote, validated, with the defaults filled in.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The file it was read from.
+    pub(crate) file: PathBuf,
+    /// The hosts. At least one.
+    pub(crate) hosts: BTreeMap<Domain, Host>,
+    /// Where to listen.
+    pub(crate) listen: Listen,
+    /// Static routes.
+    pub(crate) routes: BTreeMap<Domain, StaticRoute>,
+    /// `s2s_allow_private_addresses`
+    pub(crate) private_addresses: PrivateAddresses,
+    /// `use_ipv4`
+    pub(crate) ipv4: bool,
+    /// `use_ipv6`
+    pub(crate) ipv6: bool,
+    /// `s2s_stanza_size_limit`, in bytes
+    pub(crate) stanza_bytes: usize,
+    /// `s2s_timeout`
+    pub(crate) negotiation_timeout: Duration,
+    /// `s2s_attempt_timeout`
+    pub(crate) attempt_timeout: Duration,
+    /// `s2s_close_timeout`
+    pub(crate) close_timeout: Duration,
+    /// `s2s_idle_timeout`
+    pub(crate) idle_timeout: Duration,
+    /// What peers are judged against.
+    pub(crate) roots: Roots,
+    /// Where certificates are looked for.
+    pub(crate) certificates: Certificates,
+    /// `dialback_secret`; `None`: a random one.
+    pub(crate) dialback_secret: Option<Secret>,
+    /// Recursive DNS servers, in the order in which to ask them.
+    pub(crate) dns_servers: Vec<SocketAddr>,
+    /// `log_format`
+    pub(crate) log_format: LogFormat,
+    /// What is legal and yet probably not what was meant.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// One host.
+#[derive(Debug)]
+pub(crate) struct Host {
+    /// Its line in the file.
+    pub(crate) line: usize,
+    /// Its policy.
+    pub(crate) options: HostOptions,
+    /// `tls_min_version`
+    pub(crate) tls_min_version: Version,
+    /// `certificate` and `key`
+    pub(crate) certificate: Option<CertificateFiles>,
+    /// `component_secret`
+    pub(crate) component_secret: Option<ComponentSecret>,
+}
+
+/// A certificate chain and its key, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CertificateFiles {
+    /// The chain, the host's own certificate first.
+    pub(crate) certificate: PathBuf,
+    /// The private key.
+    pub(crate) key: PathBuf,
+}
+
+/// The directory of certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Certificates {
+    /// Its path.
+    pub(crate) directory: PathBuf,
+    /// Whether it was configured, so that it must exist.
+    pub(crate) configured: bool,
+}
+
+/// Which authorities are trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Roots {
+    /// `cafile`
+    pub(crate) file: Option<PathBuf>,
+    /// `cadirectory`
+    pub(crate) directory: Option<PathBuf>,
+    /// Whether the system's store counts: `system_roots`, and if nothing else is given.
+    pub(crate) system: bool,
+}
+
+/// Addresses of listeners.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listen {
+    /// `s2s_ports` on `s2s_interfaces`
+    pub(crate) s2s: Vec<SocketAddr>,
+    /// `s2s_direct_tls_ports` on `s2s_interfaces`
+    pub(crate) direct: Vec<SocketAddr>,
+    /// `component_ports` on `component_interfaces`
+    pub(crate) component: Vec<SocketAddr>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A path in the configuration: relative to the directory of its file.
+fn resolve(file: &Path, path: &str) -> PathBuf {
+    file.parent().unwrap_or_else(|| Path::new("")).join(path)
+}

@@ -1,0 +1,274 @@
+use std::path::Path;
+
+use s2s_core::addr::Domain;
+use s2s_core::dns::Security;
+
+use s2s_core::reason::Reason;
+use s2s_core::route::PrivateAddresses;
+use s2s_core::tls::Version;
+
+use super::keys::{KEYS, Place, Status};
+use super::{Settings, parse};
+
+const HOST: &str = "\n[host.\"m.example\"]\n";
+
+fn domain(text: &str) -> Domain {
+    Domain::parse(text).expect(text)
+}
+
+fn good(text: &str) -> Settings {
+    match parse(text, Path::new("conf/s2sd.toml")) {
+        Ok(settings) => settings,
+        Err(errors) => panic!("{text}\n{errors:?}"),
+    }
+}
+
+fn bad(text: &str) -> Vec<String> {
+    match parse(text, Path::new("s2sd.toml")) {
+        Ok(_) => panic!("accepted: {text}"),
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn one_host_is_enough_and_the_defaults_are_those_that_are_documented() {
+    let settings = good(HOST);
+    let text = |addresses: &[std::net::SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(text(&settings.listen.s2s), ["[::]:5269", "0.0.0.0:5269"]);
+    assert_eq!(text(&settings.listen.direct), [""; 0]);
+    assert_eq!(text(&settings.listen.component), ["127.0.0.1:5347"]);
+    assert_eq!(settings.stanza_bytes, 10_485_760);
+    let seconds =
+        [settings.negotiation_timeout, settings.attempt_timeout, settings.close_timeout, settings.idle_timeout];
+    assert_eq!(seconds.map(|duration| duration.as_secs()), [90, 10, 5, 840]);
+    assert_eq!(settings.private_addresses, PrivateAddresses::Never);
+    assert_eq!(settings.certificates.directory, Path::new("conf/certs"));
+    assert!(!settings.certificates.configured && settings.roots.system);
+    assert!(settings.dialback_secret.is_none() && settings.warnings.is_empty());
+    let host = &settings.hosts[&domain("m.example")];
+    assert_eq!(host.options, s2s_core::policy::HostOptions::default());
+    assert_eq!(host.tls_min_version, Version::Tls12);
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_line() {
+    for (text, line, expected) in [
+        ("s2s_secure_ath = true", 1, "unknown key 's2s_secure_ath'; did you mean 's2s_secure_auth'?"),
+        ("\n\nfrobnicate = 1", 3, "unknown key 'frobnicate'; allowed here: s2s_secure_auth, "),
+        ("s2s_secure_auth = \"yes\"", 1, "'s2s_secure_auth' is \"yes\", but must be true or false"),
+        ("anonymous = true", 1, "'anonymous' may only stand in [host.\"NAME\"]"),
+        ("s2s_stanza_size_limit = 9999", 1, "is 9999, but must be a whole number of bytes, at least 10000"),
+        ("s2s_timeout = 0", 1, "'s2s_timeout' is 0, but must be a whole number of seconds from 1 to 86400"),
+        ("s2s_timeout = 1.5", 1, "'s2s_timeout' is 1.5"),
+        ("s2s_ports = 5269", 1, "'s2s_ports' is 5269, but must be a list of port numbers"),
+        ("s2s_ports = [5269,\n 65536]", 2, "'s2s_ports' is 65536"),
+        ("s2s_interfaces = [\"localhost\"]", 1, "'s2s_interfaces' is \"localhost\", but must be a list of IP"),
+        ("s2s_secure_domains = [\"*\"]", 1, "'*' in 's2s_secure_domains': '*' alone is not an entry"),
+        ("s2s_deny_domains = [\n\"a..b\"]", 2, "'a..b' in 's2s_deny_domains': this is not a domain name"),
+        (
+            "s2s_secure_domains = [\"A.example\"]\ns2s_insecure_domains = [\"a.example\"]",
+            1,
+            "'a.example' stands in both s2s_secure_domains and s2s_insecure_domains",
+        ),
+        ("modules_disabled = [\"tsl\"]", 1, "'modules_disabled' is \"tsl\", but must be a list of \"s2s\", \"tls\""),
+        ("tls_min_version = \"1.1\"", 1, "'tls_min_version' is \"1.1\", but must be \"1.2\" or \"1.3\""),
+        ("s2s_allow_private_addresses = [\"10.0.0.0/33\"]", 1, "must be true, false or a list of networks"),
+        ("dialback_secret = \"fifteen bytes..\"", 1, "a dialback secret has at least 16 bytes"),
+        ("dialback_secret = 7", 1, "'dialback_secret' is of the type integer, but must be a text"),
+        ("dialback_secret_file = \"no/such/file\"", 1, "'dialback_secret_file': no/such/file cannot be read"),
+        ("dialback_secret = \"sixteen bytes...\"\ndialback_secret_file = \"x\"", 2, "exclude each other"),
+        ("dns_servers = [\"resolver.example\"]", 1, "'dns_servers' is \"resolver.example\""),
+        ("log_format = \"xml\"", 1, "must be \"human\" or \"json\""),
+        ("runtime = \"tokio\"", 1, "'runtime' is \"tokio\", but must be \"smol\" or \"threads\""),
+        ("nodes = 0", 1, "'nodes' is 0, but must be a whole number, at least 1"),
+        ("[route.\"p.example\"]\ntls = \"direct\"", 1, "the route of 'p.example' has no 'address'"),
+        ("[route.\"p.example\"]\naddress = \"h.example:5269\"", 2, "'address' is \"h.example:5269\""),
+        ("[route.\"p.example\"]\naddress = \"192.0.2.1\"\ntls = \"maybe\"", 3, "\"starttls\" or \"direct\""),
+        ("[route.\"p.example\"]\nport = 5269", 2, "unknown key 'port'; allowed here: address, tls"),
+        ("[host.\"b..d\"]", 1, "'b..d' is not a domain"),
+        ("[host.\"localhost\"]", 1, "'localhost' has one label only"),
+        ("[host.\"M.example\"]", 3, "'m.example' has two tables"),
+        ("[host.\"o.example\"]\ncertificate = \"o.pem\"", 2, "'certificate' needs 'key' beside it"),
+        ("[host.\"o.example\"]\ncomponent_secret = \"\"", 2, "'component_secret' is empty"),
+        ("[host.\"o.example\"]\ns2s_ports = [1]", 2, "'s2s_ports' may only stand at the top of the file"),
+        ("s2s_secure_auth = ", 1, "not TOML"),
+    ] {
+        let errors = bad(&format!("{text}\n{HOST}"));
+        assert!(
+            errors.iter().any(|error| error.starts_with(&format!("s2sd.toml:{line}: ")) && error.contains(expected)),
+            "{text}\n{errors:#?}"
+        );
+    }
+    assert_eq!(bad("s2s_ports = [0]"), ["s2sd.toml: there is no [host.\"NAME\"] to serve"]);
+}
+
+#[test]
+fn all_problems_are_told_at_once_in_the_order_of_the_file() {
+    let errors = bad("s2s_timeout = 0\nx = 1\n[host.\"m.example\"]\ny = 1\n");
+    let lines: Vec<_> = errors.iter().map(|error| error.split(':').nth(1).expect("a line")).collect();
+    assert_eq!(lines, ["1", "2", "4"]);
+}
+
+#[test]
+fn keys_whose_function_is_missing_are_refused_and_not_ignored() {
+    let later: Vec<_> = KEYS.iter().filter(|key| key.status == Status::Later).map(|key| key.name).collect();
+    assert_eq!(
+        later,
+        [
+            "s2s_deny_domains_file",
+            "s2s_pins",
+            "s2s_crls",
+            "s2s_crl_policy",
+            "s2s_outgoing_addresses",
+            "control_socket",
+            "metrics_listen",
+            "limits",
+            "include"
+        ]
+    );
+    for key in later {
+        let text = if key == "limits" { "[limits]\nconnections = 1".to_owned() } else { format!("{key} = \"x\"") };
+        assert_eq!(bad(&format!("{text}{HOST}")), [format!("s2sd.toml:1: {key} is not in this version")]);
+    }
+    for (text, expected) in [
+        ("nodes = 2", "nodes = 2 is not in this version"),
+        ("runtime = \"threads\"", "runtime = \"threads\" is not in this version"),
+        ("[route.\"*.p.example\"]\naddress = \"192.0.2.1\"", "[route.\"*.p.example\"] is not in this version"),
+    ] {
+        assert_eq!(bad(&format!("{text}{HOST}")), [format!("s2sd.toml:1: {expected}")]);
+    }
+    let in_host = bad("[host.\"m.example\"]\ns2s_deny_domains_file = \"x\"");
+    assert_eq!(in_host, ["s2sd.toml:2: s2s_deny_domains_file is not in this version"]);
+}
+
+#[test]
+fn every_key_that_works_is_accepted_where_it_may_stand() {
+    let settings = good(
+        r#"
+s2s_secure_auth = true
+s2s_require_encryption = true
+s2s_secure_domains = ["s.example"]
+s2s_insecure_domains = ["i.example", "*.s.example"]
+s2s_allow_domains = ["*.example"]
+s2s_deny_domains = ["d.example"]
+s2s_dialback_to_verified = true
+modules_disabled = ["s2s", "tls", "saslauth", "dialback", "s2s_bidi", "smacks"]
+allow_anonymous_s2s = true
+s2s_stanza_size_limit = 10_000
+s2s_timeout = 30
+s2s_attempt_timeout = 5
+s2s_close_timeout = 2
+s2s_idle_timeout = 60
+s2s_ports = [0, 5269]
+s2s_direct_tls_ports = [5270]
+s2s_interfaces = ["::1", "127.0.0.1"]
+use_ipv4 = true
+use_ipv6 = false
+s2s_allow_private_addresses = ["10.0.0.0/8", "::1"]
+tls_min_version = "1.3"
+cafile = "ca.pem"
+cadirectory = "/etc/ca"
+system_roots = true
+certificates = "certificates"
+dialback_secret = "sixteen bytes..."
+component_interfaces = ["::1"]
+component_ports = [5348]
+dns_servers = ["192.0.2.53", "[2001:db8::53]:5353"]
+nodes = 1
+runtime = "smol"
+log_format = "json"
+
+[host."m.example"]
+anonymous = true
+certificate = "m.crt"
+key = "/keys/m.key"
+component_secret = "secret"
+
+[route."p.example"]
+address = "192.0.2.1"
+tls = "direct"
+[route."q.example"]
+address = "192.0.2.2:5222"
+"#,
+    );
+    assert_eq!(settings.listen.s2s.len(), 4);
+    assert_eq!(settings.roots.file.as_deref(), Some(Path::new("conf/ca.pem")));
+    assert_eq!(settings.roots.directory.as_deref(), Some(Path::new("/etc/ca")));
+    assert_eq!(
+        settings.dns_servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["192.0.2.53:53", "[2001:db8::53]:5353"]
+    );
+    let host = &settings.hosts[&domain("m.example")];
+    assert!(host.options.anonymous && host.options.allow_anonymous && host.options.tls_disabled);
+    assert_eq!(host.options.admit(&domain("x.example")), Err(Reason::HostDisabled));
+    assert_eq!(host.certificate.as_ref().map(|files| files.key.as_path()), Some(Path::new("/keys/m.key")));
+    let route = settings.routes[&domain("p.example")];
+    assert_eq!((route.addr.to_string().as_str(), route.security), ("192.0.2.1:5270", Security::DirectTls));
+    let route = settings.routes[&domain("q.example")];
+    assert_eq!((route.addr.to_string().as_str(), route.security), ("192.0.2.2:5222", Security::StartTls));
+
+    let both = KEYS.iter().filter(|key| key.place == Place::TopAndHost && key.status == Status::Works);
+    assert_eq!(both.count(), 10, "each of them stands in the text above and is merged in host.rs");
+}
+
+#[test]
+fn a_hosts_value_overrides_the_global_one_and_only_there() {
+    let settings = good(
+        r#"
+s2s_secure_auth = true
+s2s_deny_domains = ["d.example"]
+modules_disabled = ["dialback"]
+tls_min_version = "1.3"
+[host."a.example"]
+[host."b.example"]
+s2s_secure_auth = false
+s2s_deny_domains = []
+modules_disabled = ["tls"]
+tls_min_version = "1.2"
+"#,
+    );
+    let (a, b) = (&settings.hosts[&domain("a.example")], &settings.hosts[&domain("b.example")]);
+    assert!(a.options.secure_auth && a.options.dialback_disabled && !a.options.tls_disabled);
+    assert_eq!(a.options.admit(&domain("d.example")), Err(Reason::DomainDenied));
+    assert_eq!(a.tls_min_version, Version::Tls13);
+    assert!(!b.options.secure_auth && !b.options.dialback_disabled && b.options.tls_disabled);
+    assert_eq!(b.options.admit(&domain("d.example")), Ok(()));
+    assert_eq!(b.tls_min_version, Version::Tls12);
+}
+
+#[test]
+fn lists_of_one_host_are_checked_together_with_those_that_it_takes_over() {
+    let errors =
+        bad("s2s_secure_domains = [\"x.example\"]\n[host.\"m.example\"]\ns2s_insecure_domains = [\"x.example\"]");
+    assert_eq!(errors, ["s2sd.toml:1: 'x.example' stands in both s2s_secure_domains and s2s_insecure_domains"]);
+}
+
+#[test]
+fn an_entry_that_can_never_decide_is_warned_of() {
+    for (text, expected) in [
+        ("s2s_insecure_domains = [\"i.example\"]", "'i.example' never decides: s2s_secure_auth is off"),
+        (
+            "s2s_secure_auth = true\ns2s_secure_domains = [\"s.example\"]",
+            "'s.example' never decides: s2s_secure_auth is on",
+        ),
+        (
+            "s2s_secure_auth = true\ns2s_secure_domains = [\"*.s.example\"]\ns2s_insecure_domains = [\"i.s.example\"]",
+            "'i.s.example' never decides: s2s_secure_domains has it",
+        ),
+        (
+            "s2s_allow_domains = [\"*.d.example\"]\ns2s_deny_domains = [\"*.d.example\"]",
+            "'*.d.example' never decides: s2s_deny_domains has it",
+        ),
+    ] {
+        let warnings = good(&format!("{text}{HOST}")).warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains(expected), "{text}\n{warnings:?}");
+    }
+    for text in [
+        "s2s_secure_domains = [\"s.example\"]",
+        "s2s_secure_auth = true\ns2s_insecure_domains = [\"*.s.example\"]\ns2s_secure_domains = [\"x.s.example\"]",
+        // It decides for one host, and that is enough.
+        "s2s_insecure_domains = [\"i.example\"]\n[host.\"strict.example\"]\ns2s_secure_auth = true",
+    ] {
+        assert_eq!(good(&format!("{text}{HOST}")).warnings, [""; 0], "{text}");
+    }
+}

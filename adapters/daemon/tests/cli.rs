@@ -1,0 +1,191 @@
+//! The program as an operator meets it: exit codes, messages, and the line that says that it is ready.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn s2sd(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_s2sd"));
+    command.args(arguments).current_dir(directory).stdin(Stdio::null());
+    command
+}
+
+fn run(directory: &Path, arguments: &[&str]) -> Output {
+    s2sd(directory, arguments).output().expect("the program runs")
+}
+
+fn home() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A configuration that can be served without certificates, authorities or fixed ports.
+const SMALL: &str = r#"
+s2s_interfaces = ["127.0.0.1"]
+s2s_ports = [0]
+component_ports = [0]
+dns_servers = ["127.0.0.1:9"]
+s2s_close_timeout = 1
+system_roots = false
+[host."m.example"]
+component_secret = "secret"
+"#;
+
+/// A running server and the line with which it said that it was ready.
+struct Serving {
+    child: Child,
+    ready: String,
+    stderr: BufReader<std::process::ChildStderr>,
+}
+
+impl Serving {
+    fn start(directory: &Path, configuration: &str) -> Self {
+        fs::write(directory.join("s2sd.toml"), configuration).expect("writable");
+        let mut child = s2sd(directory, &["serve", "--config", "s2sd.toml"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let mut serving = Self { child, ready: String::new(), stderr };
+        let mut seen = String::new();
+        while !serving.ready.starts_with("s2sd ready ") {
+            let mut line = String::new();
+            assert_ne!(serving.stderr.read_line(&mut line).expect("text"), 0, "it ended before it was ready:\n{seen}");
+            seen.push_str(&line);
+            serving.ready = line.trim_end().to_owned();
+        }
+        serving
+    }
+
+    fn address(&self, group: &str) -> SocketAddr {
+        let words = self.ready.split(' ');
+        let list = words.filter_map(|word| word.strip_prefix(group)?.strip_prefix('=')).next().expect(group);
+        list.split(',').next().and_then(|first| first.parse().ok()).expect("an address")
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// The exit code and the rest of the log.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        self.stderr.read_to_string(&mut log).expect("text");
+        (self.child.wait().expect("it ends").code(), log)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It has ended already, unless the test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn usage_errors_end_with_2_and_help_with_0() {
+    let home = home();
+    for arguments in [
+        &["frobnicate"][..],
+        &["serve"],
+        &["init"],
+        &["init", "not a domain"],
+        &["init", "localhost"],
+        &["demo", "--xml"],
+    ] {
+        assert_eq!(run(home.path(), arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    assert_eq!(run(home.path(), &["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_2_and_a_line_for_each_problem() {
+    let home = home();
+    fs::write(home.path().join("bad.toml"), "s2s_timeout = \"long\"\n\nunknown = 1\ncontrol_socket = \"x\"\n")
+        .expect("writable");
+    let output = run(home.path(), &["serve", "--config", "bad.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = stderr(&output);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[0].starts_with("s2sd: bad.toml:1: 's2s_timeout' is \"long\""), "{text}");
+    assert!(lines[1].starts_with("s2sd: bad.toml:3: unknown key 'unknown'"), "{text}");
+    assert_eq!(lines[2], "s2sd: bad.toml:4: control_socket is not in this version");
+
+    let absent = run(home.path(), &["serve", "--config", "absent.toml"]);
+    assert_eq!(absent.status.code(), Some(2));
+    assert!(stderr(&absent).contains("absent.toml: cannot be read"), "{}", stderr(&absent));
+}
+
+#[test]
+fn a_host_that_demands_encryption_and_has_no_certificate_ends_with_2() {
+    let home = home();
+    fs::write(home.path().join("s2sd.toml"), format!("s2s_require_encryption = true\n{SMALL}")).expect("writable");
+    let output = run(home.path(), &["serve", "--config", "s2sd.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("host 'm.example' demands encryption"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_port_that_is_taken_ends_with_1() {
+    let home = home();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port();
+    fs::write(home.path().join("s2sd.toml"), SMALL.replace("s2s_ports = [0]", &format!("s2s_ports = [{port}]")))
+        .expect("writable");
+    let output = run(home.path(), &["serve", "--config", "s2sd.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains(&format!("cannot listen on 127.0.0.1:{port}")), "{}", stderr(&output));
+}
+
+#[test]
+fn serve_says_where_it_listens_survives_sighup_and_ends_with_0_on_sigterm() {
+    let home = home();
+    let serving = Serving::start(home.path(), SMALL);
+    assert!(serving.ready.contains(" direct= component="), "{}", serving.ready);
+    let component = TcpStream::connect(serving.address("component")).expect("it listens for components");
+    TcpStream::connect(serving.address("s2s")).expect("it listens for servers");
+    serving.signal("-HUP");
+    serving.signal("-TERM");
+    let asked = Instant::now();
+    let (code, log) = serving.end();
+    // s2s_close_timeout and one second
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("reload is not in this version"), "{log}");
+    drop(component);
+}
+
+#[test]
+fn a_log_for_programs_has_one_object_a_line() {
+    let home = home();
+    let serving = Serving::start(home.path(), &format!("log_format = \"json\"\n{SMALL}"));
+    serving.signal("-INT");
+    let (code, log) = serving.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.is_empty());
+    for line in log.lines() {
+        let object: serde_json::Value = serde_json::from_str(line).expect(line);
+        assert!(object["time"].is_string() && object["level"].is_string() && object["event"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn init_writes_once() {
+    let home = home();
+    let first = run(home.path(), &["init", "m.example"]);
+    assert_eq!(first.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&first.stdout).contains("_xmpps-server._tcp.m.example."));
+    let written = fs::read(home.path().join("s2sd.toml")).expect("there");
+    let second = run(home.path(), &["init", "m.example"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert_eq!(fs::read(home.path().join("s2sd.toml")).expect("still there"), written);
+}

@@ -1,0 +1,99 @@
+//! Another configuration: every pair that is up is judged again by it.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use crate::addr::Pair;
+use crate::auth::Method;
+use crate::machine::ConnId;
+use crate::node::{Config, Direction, Event, Node, Purpose};
+use crate::policy::{self, Protection};
+use crate::reason::Reason;
+use crate::stream::StreamError;
+
+/// What a reload means for one pair.
+enum Verdict {
+    /// It may stay.
+    Keep,
+    /// Its host is served no more.
+    HostGone,
+    /// Policy forbids it now.
+    Forbidden(Reason),
+}
+
+impl Node {
+    /// Takes another configuration. Pairs that it forbids are closed, and what waits for them goes back.
+    ///
+    /// A stream on which every pair is forbidden is closed with `policy-violation`, or with `host-gone` where its
+    /// host was removed; where others stay, only the pair is dropped.
+    //= RFC6120-4.9.3.5-1
+    pub fn reconfigure(&mut self, now: Instant, config: Config) {
+        self.resolver.reconfigure(config.resolver.clone());
+        self.config = config;
+        let conns: Vec<_> = self.links.keys().copied().collect();
+        for conn in conns {
+            self.judge_link_again(now, conn);
+        }
+        let waiting: Vec<_> = self.routes.keys().cloned().collect();
+        for pair in waiting {
+            let verdict = match self.config.hosts.get(&pair.local) {
+                Some(options) => options.admit_outbound(&pair.remote),
+                None => Err(Reason::HostUnknown),
+            };
+            if let Err(reason) = verdict {
+                self.fail_route(now, &pair, reason);
+            }
+        }
+        self.settle(now);
+    }
+
+    fn judge_link_again(&mut self, now: Instant, conn: ConnId) {
+        let Some(connected) = self.links.get(&conn) else {
+            return;
+        };
+        let outbound = connected.purpose != Purpose::Inbound;
+        let up: Vec<_> = connected.up.iter().map(|(pair, by)| (pair.clone(), *by)).collect();
+        let count = up.len();
+        let mut forbidden = BTreeSet::new();
+        let mut host_gone = false;
+        for (pair, by) in up {
+            match self.judge_pair_again(now, conn, &pair, by, outbound) {
+                Verdict::Keep => continue,
+                Verdict::HostGone => host_gone = true,
+                Verdict::Forbidden(reason) => self.raise_refused_pair(now, conn, &pair, reason, "reload".to_owned()),
+            }
+            forbidden.insert(pair);
+        }
+        if forbidden.is_empty() {
+            return;
+        }
+        if forbidden.len() == count {
+            let error = if host_gone { StreamError::HostGone } else { StreamError::Refused(Reason::Reload) };
+            return self.with_link(conn, |link| link.refuse(now, &error, None));
+        }
+        let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
+        for pair in forbidden {
+            if let Some(connected) = self.touch(conn) {
+                connected.link.revoke(&pair);
+                connected.up.remove(&pair);
+            }
+            self.events.push_back(Event::PeerDown { pair, direction, reason: Reason::Reload, conn });
+        }
+    }
+
+    fn judge_pair_again(&self, now: Instant, conn: ConnId, pair: &Pair, by: Method, outbound: bool) -> Verdict {
+        let Some(options) = self.config.hosts.get(&pair.local) else {
+            return Verdict::HostGone;
+        };
+        let certificate = self.certificate(now, conn, &pair.remote);
+        let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
+        let verdict = if outbound {
+            // How we proved ourselves is the peer's affair; what we demand of it is ours.
+            let admitted = options.admit_outbound(&pair.remote);
+            admitted.and_then(|()| policy::judge_outbound(options, &pair.remote, protection))
+        } else {
+            policy::judge_again(options, &pair.remote, by, protection)
+        };
+        verdict.map_or_else(Verdict::Forbidden, |()| Verdict::Keep)
+    }
+}

@@ -1,0 +1,266 @@
+//! One stanza between a fresh s2sd and a real server, and whether what comes of it is what must come of it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::cells::First;
+use crate::component::Component;
+use crate::dns::Service;
+use crate::failure::{Failure, While, fail};
+use crate::lab::Lab;
+use crate::peers::{ECHO, LOGGED, Peer, Policy, Software};
+use crate::pki::{Identity, Kind};
+use crate::process::{Log, tail};
+use crate::report::{Measured, Row};
+use crate::s2sd::{Daemon, Settings, text};
+use crate::talk::{PATIENCE, bounce, federate, say};
+
+/// How s2sd is set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Ours {
+    /// Its certificate.
+    pub(crate) kind: Kind,
+    /// `s2s_secure_auth`
+    pub(crate) strict: bool,
+    /// `s2s_require_encryption`
+    pub(crate) encrypted: bool,
+    /// How it is found, and where it listens.
+    pub(crate) services: Vec<(Service, u16)>,
+    /// `s2s_ports`
+    pub(crate) starttls: Option<u16>,
+    /// `s2s_direct_tls_ports`
+    pub(crate) direct: u16,
+    /// More at the top of its configuration. `@REMOTE@` is the peer's domain, `@PEER@` the address of its server.
+    pub(crate) top: String,
+    /// More in the table of the host, and below it.
+    pub(crate) below: String,
+    /// Whether it trusts another authority than everybody else.
+    pub(crate) other_authority: bool,
+}
+
+impl Default for Ours {
+    /// The defaults of the configuration, with a valid certificate.
+    fn default() -> Self {
+        Self {
+            kind: Kind::Valid,
+            strict: false,
+            encrypted: false,
+            services: vec![(Service::StartTls, 5269)],
+            starttls: Some(5269),
+            direct: 5270,
+            top: String::new(),
+            below: String::new(),
+            other_authority: false,
+        }
+    }
+}
+
+/// What must come of it.
+#[derive(Clone, Debug)]
+pub(crate) enum Expected {
+    /// Stanzas flow both ways, and these are s2sd's methods for what it opens and for what is opened to it.
+    Federates {
+        /// On the streams that it opens.
+        out: &'static str,
+        /// On those of the peer.
+        inbound: &'static str,
+        /// Whether inside TLS.
+        encrypted: bool,
+    },
+    /// The first stanza arrives.
+    Arrives {
+        /// How its direction was proved, as s2sd has it.
+        method: &'static str,
+        /// Whether inside TLS.
+        encrypted: bool,
+    },
+    /// The first stanza comes back.
+    Bounces {
+        /// One of these stands in s2sd's log for that direction.
+        reasons: &'static [&'static str],
+        /// If we sent it, the words that it comes back with.
+        words: &'static str,
+    },
+}
+
+/// A contact.
+#[derive(Clone, Debug)]
+pub(crate) struct Contact {
+    /// What it is called.
+    pub(crate) name: String,
+    /// Whom s2sd meets.
+    pub(crate) software: Software,
+    /// How that server treats others.
+    pub(crate) policy: Policy,
+    /// How s2sd is set up.
+    pub(crate) ours: Ours,
+    /// Who speaks first.
+    pub(crate) first: First,
+    /// What must come of it.
+    pub(crate) expected: Expected,
+}
+
+/// A running s2sd, the server that it meets, and their components.
+pub(crate) struct Scene<'a> {
+    /// Our program.
+    pub(crate) daemon: Daemon,
+    /// The server.
+    pub(crate) peer: &'a Peer,
+    /// What the server logs meanwhile.
+    pub(crate) log: Log,
+    /// The component of our host.
+    pub(crate) ours: Component,
+    /// The component at the server.
+    pub(crate) theirs: Component,
+}
+
+impl Contact {
+    /// Holds it.
+    pub(crate) fn run(&self, lab: &mut Lab) -> Row {
+        let version = self.software.version().unwrap_or_default();
+        let result =
+            self.stage(lab, |scene| scene.hold(self).and_then(|measured| scene.daemon.stop().map(|()| measured)));
+        Row {
+            peer: format!("{} {version}", self.software.name()),
+            scenario: self.name.clone(),
+            first: self.first.name().to_owned(),
+            result,
+        }
+    }
+
+    /// Starts everything, runs `act`, which also ends s2sd, and shows the logs if something failed.
+    pub(crate) fn stage<T>(
+        &self,
+        lab: &mut Lab,
+        act: impl FnOnce(Scene<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        lab.need(self.software, self.policy)?;
+        let (host, address, identity) = lab.host_at(self.ours.kind, &self.ours.services)?;
+        let daemon = self.start(lab, host, address, &identity)?;
+        let logs = [daemon.log().to_owned(), lab.peer(self.software, self.policy)?.log.clone()];
+        let result = self.scene(lab, daemon).and_then(act);
+        result.map_err(|failure| {
+            let tails: String = logs.iter().map(|log| tail(log, 40)).collect();
+            println!("FAILED {} / {} / {}: {failure}\n{tails}", self.software.name(), self.name, self.first.name());
+            failure
+        })
+    }
+
+    fn start(
+        &self,
+        lab: &Lab,
+        host: String,
+        address: std::net::Ipv4Addr,
+        identity: &Identity,
+    ) -> Result<Daemon, Failure> {
+        let peer = lab.peer(self.software, self.policy)?;
+        let fill = |text: &str| {
+            let address = peer.listener(0).ip().to_string();
+            text.replace("@REMOTE@", &format!("{ECHO}.{}", peer.domain)).replace("@PEER@", &address)
+        };
+        let other = if self.ours.other_authority { Some(lab.other_authority()?) } else { None };
+        let settings = Settings {
+            host,
+            address,
+            identity,
+            authority: other.as_deref().unwrap_or(lab.authority()),
+            name_server: lab.name_server(),
+            strict: self.ours.strict,
+            encrypted: self.ours.encrypted,
+            starttls: self.ours.starttls,
+            direct: self.ours.direct,
+            top: fill(&self.ours.top),
+            below: fill(&self.ours.below),
+        };
+        Daemon::start(&settings, lab.directory())
+    }
+
+    fn scene<'a>(&self, lab: &'a Lab, daemon: Daemon) -> Result<Scene<'a>, Failure> {
+        let peer = lab.peer(self.software, self.policy)?;
+        let log = peer.log_from_now();
+        let ours = daemon.component()?;
+        let theirs = peer.component(ECHO)?;
+        Ok(Scene { daemon, peer, log, ours, theirs })
+    }
+}
+
+impl Scene<'_> {
+    /// Who speaks first, and to whom.
+    fn order(&self, first: First) -> (&Component, &Component) {
+        match first {
+            First::We => (&self.ours, &self.theirs),
+            First::They => (&self.theirs, &self.ours),
+        }
+    }
+
+    fn hold(&self, contact: &Contact) -> Result<Measured, Failure> {
+        let (from, to) = self.order(contact.first);
+        match &contact.expected {
+            Expected::Federates { out, inbound, encrypted } => {
+                let first = federate(from, to)?;
+                let mut tls = self.proved("out", out, *encrypted)?;
+                let other = self.proved("in", inbound, *encrypted)?;
+                if other != tls {
+                    tls = format!("{tls}/{other}");
+                }
+                let method = if out == inbound { (*out).to_owned() } else { format!("{out}/{inbound}") };
+                Ok(Measured { first, method, tls })
+            }
+            Expected::Arrives { method, encrypted } => {
+                let begin = Instant::now();
+                say(from, to, begin + PATIENCE)?;
+                let first = begin.elapsed();
+                let tls = self.proved(contact.first.direction(), method, *encrypted)?;
+                Ok(Measured { first, method: (*method).to_owned(), tls })
+            }
+            Expected::Bounces { reasons, words } => {
+                let (error, first) = bounce(from, to)?;
+                let reason = self.refused(contact.first, reasons).when(format!("bounced with \"{error}\""))?;
+                if contact.first == First::We && !error.contains(words) {
+                    return fail(format!("the bounce does not say \"{words}\": {error}"));
+                }
+                Ok(Measured { first, method: reason, tls: "-".to_owned() })
+            }
+        }
+    }
+
+    /// s2sd's log must say that this direction was proved so. Returns the version of TLS.
+    fn proved(&self, direction: &str, method: &str, encrypted: bool) -> Result<String, Failure> {
+        let Some(event) = self.event(direction, |event| !text(event, "method").is_empty()) else {
+            return fail(format!("s2sd has logged no method for {direction}"));
+        };
+        let tls = text(&event, "tls");
+        if text(&event, "method") != method || tls.starts_with("TLSv1.") != encrypted {
+            return fail(format!("{direction} is not proved by {method}, encrypted {encrypted}: {event}"));
+        }
+        Ok(if encrypted { tls.split([' ', '_']).next().unwrap_or_default().to_owned() } else { "-".to_owned() })
+    }
+
+    /// s2sd's log must have one of these reasons.
+    fn refused(&self, first: First, reasons: &[&str]) -> Result<String, Failure> {
+        let named = |event: &Value| reasons.contains(&text(event, "reason"));
+        match self.event(first.direction(), named) {
+            Some(event) => Ok(text(&event, "reason").to_owned()),
+            None => fail(format!("s2sd has logged none of {reasons:?}")),
+        }
+    }
+
+    /// Waits for an event of s2sd about this server.
+    pub(crate) fn event(&self, direction: &str, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        self.daemon.wait_for(&self.theirs.domain, direction, Instant::now() + LOGGED, wanted)
+    }
+
+    /// Waits for an event with that reason.
+    pub(crate) fn reason(&self, direction: &str, reason: &str) -> Result<(), Failure> {
+        match self.event(direction, |event| text(event, "reason") == reason) {
+            Some(_) => Ok(()),
+            None => fail(format!("s2sd has not logged {reason} for {direction}")),
+        }
+    }
+
+    /// What a scene of its own kind measured.
+    pub(crate) fn measured(first: Duration, method: &str) -> Measured {
+        Measured { first, method: method.to_owned(), tls: "-".to_owned() }
+    }
+}

@@ -1,0 +1,72 @@
+//! What a peer says that tests play themselves: headers, and TLS from the peer's side.
+
+use std::sync::Arc;
+
+use s2s_core::addr::Domain;
+use s2s_core::tls::{Provider, Session};
+
+use crate::fake_tls::FakeProvider;
+use crate::world::{Puppet, World};
+
+/// The initial header of an honest peer.
+#[must_use]
+pub fn header(from: &str, to: &str) -> String {
+    format!(
+        "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' \
+         xmlns:stream='http://etherx.jabber.org/streams' from='{from}' to='{to}' version='1.0' xml:lang='en'>"
+    )
+}
+
+/// The response header of an honest peer.
+#[must_use]
+pub fn response(from: &str, to: &str, id: &str) -> String {
+    header(from, to).replace(" xml:lang=", &format!(" id='{id}' xml:lang="))
+}
+
+/// Asks for TLS.
+pub const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+/// Grants TLS.
+pub const PROCEED: &str = "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+/// Attempts EXTERNAL as whoever the header names.
+pub const AUTH: &str = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>";
+
+/// A puppet inside fake TLS.
+#[derive(Debug)]
+pub struct Tls {
+    session: Box<dyn Session>,
+    puppet: Puppet,
+}
+
+impl Tls {
+    /// The puppet begins TLS as `local`, showing `chain`, with a node that it asks for `remote`.
+    pub fn connect(world: &mut World, puppet: Puppet, local: &Domain, chain: Vec<Vec<u8>>, remote: &Domain) -> Self {
+        let hosts = if chain.is_empty() { Vec::new() } else { vec![(local.clone(), chain)] };
+        let session = Arc::new(FakeProvider::new(hosts)).client(local, remote, false).expect("a fake client");
+        let mut tls = Self { session, puppet };
+        let mut wire = Vec::new();
+        tls.session.flush(&mut wire);
+        world.say(puppet, wire);
+        tls.turn(world);
+        tls.turn(world);
+        tls
+    }
+
+    /// The puppet writes inside TLS; what the node answers inside TLS comes back.
+    pub fn say(&mut self, world: &mut World, text: &str) -> String {
+        let mut wire = Vec::new();
+        self.session.send(text.as_bytes(), &mut wire);
+        world.say(self.puppet, wire);
+        self.turn(world)
+    }
+
+    /// Takes what the node wrote, and answers what TLS itself must answer.
+    fn turn(&mut self, world: &mut World) -> String {
+        let heard = world.hear(self.puppet);
+        let (mut plain, mut wire) = (Vec::new(), Vec::new());
+        let _alert = self.session.receive(&heard, &mut plain, &mut wire);
+        if !wire.is_empty() {
+            world.say(self.puppet, wire);
+        }
+        String::from_utf8(plain).expect("nodes speak UTF-8")
+    }
+}

@@ -1,0 +1,112 @@
+//! SRV records, port 5269, `s2s_ports`, `s2s_direct_tls_ports`.
+
+use std::net::SocketAddr;
+
+use s2s_core::auth::Method;
+use s2s_core::dns::Security;
+use s2s_core::node::StaticRoute;
+use s2s_core::reason::Reason;
+use s2s_tests::certificates::Kind;
+use s2s_tests::dns_server::Zone;
+use s2s_tests::world::{Cutting, NodeIndex, World, domain};
+
+use crate::federations::{OURS, THEIRS, Told, Two, addr, config, lax, message, secure};
+
+fn alone(zone: Zone) -> (World, NodeIndex) {
+    let mut world = World::new(Cutting::Whole);
+    let node = world.add(addr(1), config(OURS, Some(Kind::Valid), lax()));
+    world.zone = zone;
+    (world, node)
+}
+
+/// Whether the node dials `last:port` for a message to them, in a world with that zone.
+fn dials(zone: Zone, last: u8, port: u16) -> bool {
+    let (mut world, node) = alone(zone);
+    let at = SocketAddr::new(addr(last), port);
+    world.listen(at);
+    world.send(node, &message(OURS, THEIRS, "1"));
+    world.accept(at).is_some()
+}
+
+#[test]
+fn srv_records_name_the_host_and_the_port() {
+    let service = format!("_xmpp-server._tcp.{THEIRS}");
+    let zone = || Zone::new().address("host.example.com", addr(9)).service(&service, 0, 0, 5999, "host.example.com");
+    assert!(dials(zone(), 9, 5999));
+    assert!(!dials(zone(), 9, 5269));
+}
+
+#[test]
+fn port_5269_of_the_domain_itself_is_dialled_where_there_are_no_srv_records() {
+    assert!(dials(Zone::new().address(THEIRS, addr(9)), 9, 5269));
+}
+
+#[test]
+fn srv_records_keep_the_domains_own_address_out_of_it() {
+    let service = format!("_xmpp-server._tcp.{THEIRS}");
+    let zone = Zone::new().address(THEIRS, addr(8)).address("host.example.com", addr(9)).service(
+        &service,
+        0,
+        0,
+        5269,
+        "host.example.com",
+    );
+    assert!(!dials(zone, 8, 5269));
+}
+
+#[test]
+fn an_srv_record_of_a_dot_says_that_there_is_no_federation() {
+    let service = format!("_xmpp-server._tcp.{THEIRS}");
+    let zone = Zone::new().address(THEIRS, addr(9)).service(&service, 0, 0, 0, ".");
+    let (mut world, node) = alone(zone);
+    world.send(node, &message(OURS, THEIRS, "1"));
+    world.run();
+    assert_eq!(Told::of(&world.take_events(node)).bounced, [Reason::SrvDot]);
+}
+
+#[test]
+fn s2s_direct_tls_ports_are_dialled_where_records_name_them() {
+    let mut two = Two::with((Some(Kind::Valid), secure()), (Some(Kind::Valid), secure()));
+    two.world.zone = Zone::new();
+    two.world.publish(OURS, addr(1), false, true);
+    two.world.publish(THEIRS, addr(2), false, true);
+    assert_eq!(two.federate(), (Method::External, Method::External));
+    let written = two.world.plaintext(two.ours).concat();
+    assert!(!written.contains("<starttls ") && !written.contains("<proceed "), "{written}");
+}
+
+#[test]
+fn s2s_direct_tls_ports_and_s2s_ports_are_tried_in_the_order_of_their_priorities() {
+    let (plain, direct) = (format!("_xmpp-server._tcp.{THEIRS}"), format!("_xmpps-server._tcp.{THEIRS}"));
+    for (plain_priority, direct_priority) in [(1, 2), (2, 1)] {
+        let zone = || {
+            Zone::new()
+                .address("host.example.com", addr(9))
+                .service(&plain, plain_priority, 0, 5269, "host.example.com")
+                .service(&direct, direct_priority, 0, 5270, "host.example.com")
+        };
+        let direct_first = direct_priority < plain_priority;
+        let (mut world, node) = alone(zone());
+        let (starttls, tls) = (SocketAddr::new(addr(9), 5269), SocketAddr::new(addr(9), 5270));
+        world.listen(starttls);
+        world.listen(tls);
+        world.send(node, &message(OURS, THEIRS, "1"));
+        assert_eq!(world.accept(tls).is_some(), direct_first);
+        assert_eq!(world.accept(starttls).is_some(), !direct_first);
+    }
+}
+
+#[test]
+fn a_static_route_takes_the_place_of_dns() {
+    for (security, starts_in_clear) in [(Security::StartTls, true), (Security::DirectTls, false)] {
+        let mut ours = config(OURS, Some(Kind::Valid), lax());
+        let at = SocketAddr::new(addr(9), 7000);
+        ours.routes.insert(domain(THEIRS), StaticRoute { addr: at, security });
+        let mut world = World::new(Cutting::Whole);
+        let node = world.add(addr(1), ours);
+        world.listen(at);
+        world.send(node, &message(OURS, THEIRS, "1"));
+        let puppet = world.accept(at).expect("the route is taken");
+        assert_eq!(world.hear(puppet).starts_with(b"<?xml"), starts_in_clear);
+    }
+}

@@ -1,0 +1,77 @@
+//! `cafile` and `tls_min_version`.
+
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::{ClientConnection, SupportedProtocolVersion, version};
+use rustls_pki_types::ServerName;
+use s2s_core::auth::Method;
+use s2s_core::machine::Listener;
+use s2s_core::reason::Reason;
+use s2s_core::tls::verify::Trust;
+use s2s_core::tls::{Provider, RustlsProvider, Version};
+use s2s_tests::certificates::{Authority, Kind, NOW, Request};
+use s2s_tests::world::{Cutting, World, domain};
+
+use crate::federations::{IN, OURS, OUT, THEIRS, Told, Two, addr, authority, config, lax, secure};
+
+#[test]
+fn cafile_decides_whose_certificates_count() {
+    let other = Authority::root("another authority");
+    let both = || {
+        let mut trust = Trust::new(s2s_tests::certificates::algorithms());
+        trust.add_anchor(other.der()).expect("an authority");
+        trust.add_anchor(authority().der()).expect("an authority");
+        trust
+    };
+    let reason = Reason::CertUnknownIssuer;
+    for (trust, expected) in [(other.trust(), Some(reason)), (both(), None), (authority().trust(), None)] {
+        let mut ours = config(OURS, Some(Kind::Valid), secure());
+        ours.trust = Arc::new(trust);
+        let mut two = Two::new(ours, config(THEIRS, Some(Kind::Valid), lax()));
+        match expected {
+            None => assert_eq!(two.federate(), (Method::External, Method::External)),
+            Some(reason) => {
+                let (ours, _) = two.there();
+                assert_eq!(ours, Told { refused: vec![(OUT, reason)], bounced: vec![reason], ..Told::default() });
+                assert_eq!(two.back().0.refused, [(IN, reason)]);
+            }
+        }
+    }
+}
+
+/// What a node told whose host speaks `minimum` and later, when a client came that speaks one version.
+fn met_by(theirs: &'static SupportedProtocolVersion, minimum: Version) -> (bool, Told) {
+    let host = domain(OURS);
+    let identity = authority().issue(&Request::dns(OURS)).host(&host).with_minimum_version(minimum);
+    let crypto = Arc::new(ring::default_provider());
+    let provider = RustlsProvider::new(crypto.clone(), vec![identity], Version::Tls12).expect("usable");
+    provider.set_time(NOW);
+    let mut config = config(OURS, None, lax());
+    config.tls = Arc::new(provider);
+    let mut world = World::new(Cutting::Whole);
+    let node = world.add(addr(1), config);
+    let puppet = world.connect(node, Listener::DirectTls);
+    let client = rustls::ClientConfig::builder_with_provider(crypto)
+        .with_protocol_versions(&[theirs])
+        .expect("a version")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let name = ServerName::try_from(OURS).expect("a name");
+    let mut client = ClientConnection::new(Arc::new(client), name).expect("a client");
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).expect("memory");
+    world.say(puppet, hello);
+    let heard = world.hear(puppet);
+    // A handshake is answered by one, a version that is too old by an alert.
+    (heard.first() == Some(&22), Told::of(&world.take_events(node)))
+}
+
+#[test]
+fn tls_min_version_refuses_what_is_older() {
+    assert_eq!(met_by(&version::TLS12, Version::Tls12), (true, Told::default()));
+    assert_eq!(met_by(&version::TLS13, Version::Tls13), (true, Told::default()));
+    let (answered, told) = met_by(&version::TLS12, Version::Tls13);
+    assert!(!answered);
+    assert_eq!(told.refused, [(IN, Reason::TlsFailed)]);
+}
