@@ -133,6 +133,13 @@ impl Default for HostOptions {
 }
 
 impl HostOptions {
+    /// Whether a certificate of `remote` that was rejected so ends the stream. A key that is not the pinned one
+    /// always does: pins are written down because somebody wants no other.
+    #[must_use]
+    pub fn refuses(&self, remote: &Domain, rejection: Rejection) -> bool {
+        rejection == Rejection::PinMismatch || self.is_strict(remote)
+    }
+
     /// Whether a valid certificate is demanded of `remote`.
     #[must_use]
     pub fn is_strict(&self, remote: &Domain) -> bool {
@@ -293,7 +300,7 @@ fn offer_protected(
         return Ok(Offer { starttls: None, external: None, dialback });
     };
     match certificate {
-        Err(rejection) if options.is_strict(remote) => Err(rejection.reason()),
+        Err(rejection) if options.refuses(remote, *rejection) => Err(rejection.reason()),
         certificate => Ok(Offer {
             starttls: None,
             external: certificate.as_ref().ok().filter(|_| !options.external_disabled).cloned(),
@@ -328,7 +335,9 @@ pub fn judge_key(options: &HostOptions, remote: &Domain, protection: Protection<
         Protection::Clear if options.demands_encryption(remote) => KeyVerdict::Refuse(Reason::EncryptionRequired),
         Protection::Clear => KeyVerdict::CallBack,
         Protection::Tls(Ok(verified)) => KeyVerdict::Proved(verified.clone()),
-        Protection::Tls(Err(rejection)) if options.is_strict(remote) => KeyVerdict::Refuse(rejection.reason()),
+        Protection::Tls(Err(rejection)) if options.refuses(remote, *rejection) => {
+            KeyVerdict::Refuse(rejection.reason())
+        }
         Protection::Tls(Err(_)) => KeyVerdict::CallBack,
     }
 }
@@ -362,7 +371,7 @@ pub fn judge_clear(options: &HostOptions, remote: &Domain, starttls_offered: boo
 pub fn judge_outbound(options: &HostOptions, remote: &Domain, protection: Protection<'_>) -> Result<(), Reason> {
     match protection {
         Protection::Clear if options.demands_encryption(remote) => Err(Reason::EncryptionRequired),
-        Protection::Tls(Err(rejection)) if options.is_strict(remote) => Err(rejection.reason()),
+        Protection::Tls(Err(rejection)) if options.refuses(remote, *rejection) => Err(rejection.reason()),
         Protection::Clear | Protection::Tls(_) => Ok(()),
     }
 }

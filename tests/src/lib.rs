@@ -5,5 +5,7 @@ pub mod certificates;
 pub mod dns_server;
 pub mod fake_tls;
 pub mod fuzz_bodies;
+pub mod matrix;
+pub mod oracle;
 pub mod puppetry;
 pub mod world;

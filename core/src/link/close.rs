@@ -184,7 +184,12 @@ impl Link {
     /// The connection broke, or could not be opened.
     pub fn handle_closed(&mut self, _now: Instant, detail: &str) {
         match self.phase.clone() {
-            Phase::Open => self.abandon(Reason::ConnectionReset, detail.to_owned()),
+            Phase::Open => {
+                // A peer that goes in the middle of the handshake did not like what it saw there.
+                let handshaking = !self.tunnel.carries_xml();
+                let reason = if handshaking { Reason::TlsFailed } else { Reason::ConnectionReset };
+                self.abandon(reason, detail.to_owned());
+            }
             Phase::Draining(reason) => self.abandon(reason, String::new()),
             Phase::Lingering | Phase::Closing | Phase::Ended => self.phase = Phase::Ended,
         }

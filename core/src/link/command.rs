@@ -11,6 +11,11 @@ use crate::stanza::Stanza;
 use crate::stream::{Initiating, KeyOutcome, Receiving, StreamError};
 
 impl Link {
+    /// Outbound, on the response header: let the peer go on.
+    pub fn accept_header(&mut self, now: Instant) {
+        self.initiate(now, |stream, _| stream.accept_header());
+    }
+
     /// Outbound, on features: ask for TLS.
     pub fn starttls(&mut self, now: Instant) {
         self.initiate(now, Initiating::starttls);

@@ -10,7 +10,7 @@ use crate::dns::{Candidate, LookupId, Security};
 use crate::limits;
 use crate::link::Link;
 use crate::machine::{ConnId, Effect};
-use crate::node::{Errand, Node, Purpose};
+use crate::node::{Direction, Errand, Event, Node, Purpose};
 use crate::reason::Reason;
 use crate::route::{Dial, Race, State, Step};
 
@@ -37,7 +37,7 @@ impl Node {
             return;
         };
         match answer.and_then(|candidates| self.admit_candidates(now, &errand, candidates)) {
-            Err(reason) => self.fail_errand(now, &errand, reason),
+            Err(reason) => self.fail_unreached(now, &errand, reason),
             Ok(candidates) => {
                 if let Some(dial) = self.dial_mut(&errand) {
                     dial.begin_race(candidates);
@@ -92,7 +92,7 @@ impl Node {
             }
         }
         if self.dial_mut(errand).and_then(Dial::race).is_some_and(|race| race.is_over()) {
-            return self.fail_errand(now, errand, Reason::NoAddress);
+            return self.fail_unreached(now, errand, Reason::NoAddress);
         }
         match errand {
             Errand::Route(pair) => self.arm_route(pair),
@@ -184,6 +184,21 @@ impl Node {
 
     pub(super) fn errand_began(&self, errand: &Errand) -> Option<Instant> {
         self.dial(errand).map(Dial::began)
+    }
+
+    /// There is nobody to dial: reported like any other attempt that fails.
+    pub(super) fn fail_unreached(&mut self, now: Instant, errand: &Errand, reason: Reason) {
+        if let Some(pair) = self.pair_of(errand) {
+            self.events.push_back(Event::Refused {
+                local: Some(pair.local),
+                remote: Some(pair.remote),
+                link: None,
+                direction: Direction::Outbound,
+                reason,
+                detail: String::new(),
+            });
+        }
+        self.fail_errand(now, errand, reason);
     }
 
     /// The errand has failed for good, which is remembered.

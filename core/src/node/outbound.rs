@@ -15,6 +15,7 @@ use crate::stream::{Features, InitiatingEvent, StreamError};
 impl Node {
     pub(super) fn handle_outbound(&mut self, now: Instant, conn: ConnId, event: InitiatingEvent) {
         match event {
+            InitiatingEvent::HeaderReceived => self.handle_response_header(now, conn),
             InitiatingEvent::FeaturesReceived(features) => self.handle_features(now, conn, &features),
             InitiatingEvent::ExternalRefused(failure) => {
                 let detail = failure.as_str();
@@ -36,6 +37,21 @@ impl Node {
                 self.finish_verification(now, conn, Err(answer));
                 self.close(now, conn, Reason::Idle);
             }
+        }
+    }
+
+    /// The protected header is there: now a strict peer's certificate is judged, whatever the peer says next
+    /// (decision D-01).
+    fn handle_response_header(&mut self, now: Instant, conn: ConnId) {
+        let pair = self.errand_of(conn).and_then(|errand| self.pair_of(&errand));
+        let verdict = pair.and_then(|pair| {
+            let options = self.config.hosts.get(&pair.local)?;
+            let certificate = self.certificate(now, conn, &pair.remote)?;
+            policy::judge_outbound(options, &pair.remote, Protection::Tls(&certificate)).err()
+        });
+        match verdict {
+            Some(reason) => self.with_link(conn, |link| link.refuse(now, &StreamError::Refused(reason), None)),
+            None => self.with_link(conn, |link| link.accept_header(now)),
         }
     }
 
@@ -69,6 +85,10 @@ impl Node {
         let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
         if certificate.is_none() && policy::judge_clear(options, &pair.remote, features.starttls.is_some())? {
             return Ok(Next::StartTls);
+        }
+        //= RFC6120-5.3.1-1
+        if certificate.is_none() && features.starttls == Some(policy::StartTls::Required) {
+            return Err(Reason::EncryptionRequired);
         }
         policy::judge_outbound(options, &pair.remote, protection)?;
         match errand {
