@@ -1,4 +1,176 @@
 //! XMPP server-to-server federation as a pure state machine.
+//!
+//! This crate speaks server-to-server XMPP ([RFC 6120](https://www.rfc-editor.org/rfc/rfc6120)): it finds the servers
+//! of a domain in DNS, opens and accepts streams, negotiates TLS, proves domains by SASL EXTERNAL or by dialback, and
+//! carries stanzas between them. It does no I/O: no sockets, threads, clocks, files, environment or operating system
+//! randomness. Reports go in, effects and events come out, and the same inputs give the same outputs however the
+//! bytes were cut.
+//!
+//! There are two machines. [`node::Node`] federates with other servers. [`component::Hub`] serves the components
+//! behind our own hosts ([XEP-0114](https://xmpp.org/extensions/xep-0114.html)); who embeds the crate into a server
+//! of its own does not need it. Both are a [`machine::Machine`], so one adapter drives both.
+//!
+//! # The contract
+//!
+//! Whoever drives a [`Machine`](machine::Machine) repeats these steps:
+//!
+//! 1. Wait for a socket, for the moment of [`poll_timeout`](machine::Machine::poll_timeout), or for the application.
+//! 2. Make **one** call of `handle_*`, with a `now` that is not before that of the last call.
+//! 3. Drain [`poll_effect`](machine::Machine::poll_effect), and do what each effect says.
+//! 4. Drain [`poll_event`](machine::Machine::poll_event) while the application has room. A machine whose events wait
+//!    reads no more, and an event that is taken may raise effects: after it, drain step 3 again.
+//! 5. For each connection that was named by [`Effect::Wake`](machine::Effect::Wake), just accepted, or just opened:
+//!    write what is [`pending`](machine::Machine::pending) and report it by
+//!    [`handle_sent`](machine::Machine::handle_sent); read only while
+//!    [`interest`](machine::Machine::interest) says so, asked anew before each read.
+//! 6. Arm the timer for what `poll_timeout` says now. It may have moved either way.
+//!
+//! And it can rely on these:
+//!
+//! - `handle_*` never fails. What goes wrong is told as an event.
+//! - A [`handle_timeout`](machine::Machine::handle_timeout) that comes early changes nothing.
+//! - An id is never reused. After [`Effect::Drop`](machine::Effect::Drop) or
+//!   [`Effect::Forget`](machine::Effect::Forget) the machine never names it again.
+//! - A report about an id that the machine does not know (any more) is ignored: such races are normal.
+//! - [`is_finished`](machine::Machine::is_finished) turns true after a shutdown, when everything is closed.
+//!
+//! # The way of the bytes
+//!
+//! ```text
+//!        adapter                                     core
+//! socket --read--> handle_bytes --> [link: tunnel --plain--> framer --frame--> stream] --event--> [node: routes, dns,
+//! socket <-write-- pending, sent <- [link: tunnel <--------- plain <---------- stream] <-command--  dialback, policy]
+//! timer  <-------- poll_timeout <--------------------- the earliest deadline ---------------------------------+
+//! dial, ask, drop <----------------------------------- poll_effect <------------------------------------------+
+//! application <--------------------------------------- poll_event                   handle_command <-- application
+//! ```
+//!
+//! # The modules
+//!
+//! Imports go one way: what stands below may use what stands above it.
+//!
+//! ```text
+//! addr  ns  limits  reason  buf  time  entropy  machine
+//! xml
+//! stanza
+//! sasl  starttls  dialback  tls  dns
+//! auth
+//! policy
+//! stream
+//! link  route  component
+//! node
+//! ```
+//!
+//! There are two exceptions, for names only: [`reason`] knows the conditions that [`stanza`] and [`stream`] define,
+//! and each error of [`xml`] knows its stream condition.
+//!
+//! - [`addr`]: domains, pairs, addresses; [`ns`]: namespaces; [`limits`]: every bound; [`reason`]: every reason.
+//! - [`buf`], [`time`], [`entropy`]: output buffers; deadlines and wall-clock time; randomness from one seed.
+//! - [`machine`]: what an adapter sees.
+//! - [`xml`]: bytes to frames; [`stanza`]: heads and errors; [`sasl`], [`starttls`], [`dialback`]: their elements.
+//! - [`tls`]: sessions, and the judgement of certificates; [`dns`]: a stub resolver.
+//! - [`auth`]: the evidence that a pair was proved, which nothing outside of the crate can make; [`policy`]: who may
+//!   federate and how each side must prove itself, as pure functions.
+//! - [`stream`]: the negotiation of one XML stream, in either role; [`link`]: one connection, that is tunnel, framer
+//!   and stream; [`route`]: the queue and the attempts of one pair; [`component`]: the hub.
+//! - [`node`]: the machine that joins it all.
+//!
+//! # How to begin
+//!
+//! Make a [`node::Config`] from a [`tls::Provider`] ([`tls::RustlsProvider`] is the real one), a
+//! [`tls::verify::Trust`] and a [`dialback::Secret`]; add a [`policy::HostOptions`] for each domain that you serve;
+//! make the [`node::Node`] from it, a [`Seed`](entropy::Seed) and an [`Anchor`](time::Anchor). Send with
+//! [`node::Command::Send`], receive [`node::Event::Stanza`], and answer [`node::Event::Undeliverable`] with
+//! [`Stanza::bounce`](stanza::Stanza::bounce).
+//!
+//! Here two nodes federate in memory. They have no certificates and no objection to that, so the message goes in
+//! clear and dialback proves its sender, over a second connection that the receiving node opens:
+//!
+//! ```
+//! use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::{Duration, Instant}};
+//! use s2s_core::addr::Domain;
+//! use s2s_core::dialback::Secret;
+//! use s2s_core::dns::Security;
+//! use s2s_core::entropy::Seed;
+//! use s2s_core::machine::{ConnId, Effect, Listener, Machine};
+//! use s2s_core::node::{Command, Config, Event, Node, StaticRoute};
+//! use s2s_core::policy::HostOptions;
+//! use s2s_core::stanza::Stanza;
+//! use s2s_core::time::Anchor;
+//! use s2s_core::tls::{Provider, Session, TlsError, verify::Trust};
+//! use s2s_core::xml::{StanzaFrame, StanzaKind};
+//!
+//! #[derive(Debug)]
+//! struct NoTls;
+//!
+//! impl Provider for NoTls {
+//!     fn client(&self, _: &Domain, _: &Domain, _: bool) -> Result<Box<dyn Session>, TlsError> {
+//!         Err(TlsError::NoCertificate)
+//!     }
+//!     fn server(&self, _: Option<&Domain>) -> Result<Box<dyn Session>, TlsError> {
+//!         Err(TlsError::NoCertificate)
+//!     }
+//!     fn has_certificate(&self, _: &Domain) -> bool {
+//!         false
+//!     }
+//! }
+//!
+//! let now = Instant::now();
+//! let addrs: [SocketAddr; 2] = ["192.0.2.1:5269".parse()?, "192.0.2.2:5269".parse()?];
+//! let domains: [Domain; 2] = ["a.example".parse()?, "b.example".parse()?];
+//! let mut nodes = [0, 1].map(|own: usize| {
+//!     let secret = Secret::new(&[7; 32]).expect("long enough");
+//!     let mut config = Config::new(Arc::new(NoTls), Arc::new(Trust::new(&[])), secret, Vec::new());
+//!     config.hosts.insert(domains[own].clone(), HostOptions::default());
+//!     let route = StaticRoute { addr: addrs[1 - own], security: Security::StartTls };
+//!     config.routes.insert(domains[1 - own].clone(), route); // in place of DNS
+//!     Node::new(config, Seed([own as u8; 32]), Anchor { instant: now, unix: Duration::ZERO })
+//! });
+//!
+//! let message = StanzaFrame {
+//!     kind: StanzaKind::Message,
+//!     from: Some("x@a.example".to_owned()),
+//!     to: Some("y@b.example".to_owned()),
+//!     id: None,
+//!     stanza_type: None,
+//!     bytes: b"<message from='x@a.example' to='y@b.example'><body>hello</body></message>".to_vec(),
+//! };
+//! let message = Stanza::from_frame(message).expect("both addresses are proper");
+//! nodes[0].handle_command(now, Command::Send(message.clone()));
+//!
+//! let mut wires: BTreeMap<(usize, ConnId), ConnId> = BTreeMap::new(); // from either end to the other
+//! let mut received = Vec::new();
+//! while received.is_empty() {
+//!     for own in [0, 1] {
+//!         let peer = 1 - own;
+//!         while let Some(effect) = nodes[own].poll_effect() {
+//!             if let Effect::Dial { conn, .. } = effect {
+//!                 let far = nodes[peer].handle_accept(now, addrs[own], Listener::StartTls).expect("accepted");
+//!                 wires.extend([((own, conn), far), ((peer, far), conn)]);
+//!                 nodes[own].handle_connected(now, conn);
+//!             } // nothing waits, fails or ends here: an adapter does what each of the others says
+//!         }
+//!         for ((_, conn), far) in wires.iter().filter(|((end, _), _)| *end == own) {
+//!             let bytes = nodes[own].pending(*conn).to_vec();
+//!             nodes[own].handle_sent(now, *conn, bytes.len());
+//!             if !bytes.is_empty() {
+//!                 nodes[peer].handle_bytes(now, *far, &bytes);
+//!             }
+//!         }
+//!         while let Some(event) = nodes[own].poll_event() {
+//!             match event {
+//!                 Event::Stanza { pair, stanza } => received.push((pair, stanza)),
+//!                 Event::PeerUp { .. } => {}
+//!                 event => panic!("{event:?}"),
+//!             }
+//!         }
+//!     }
+//! }
+//! let (pair, stanza) = &received[0];
+//! assert_eq!([&pair.remote, &pair.local], [&domains[0], &domains[1]], "proved by dialback");
+//! assert_eq!(stanza.head(), message.head());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod addr;
 pub mod auth;
@@ -13,6 +185,7 @@ pub mod machine;
 pub mod node;
 pub mod ns;
 pub mod policy;
+pub mod rate;
 pub mod reason;
 pub mod route;
 pub mod sasl;

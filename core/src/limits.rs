@@ -78,6 +78,22 @@ pub const PENDING_VERIFICATIONS_PER_ADDRESS: usize = 64;
 /// Addresses that one attempt to reach a domain may try.
 pub const CANDIDATES: usize = 16;
 
+/// Between the starts of two candidates while none has connected, [RFC 8305 section 8](https://www.rfc-editor.org/rfc/rfc8305#section-8).
+pub const DIAL_STAGGER: Duration = Duration::from_millis(250);
+
+/// The first wait after a failure, doubled with each further one. With its jitter a peer that refuses sees fewer
+/// than ten attempts in the first minute.
+pub const BACKOFF_BASE: Duration = Duration::from_secs(2);
+
+/// The longest wait after a failure.
+pub const BACKOFF_CAP: Duration = Duration::from_secs(300);
+
+/// How often a sign of life of the peer may end a wait.
+pub const BACKOFF_END_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Domains, pairs and addresses whose failures are remembered.
+pub const BACKOFF_ENTRIES: usize = 4096;
+
 /// Bytes that wait in one link for a peer that does not read, beyond which its side of us stops reading.
 pub const OUTPUT_HIGH_WATER_BYTES: usize = 262_144;
 
@@ -89,6 +105,21 @@ pub const EVENTS_HIGH_WATER: usize = 256;
 
 /// Connections to the component listener that are not attached to a host: before the handshake, or closing.
 pub const UNATTACHED_COMPONENTS: usize = 64;
+
+/// Domains whose read rate is remembered, beyond which those that read nothing lately are forgotten.
+pub const RATED_DOMAINS: usize = 4096;
+
+/// Inbound connections in all.
+pub const CONNECTIONS: usize = 10_000;
+
+/// Inbound connections from one address (IPv6: one /64). Hosts of many domains open one for each pair.
+pub const CONNECTIONS_PER_ADDRESS: usize = 500;
+
+/// Inbound connections that have proved nothing yet.
+pub const UNAUTHENTICATED_CONNECTIONS: usize = 2000;
+
+/// Bytes of stanzas held for all pairs together.
+pub const QUEUE_BYTES: usize = 268_435_456;
 
 /// Bytes of stanzas held for one pair while no stream to it is open.
 pub const QUEUE_BYTES_PER_PAIR: usize = 1_048_576;

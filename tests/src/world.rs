@@ -3,7 +3,7 @@
 //! Bytes travel at once and in order, cut as a [`Cutting`] says; time moves only when nothing else does. Beside
 //! nodes there are puppets: peers whose every byte a test writes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,7 +19,6 @@ use s2s_core::stanza::Stanza;
 use s2s_core::time::Anchor;
 use s2s_core::tls::Provider;
 use s2s_core::tls::verify::Trust;
-use s2s_core::xml::{Bounds, Frame, Framer};
 
 use crate::certificates::NOW;
 use crate::dns_server::Zone;
@@ -51,6 +50,8 @@ pub struct World {
     sites: Vec<Site>,
     listeners: BTreeMap<SocketAddr, (NodeIndex, Listener)>,
     puppets: BTreeMap<SocketAddr, VecDeque<Peer>>,
+    black_holes: BTreeSet<SocketAddr>,
+    dials: Vec<(Instant, SocketAddr)>,
     /// Both ends of every connection.
     wires: BTreeMap<(NodeIndex, ConnId), End>,
     random: u64,
@@ -107,6 +108,8 @@ impl World {
             sites: Vec::new(),
             listeners: BTreeMap::new(),
             puppets: BTreeMap::new(),
+            black_holes: BTreeSet::new(),
+            dials: Vec::new(),
             wires: BTreeMap::new(),
             random,
         }
@@ -143,6 +146,16 @@ impl World {
             zone = zone.service(&format!("_xmpps-server._tcp.{domain}"), 0, 0, 5270, &host);
         }
         self.zone = zone;
+    }
+
+    /// Who dials `addr` from now on never hears anything.
+    pub fn swallow(&mut self, addr: SocketAddr) {
+        self.black_holes.insert(addr);
+    }
+
+    /// Which addresses were dialled since the last call, and when.
+    pub fn take_dials(&mut self) -> Vec<(Instant, SocketAddr)> {
+        std::mem::take(&mut self.dials)
     }
 
     /// Nothing listens at `addr` any more, and what was connected to it breaks.
@@ -275,6 +288,10 @@ impl World {
 
     fn dial(&mut self, site: NodeIndex, conn: ConnId, addr: SocketAddr) {
         let now = self.now;
+        self.dials.push((now, addr));
+        if self.black_holes.contains(&addr) {
+            return;
+        }
         if let Some(waiting) = self.puppets.get_mut(&addr) {
             waiting.push_back(Peer { site, conn });
             self.wires.insert((site, conn), End::Puppet(0));
@@ -392,18 +409,7 @@ impl World {
 /// Reads one stanza as a server-to-server stream would.
 #[must_use]
 pub fn read_stanza(text: &str) -> Stanza {
-    let bounds = Bounds { element_bytes: 1 << 24, depth: 100, children: usize::MAX };
-    let mut framer = Framer::new("jabber:server", bounds);
-    let stream = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams'>";
-    let whole = format!("{stream}{text}");
-    let mut bytes = whole.as_bytes();
-    loop {
-        match framer.next(&mut bytes).expect("a test writes XML") {
-            Some(Frame::Stanza(frame)) => return Stanza::from_frame(frame).expect("a test writes addresses"),
-            Some(_) => {}
-            None => panic!("no stanza in {text}"),
-        }
-    }
+    Stanza::parse(text).expect("a test writes stanzas")
 }
 
 /// The domain of that name.

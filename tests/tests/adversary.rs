@@ -148,6 +148,7 @@ fn converse(at: SocketAddr, said: &str) -> Vec<u8> {
     let mut socket = TcpStream::connect(at).expect("the node listens");
     socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
     socket.write_all(said.as_bytes()).expect("the node reads");
+    socket.shutdown(std::net::Shutdown::Write).expect("a half-close");
     let mut heard = Vec::new();
     socket.read_to_end(&mut heard).expect("the node closes inside its deadline");
     heard

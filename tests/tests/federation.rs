@@ -1,6 +1,6 @@
 //! Whole federations of two nodes, without sockets: every way to authenticate, and every way to refuse.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use s2s_core::auth::Method;
@@ -10,7 +10,8 @@ use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_tests::certificates::{Authority, Kind};
 use s2s_tests::fake_tls::FakeProvider;
-use s2s_tests::world::{Cutting, NodeIndex, World, domain};
+use s2s_tests::puppetry::response;
+use s2s_tests::world::{Cutting, NodeIndex, Puppet, World, domain};
 
 const A: &str = "a.example.org";
 const B: &str = "b.example.net";
@@ -233,7 +234,48 @@ fn a_killed_peer_costs_no_stanza_that_was_not_written() {
     assert_eq!(bounces(&at_a), vec![Reason::ConnectRefused; 50], "all fifty waited, and nobody is there any more");
     let authority = Authority::root("the authority");
     world.revive(b, config(&authority, B, Some(Kind::Valid), secure()));
+    world.run_for(s2s_core::limits::BACKOFF_BASE);
     world.send(a, &message(A, B, "after"));
     world.run();
     assert_eq!(delivered(&world.take_events(b)), ["after"]);
+}
+
+/// A peer of our own making that node 0 has reached in clear and proved itself to by dialback.
+fn reached_puppet(world: &mut World, a: NodeIndex, server: SocketAddr) -> Puppet {
+    world.listen(server);
+    world.send(a, &message(A, B, "first"));
+    let puppet = world.accept(server).expect("a dials");
+    world.say(
+        puppet,
+        response(B, A, "id") + "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>",
+    );
+    world.say(puppet, format!("<db:result from='{B}' to='{A}' type='valid'/>"));
+    assert!(world.hear_text(puppet).contains("id='first'"));
+    puppet
+}
+
+#[test]
+//= RFC6120-4.4-2 test
+fn what_was_written_before_the_peer_closed_is_not_sent_again() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let a = world.add(addr(1), config(&authority, A, None, HostOptions::default()));
+    world.publish(B, addr(9), true, false);
+    let server = SocketAddr::new(addr(9), 5269);
+    let puppet = reached_puppet(&mut world, a, server);
+    world.send(a, &message(A, B, "second"));
+    world.say(puppet, "</stream:stream>");
+    let heard = world.hear_text(puppet);
+    assert!(heard.contains("id='second'") && heard.ends_with("</stream:stream>"), "{heard}");
+    world.send(a, &message(A, B, "third"));
+    assert_eq!(world.accept(server), None, "the old connection is still there");
+    world.hang_up(puppet);
+    let next = world.accept(server).expect("the third stanza wants a stream");
+    world.say(
+        next,
+        response(B, A, "id2") + "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>",
+    );
+    world.say(next, format!("<db:result from='{B}' to='{A}' type='valid'/>"));
+    let heard = world.hear_text(next);
+    assert!(heard.contains("id='third'") && !heard.contains("id='second'"), "{heard}");
 }

@@ -38,6 +38,10 @@ pub(super) enum Phase {
     /// We sent our closing tag, for this reason, and process what still arrives until the peer's comes.
     //= RFC6120-4.4-2
     Draining(Reason),
+    /// We ended the stream with an error. What arrives is dropped, but our half stays open until the peer ends its
+    /// own: some servers do not read an error that comes together with the end of the connection.
+    //= RFC6120-4.4-1
+    Lingering,
     /// The stream is over; the last bytes are on their way, and what arrives is dropped.
     Closing,
     /// The connection is to be dropped.
@@ -65,7 +69,7 @@ impl Link {
     #[must_use]
     pub const fn connection(&self) -> Connection {
         match self.phase {
-            Phase::Open | Phase::Draining(_) => Connection::Keep,
+            Phase::Open | Phase::Draining(_) | Phase::Lingering => Connection::Keep,
             Phase::Closing => Connection::CloseWrite,
             Phase::Ended => Connection::Drop,
         }
@@ -77,7 +81,7 @@ impl Link {
         !matches!(self.phase, Phase::Open)
     }
 
-    /// The stanzas that were not wholly written to the socket. To be called when the link has ended: a peer
+    /// The stanzas that were not wholly written to the socket. To be called when the connection is dropped: a peer
     /// processes no part of a stanza, so these may be sent again elsewhere.
     //= RFC6120-8-2
     #[must_use]
@@ -108,6 +112,12 @@ impl Link {
         self.fail(now, error, local);
     }
 
+    /// Nobody wants this connection any more, and nothing was said on it.
+    pub fn cancel(&mut self) {
+        self.phase = Phase::Ended;
+        self.timers.clear();
+    }
+
     /// We are going down: says so if there is a stream to say it on.
     pub fn shut_down(&mut self, now: Instant) {
         if self.tunnel.carries_xml() && self.has_sent_header() {
@@ -125,8 +135,51 @@ impl Link {
                 let detail = if announced { "end of connection" } else { "end of connection without close_notify" };
                 self.handle_closed(now, detail);
             }
-            Phase::Closing => self.phase = Phase::Ended,
+            Phase::Lingering | Phase::Closing => {
+                self.peer_ended = true;
+                self.half_close();
+                self.drop_if_done();
+            }
             Phase::Ended => {}
+        }
+    }
+
+    /// What arrives while we linger is dropped; only the peer's end matters.
+    pub(super) fn linger(&mut self, bytes: &[u8]) {
+        let mut plain = std::mem::take(&mut self.input);
+        let before = self.output.len();
+        let alive = self.tunnel.receive(bytes, &mut plain, &mut self.output).is_ok();
+        self.count_written(before);
+        let closing_tag = plain.trim_ascii_end().ends_with(stream::CLOSING.as_bytes());
+        if closing_tag || !alive || (self.tunnel.facts().is_some() && self.tunnel.is_closed_by_peer()) {
+            return self.half_close();
+        }
+        plain.drain(..plain.len().saturating_sub(stream::CLOSING.len()));
+        self.input = plain;
+    }
+
+    /// Nothing more is to be said: closes the tunnel and our half of the connection.
+    fn half_close(&mut self) {
+        if self.phase == Phase::Lingering {
+            self.phase = Phase::Closing;
+            let before = self.output.len();
+            self.tunnel.close(&mut self.output);
+            self.count_written(before);
+            self.input.clear();
+        }
+    }
+
+    /// The peer had its time: once everything is written, the connection ends without it.
+    fn part(&mut self) {
+        self.peer_ended = true;
+        self.drop_if_done();
+    }
+
+    /// Drops the connection once both sides have ended and everything is written.
+    pub(super) fn drop_if_done(&mut self) {
+        if self.phase == Phase::Closing && self.peer_ended && self.output.is_empty() {
+            self.phase = Phase::Ended;
+            self.timers.clear();
         }
     }
 
@@ -135,7 +188,7 @@ impl Link {
         match self.phase.clone() {
             Phase::Open => self.abandon(Reason::ConnectionReset, detail.to_owned()),
             Phase::Draining(reason) => self.abandon(reason, String::new()),
-            Phase::Closing | Phase::Ended => self.phase = Phase::Ended,
+            Phase::Lingering | Phase::Closing | Phase::Ended => self.phase = Phase::Ended,
         }
         self.output.clear();
         self.timers.clear();
@@ -146,7 +199,15 @@ impl Link {
         while let Some(timer) = self.timers.expire(now) {
             match (timer, self.phase.clone()) {
                 //= RFC6120-4.4-3
-                (Timer::Close, Phase::Draining(reason)) => self.abandon(reason, String::new()),
+                (Timer::Close, Phase::Draining(reason)) => {
+                    self.end(now, reason, "the peer did not close its side".to_owned());
+                    self.part();
+                }
+                (Timer::Close, Phase::Lingering) => {
+                    self.half_close();
+                    self.timers.set(Timer::Close, now + self.settings.close_timeout);
+                    self.part();
+                }
                 (Timer::Close, _) => self.phase = Phase::Ended,
                 (Timer::Idle, Phase::Open) if self.unauthenticated_bytes.is_none() => self.close(now, Reason::Idle),
                 (Timer::Attempt | Timer::Negotiation, Phase::Open) => self.give_up(now),
@@ -177,7 +238,7 @@ impl Link {
         plain.extend_from_slice(stream::write_error(error).as_bytes());
         plain.extend_from_slice(stream::CLOSING.as_bytes());
         self.transmit(&plain);
-        self.end(now, error.reason(), error.condition().as_str().to_owned());
+        self.finish(now, Phase::Lingering, error.reason(), error.condition().as_str().to_owned());
     }
 
     /// Ends the connection because TLS failed: its alert is all that the peer is told.
@@ -187,11 +248,7 @@ impl Link {
         if !self.phase.reads() {
             return;
         }
-        self.phase = Phase::Closing;
-        self.events.push_back(Event::Ended(End { reason: Reason::TlsFailed, detail: detail.to_owned() }));
-        self.timers.clear();
-        self.timers.set(Timer::Close, now + self.settings.close_timeout);
-        self.input.clear();
+        self.finish(now, Phase::Closing, Reason::TlsFailed, detail.to_owned());
     }
 
     /// The peer's closing tag came: ours answers it, if it did not come first.
@@ -227,12 +284,17 @@ impl Link {
         self.end(now, reason, detail);
     }
 
-    /// The last bytes are written: closes the tunnel, and waits for the peer to go.
+    /// The peer has said everything: closes the tunnel, and waits for the peer to go.
     fn end(&mut self, now: Instant, reason: Reason, detail: String) {
-        self.phase = Phase::Closing;
         let before = self.output.len();
         self.tunnel.close(&mut self.output);
         self.count_written(before);
+        self.finish(now, Phase::Closing, reason, detail);
+    }
+
+    /// The stream is over.
+    fn finish(&mut self, now: Instant, phase: Phase, reason: Reason, detail: String) {
+        self.phase = phase;
         self.events.push_back(Event::Ended(End { reason, detail }));
         self.timers.clear();
         self.timers.set(Timer::Close, now + self.settings.close_timeout);

@@ -70,6 +70,8 @@ pub struct Link {
     tunnel: Tunnel,
     framer: Framer,
     phase: Phase,
+    /// Whether the peer has ended its half of the connection.
+    peer_ended: bool,
     timers: TimerTable<Timer>,
     /// XML that is not framed yet, because a decision is awaited.
     input: Vec<u8>,
@@ -174,6 +176,7 @@ impl Link {
             tunnel: Tunnel::Clear,
             framer: Framer::new(ns::SERVER, UNAUTHENTICATED),
             phase: Phase::Open,
+            peer_ended: false,
             timers: TimerTable::new(),
             input: Vec::new(),
             output: Output::new(),
@@ -201,11 +204,14 @@ impl Link {
 
     /// Bytes arrived.
     pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
-        if !self.phase.reads() {
-            return; // decision D-20: after an error, input is dropped
+        match self.phase {
+            Phase::Open | Phase::Draining(_) => {
+                self.touch(now);
+                self.receive(now, bytes);
+            }
+            Phase::Lingering => self.linger(bytes), // decision D-20: after an error, input is dropped
+            Phase::Closing | Phase::Ended => {}
         }
-        self.touch(now);
-        self.receive(now, bytes);
     }
 
     /// The first `n` bytes of [`Link::pending`] were written.
@@ -216,6 +222,7 @@ impl Link {
         while self.in_flight.front().is_some_and(|(end, _)| *end <= self.sent) {
             self.in_flight.pop_front();
         }
+        self.drop_if_done();
     }
 
     /// What is to be written.
@@ -436,7 +443,7 @@ impl Link {
             self.framer.set_bounds(Bounds {
                 element_bytes: self.settings.stanza_bytes,
                 depth: limits::ELEMENT_DEPTH,
-                children: usize::MAX,
+                children: limits::STANZA_CHILDREN,
             });
         }
     }

@@ -35,10 +35,8 @@ pub struct Config {
     pub own_listeners: Vec<SocketAddr>,
     /// Bytes of a stanza from an authenticated peer: `s2s_stanza_size_limit`.
     pub stanza_bytes: usize,
-    /// Bytes of stanzas held for one pair while no stream to it is open.
-    pub queue_bytes_per_pair: usize,
-    /// How long a stanza may be held.
-    pub queue_age: Duration,
+    /// How much of everything there may be.
+    pub limits: Limits,
     /// From the lookup to authentication; inbound from the accept: `s2s_timeout`.
     pub negotiation_timeout: Duration,
     /// One candidate without a protected header: `s2s_attempt_timeout`.
@@ -68,12 +66,50 @@ impl Config {
             private_addresses: PrivateAddresses::Never,
             own_listeners: Vec::new(),
             stanza_bytes: limits::STANZA_BYTES,
-            queue_bytes_per_pair: limits::QUEUE_BYTES_PER_PAIR,
-            queue_age: limits::QUEUE_AGE,
+            limits: Limits::default(),
             negotiation_timeout: limits::NEGOTIATION,
             attempt_timeout: limits::ATTEMPT,
             close_timeout: limits::CLOSE,
             idle_timeout: limits::IDLE,
+        }
+    }
+}
+
+/// How much of everything there may be: `[limits]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Inbound connections in all.
+    pub connections: usize,
+    /// Inbound connections from one address (IPv6: one /64).
+    pub connections_per_address: usize,
+    /// Inbound connections that have proved nothing yet.
+    pub unauthenticated: usize,
+    /// Bytes of stanzas held for one pair while its stream has no room.
+    pub queue_bytes_per_pair: usize,
+    /// Bytes of stanzas held for all pairs together.
+    pub queue_bytes: usize,
+    /// How long a stanza may be held.
+    pub queue_age: Duration,
+    /// Dialback verifications pending at once.
+    pub verifications: usize,
+    /// Bytes a second read from one connection; `None` for no limit.
+    pub rate_per_connection: Option<u64>,
+    /// Bytes a second read from all connections of one proved domain; `None` for no limit.
+    pub rate_per_domain: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: limits::CONNECTIONS,
+            connections_per_address: limits::CONNECTIONS_PER_ADDRESS,
+            unauthenticated: limits::UNAUTHENTICATED_CONNECTIONS,
+            queue_bytes_per_pair: limits::QUEUE_BYTES_PER_PAIR,
+            queue_bytes: limits::QUEUE_BYTES,
+            queue_age: limits::QUEUE_AGE,
+            verifications: limits::PENDING_VERIFICATIONS,
+            rate_per_connection: None,
+            rate_per_domain: None,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::addr::{Domain, Pair};
 use crate::auth::{Method, Proof};
 use crate::dialback::Answer;
 use crate::machine::ConnId;
-use crate::node::{Direction, Event, Node};
+use crate::node::{Direction, Event, Node, Purpose};
 use crate::policy::{self, KeyVerdict, Offer, Protection};
 use crate::reason::Reason;
 use crate::stanza::StanzaCondition;
@@ -154,8 +154,14 @@ impl Node {
             return;
         };
         if let Some(connected) = self.links.get_mut(&conn) {
+            if connected.purpose == Purpose::Inbound && !std::mem::replace(&mut connected.proved, true) {
+                self.admission.introduce();
+            }
             connected.served = true;
             connected.up.insert(pair.clone(), by);
+        }
+        if link.direction == Direction::Inbound {
+            self.backoff.note_sign_of_life(now, &pair);
         }
         self.events.push_back(Event::PeerUp { pair, by, link });
     }

@@ -4,8 +4,10 @@
 //! is told, until nothing is left to say. See the [crate's guide](crate) for the contract, and
 //! [`Machine`](crate::machine::Machine) for the calls.
 
+mod admission;
 mod config;
 mod deadlines;
+mod dialling;
 mod event;
 mod inbound;
 mod outbound;
@@ -24,15 +26,17 @@ use crate::dns::{LookupId, Resolver};
 use crate::entropy::{Entropy, Seed};
 use crate::link::{Link, Settings};
 use crate::machine::{ConnId, Effect};
+use crate::rate::TokenBucket;
 use crate::reason::Reason;
-use crate::route::Route;
+use crate::route::{Backoff, Route};
 use crate::time::Anchor;
 use crate::tls::verify::{Rejection, Verified, judge};
 
-pub use config::{Config, StaticRoute};
+pub use config::{Config, Limits, StaticRoute};
 pub use event::{Command, Direction, Event, LinkInfo};
 pub use routes::SendError;
 
+use admission::Admission;
 use deadlines::Deadlines;
 use verify::Verification;
 
@@ -48,6 +52,12 @@ pub struct Node {
     verifications: BTreeMap<VerificationId, Verification>,
     resolver: Resolver,
     lookups: BTreeMap<LookupId, Errand>,
+    backoff: Backoff,
+    admission: Admission,
+    /// Read rates of proved domains, where there is a limit.
+    rates: BTreeMap<Domain, TokenBucket>,
+    /// Bytes that wait in all queues.
+    queued_bytes: usize,
     deadlines: Deadlines,
     effects: VecDeque<Effect>,
     events: VecDeque<Event>,
@@ -91,12 +101,25 @@ struct Connected {
     header: (Option<Domain>, Option<Domain>),
     /// Whether a pair was proved on it or a question of dialback was answered: it was good for something.
     served: bool,
+    /// Whether a pair was ever proved on it: it is no stranger.
+    proved: bool,
     /// Why it could not even be opened.
     connect_failure: Option<Reason>,
     /// Pairs that are up on it, and how they were proved: for each, `PeerDown` is owed.
     up: BTreeMap<Pair, Method>,
+    /// The read rate of this connection, where there is a limit.
+    rate: Option<TokenBucket>,
+    /// Until when nothing is read, because a rate is exceeded.
+    paused_until: Option<Instant>,
     /// The last answer to [`Machine::interest`](crate::machine::Machine::interest), to wake the adapter only for news.
     reading: bool,
+}
+
+impl Connected {
+    /// Whether reading makes sense now.
+    fn reads(&self) -> bool {
+        self.open && self.link.wants_read() && self.paused_until.is_none()
+    }
 }
 
 impl Node {
@@ -105,6 +128,7 @@ impl Node {
     pub fn new(config: Config, seed: Seed, anchor: Anchor) -> Self {
         let entropy = Entropy::new(seed);
         let resolver = Resolver::new(config.resolver.clone(), entropy.fork("resolver", 0));
+        let backoff = Backoff::new(entropy.fork("backoff", 0));
         Self {
             config,
             entropy,
@@ -115,6 +139,10 @@ impl Node {
             verifications: BTreeMap::new(),
             resolver,
             lookups: BTreeMap::new(),
+            backoff,
+            admission: Admission::default(),
+            rates: BTreeMap::new(),
+            queued_bytes: 0,
             deadlines: Deadlines::default(),
             effects: VecDeque::new(),
             events: VecDeque::new(),

@@ -141,7 +141,6 @@ impl Node {
         let purpose = connected.purpose.clone();
         let up = std::mem::take(&mut connected.up);
         let unfinished = connected.header.1.is_some() && !connected.served && end.reason == Reason::ConnectionReset;
-        let unsent = connected.link.take_unsent();
         let reason = connected.connect_failure.unwrap_or(match end.reason {
             Reason::NegotiationTimeout if !connected.open => Reason::ConnectTimeout,
             reason => reason,
@@ -161,7 +160,7 @@ impl Node {
                 }
                 self.forget_verifications_of(now, conn);
             }
-            Purpose::Errand(Errand::Route(pair)) if was_up => self.route_is_down(now, &pair, conn, unsent, reason),
+            Purpose::Errand(Errand::Route(pair)) if was_up => self.route_is_down(&pair, conn),
             Purpose::Errand(errand) => {
                 if let Some(pair) = self.pair_of(&errand).filter(|_| self.is_trying(&errand, conn)) {
                     self.raise_refused_pair(now, conn, &pair, reason, end.detail.clone());

@@ -1,19 +1,15 @@
-//! Routes, and the errands that open connections: lookup, candidates in turn, success or the reason of the failure.
+//! Routes: what is sent for a pair waits, flows, or goes back with the reason.
 //!
 //! - [RFC 6120 section 10.4](https://www.rfc-editor.org/rfc/rfc6120#section-10.4)
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::addr::Pair;
-use crate::dns::{Candidate, LookupId, Security};
-use crate::limits;
-use crate::link::Link;
-use crate::machine::{ConnId, Effect};
+use crate::machine::ConnId;
 use crate::node::deadlines::Owner;
-use crate::node::{Errand, Event, Node, Purpose};
+use crate::node::{Errand, Event, Node};
 use crate::reason::Reason;
-use crate::route::{Dial, State, Step};
+use crate::route::State;
 use crate::stanza::Stanza;
 
 /// A stanza cannot be accepted. It is given back.
@@ -59,11 +55,17 @@ impl Node {
         if let Err(reason) = options.admit_outbound(&pair.remote) {
             return Err(SendError::Refused(Box::new(stanza), reason));
         }
-        let limit = self.config.queue_bytes_per_pair;
+        let limit = self.config.limits.queue_bytes_per_pair;
+        let room = self.config.limits.queue_bytes.saturating_sub(self.queued_bytes) >= stanza.bytes().len();
+        if !room {
+            return Err(SendError::QueueFull(Box::new(stanza)));
+        }
+        let size = stanza.bytes().len();
         let route = self.routes.entry(pair.clone()).or_default();
         if let Err(stanza) = route.queue.push(now, stanza, limit) {
             return Err(SendError::QueueFull(Box::new(stanza)));
         }
+        self.queued_bytes += size;
         self.drive_route(now, &pair);
         self.settle(now);
         Ok(())
@@ -79,9 +81,9 @@ impl Node {
         self.arm_route(pair);
     }
 
-    fn arm_route(&mut self, pair: &Pair) {
+    pub(super) fn arm_route(&mut self, pair: &Pair) {
         let route = self.routes.get(pair);
-        let deadline = route.and_then(|route| route.deadline(self.config.queue_age));
+        let deadline = route.and_then(|route| route.deadline(self.config.limits.queue_age));
         self.deadlines.set(Owner::Route(pair.clone()), deadline);
         if route.is_some_and(|route| matches!(route.state, State::Idle) && route.queue.is_empty()) {
             self.routes.remove(pair);
@@ -105,12 +107,14 @@ impl Node {
             let Some(stanza) = route.queue.pop() else {
                 break;
             };
+            self.queued_bytes = self.queued_bytes.saturating_sub(stanza.bytes().len());
             //= XEP0478-4-1
             //= XEP0478-4-2
             if max_bytes.is_some_and(|max| stanza.bytes().len() as u64 > u64::from(max)) {
                 let reason = Reason::StanzaTooBig;
                 self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
             } else if let Err(stanza) = link.send_stanza(now, stanza) {
+                self.queued_bytes += stanza.bytes().len();
                 route.queue.put_back(now, vec![stanza]);
                 break;
             }
@@ -120,158 +124,15 @@ impl Node {
     }
 
     fn begin_route(&mut self, now: Instant, pair: &Pair) {
-        let deadline = now + self.config.negotiation_timeout;
-        let (step, candidates) = self.begin_dial(now, Errand::Route(pair.clone()), pair);
+        if let Some(reason) = self.backoff.reason(now, pair) {
+            return self.fail_route(now, pair, reason);
+        }
+        let errand = Errand::Route(pair.clone());
+        let dial = self.begin_dial(now, &errand, pair);
         if let Some(route) = self.routes.get_mut(pair) {
-            route.state = State::Reaching(Dial::new(now, deadline, step));
+            route.state = State::Reaching(dial);
         }
-        if let Some(candidates) = candidates {
-            self.try_candidates(now, &Errand::Route(pair.clone()), candidates);
-        }
-    }
-
-    /// The first step towards the servers of `pair.remote`: a lookup, or the candidates of a static route.
-    //= RFC6120-3.2.3-1
-    pub(super) fn begin_dial(
-        &mut self,
-        now: Instant,
-        errand: Errand,
-        pair: &Pair,
-    ) -> (Step, Option<VecDeque<Candidate>>) {
-        if let Some(route) = self.config.routes.get(&pair.remote) {
-            let candidate = Candidate { addr: route.addr, security: route.security };
-            let nowhere = Step::Trying { conn: ConnId(0), rest: VecDeque::new() };
-            return (nowhere, Some(VecDeque::from([candidate])));
-        }
-        let lookup = self.resolver.lookup(now, &pair.remote);
-        self.lookups.insert(lookup, errand);
-        (Step::Resolving(lookup), None)
-    }
-
-    /// DNS has answered.
-    pub(super) fn handle_answer(&mut self, now: Instant, lookup: LookupId, answer: Result<Vec<Candidate>, Reason>) {
-        let Some(errand) = self.lookups.remove(&lookup) else {
-            return;
-        };
-        match answer {
-            Err(reason) => self.fail_errand(now, &errand, reason),
-            Ok(candidates) => {
-                let allowed: VecDeque<_> = candidates
-                    .into_iter()
-                    .filter(|candidate| self.may_dial(candidate))
-                    .take(limits::CANDIDATES)
-                    .collect();
-                if allowed.is_empty() {
-                    self.fail_errand(now, &errand, Reason::AddressNotAllowed);
-                } else {
-                    self.try_candidates(now, &errand, allowed);
-                }
-            }
-        }
-    }
-
-    fn may_dial(&self, candidate: &Candidate) -> bool {
-        self.config.private_addresses.allow(candidate.addr.ip()) && !self.config.own_listeners.contains(&candidate.addr)
-    }
-
-    fn tls_enabled(&self, errand: &Errand) -> bool {
-        let pair = self.pair_of(errand);
-        pair.and_then(|pair| self.config.hosts.get(&pair.local)).is_some_and(|options| !options.tls_disabled)
-    }
-
-    /// Dials the first of `candidates` that a host with its options may use.
-    pub(super) fn try_candidates(&mut self, now: Instant, errand: &Errand, mut candidates: VecDeque<Candidate>) {
-        let Some(pair) = self.pair_of(errand) else {
-            return;
-        };
-        if !self.tls_enabled(errand) {
-            candidates.retain(|candidate| candidate.security == Security::StartTls);
-        }
-        let Some(candidate) = candidates.pop_front() else {
-            // XEP-0368 section 3: without TLS the targets of _xmpps-server are no candidates.
-            return self.fail_errand(now, errand, Reason::NoAddress);
-        };
-        self.config.tls.set_time(self.anchor.unix_at(now));
-        let id = self.next_id();
-        let conn = ConnId(id);
-        let entropy = self.entropy.fork("link", id);
-        let direct_tls = candidate.security == Security::DirectTls;
-        let (settings, tls) = (self.link_settings(), self.config.tls.clone());
-        let link = Link::initiating(now, pair.local, pair.remote, direct_tls, tls, settings, entropy);
-        self.insert(conn, now, link, candidate.addr, Purpose::Errand(errand.clone()));
-        self.effects.push_back(Effect::Dial { conn, addr: candidate.addr });
-        if let Some(dial) = self.dial_mut(errand) {
-            dial.proceed(Step::Trying { conn, rest: candidates });
-        }
-    }
-
-    /// A candidate failed before it could serve: the next one is tried, or the errand fails.
-    //= RFC6120-3.2.1-4
-    //= RFC8305-9.2-1
-    pub(super) fn candidate_failed(&mut self, now: Instant, errand: &Errand, conn: ConnId, reason: Reason) {
-        if !self.is_trying(errand, conn) {
-            return;
-        }
-        let Some(dial) = self.dial_mut(errand) else {
-            return;
-        };
-        dial.note_failure(reason);
-        let rest = dial.take_rest();
-        let failure = dial.failure();
-        if rest.is_empty() || self.shutting_down {
-            self.fail_errand(now, errand, failure);
-        } else {
-            self.try_candidates(now, errand, rest);
-        }
-    }
-
-    /// Whether `conn` is the candidate that `errand` waits for.
-    pub(super) fn is_trying(&self, errand: &Errand, conn: ConnId) -> bool {
-        let dial = self.dial(errand);
-        dial.is_some_and(|dial| matches!(dial.step(), Step::Trying { conn: trying, .. } if *trying == conn))
-    }
-
-    fn dial(&self, errand: &Errand) -> Option<&Dial> {
-        match errand {
-            Errand::Route(pair) => match &self.routes.get(pair)?.state {
-                State::Reaching(dial) => Some(dial),
-                State::Idle | State::Up(_) => None,
-            },
-            Errand::Verify(id) => self.verifications.get(id).map(|verification| &verification.dial),
-        }
-    }
-
-    fn dial_mut(&mut self, errand: &Errand) -> Option<&mut Dial> {
-        match errand {
-            Errand::Route(pair) => match &mut self.routes.get_mut(pair)?.state {
-                State::Reaching(dial) => Some(dial),
-                State::Idle | State::Up(_) => None,
-            },
-            Errand::Verify(id) => self.verifications.get_mut(id).map(|verification| &mut verification.dial),
-        }
-    }
-
-    pub(super) fn errand_began(&self, errand: &Errand) -> Option<Instant> {
-        self.dial(errand).map(Dial::began)
-    }
-
-    /// The errand has failed for good.
-    pub(super) fn fail_errand(&mut self, now: Instant, errand: &Errand, reason: Reason) {
-        match errand {
-            Errand::Route(pair) => self.fail_route(now, pair, reason),
-            Errand::Verify(id) => self.fail_verification(now, *id, reason),
-        }
-    }
-
-    /// Abandons what an attempt has under way: its lookup, or its connection.
-    pub(super) fn abandon_dial(&mut self, now: Instant, dial: &Dial) {
-        match dial.step() {
-            Step::Resolving(lookup) => {
-                self.resolver.cancel(*lookup);
-                self.lookups.remove(lookup);
-            }
-            Step::Trying { conn, .. } => self.close(now, *conn, Reason::NegotiationTimeout),
-        }
+        self.start_candidates(now, &errand);
     }
 
     /// No stream can be had for `pair`: everything that waits goes back to its senders.
@@ -286,6 +147,7 @@ impl Node {
             self.abandon_dial(now, &dial);
         }
         if let Some(mut route) = self.routes.remove(pair) {
+            self.queued_bytes = self.queued_bytes.saturating_sub(route.queue.bytes());
             while let Some(stanza) = route.queue.pop() {
                 self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
             }
@@ -298,30 +160,40 @@ impl Node {
         match self.routes.get_mut(pair) {
             Some(route) if matches!(&route.state, State::Reaching(_)) => {
                 route.state = State::Up(conn);
+                if let Some(connected) = self.links.get(&conn) {
+                    self.backoff.note_success(pair, connected.addr);
+                }
                 self.feed(now, pair);
             }
             _ => self.close(now, conn, Reason::Idle),
         }
     }
 
-    /// The stream of a route is over. What was not wholly written goes out on the next one.
-    pub(super) fn route_is_down(
-        &mut self,
-        now: Instant,
-        pair: &Pair,
-        conn: ConnId,
-        unsent: Vec<Stanza>,
-        reason: Reason,
-    ) {
-        let shutting_down = self.shutting_down;
+    /// The stream of a route is over. The next one begins when its connection is gone.
+    pub(super) fn route_is_down(&mut self, pair: &Pair, conn: ConnId) {
+        if let Some(route) =
+            self.routes.get_mut(pair).filter(|route| matches!(route.state, State::Up(up) if up == conn))
+        {
+            route.state = State::Leaving(conn);
+        }
+    }
+
+    /// The connection of a route is gone. What was not wholly written to it goes out on the next one.
+    pub(super) fn route_is_gone(&mut self, now: Instant, pair: &Pair, conn: ConnId, unsent: Vec<Stanza>) {
         match self.routes.get_mut(pair) {
-            Some(route) if matches!(route.state, State::Up(up) if up == conn) => {
+            Some(route) if matches!(route.state, State::Leaving(leaving) if leaving == conn) => {
                 route.state = State::Idle;
+                self.queued_bytes += unsent.iter().map(|stanza| stanza.bytes().len()).sum::<usize>();
                 route.queue.put_back(now, unsent);
-                if shutting_down { self.fail_route(now, pair, reason) } else { self.drive_route(now, pair) }
+                if self.shutting_down {
+                    self.fail_route(now, pair, Reason::Shutdown);
+                } else {
+                    self.drive_route(now, pair);
+                }
             }
             _ => {
                 for stanza in unsent {
+                    let reason = Reason::ConnectionReset;
                     self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
                 }
             }
@@ -333,14 +205,19 @@ impl Node {
         let Some(route) = self.routes.get_mut(pair) else {
             return;
         };
-        if let State::Reaching(dial) = &mut route.state
-            && dial.deadline() <= now
-        {
-            dial.note_failure(Reason::NegotiationTimeout);
-            let failure = dial.failure();
-            return self.fail_route(now, pair, failure);
+        if let State::Reaching(dial) = &mut route.state {
+            if dial.deadline() <= now {
+                dial.note_failure(Reason::NegotiationTimeout);
+                let failure = dial.failure();
+                return self.fail_errand(now, &Errand::Route(pair.clone()), failure);
+            }
+            self.start_candidates(now, &Errand::Route(pair.clone()));
         }
-        while let Some(stanza) = route.queue.pop_expired(now, self.config.queue_age) {
+        let Some(route) = self.routes.get_mut(pair) else {
+            return;
+        };
+        while let Some(stanza) = route.queue.pop_expired(now, self.config.limits.queue_age) {
+            self.queued_bytes = self.queued_bytes.saturating_sub(stanza.bytes().len());
             let reason = Reason::QueueExpired;
             self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
         }

@@ -9,7 +9,8 @@ use crate::limits;
 use crate::link::{self, Connection, Link};
 use crate::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId};
 use crate::node::deadlines::Owner;
-use crate::node::{Command, Connected, Event, Node, Purpose};
+use crate::node::{Command, Connected, Errand, Event, Node, Purpose};
+use crate::rate::TokenBucket;
 use crate::reason::Reason;
 use crate::time::Anchor;
 
@@ -22,6 +23,9 @@ impl Machine for Node {
             return None;
         }
         self.config.tls.set_time(self.anchor.unix_at(now));
+        if !self.admission.admit(peer.ip(), &self.config.limits) {
+            return None;
+        }
         let id = self.next_id();
         let conn = ConnId(id);
         let entropy = self.entropy.fork("link", id);
@@ -33,7 +37,9 @@ impl Machine for Node {
     }
 
     fn handle_connected(&mut self, now: Instant, conn: ConnId) {
-        if let Some(connected) = self.touch(conn) {
+        if self.race_connected(conn)
+            && let Some(connected) = self.touch(conn)
+        {
             connected.open = true;
             connected.link.handle_connected(now);
         }
@@ -44,6 +50,7 @@ impl Machine for Node {
         if let Some(connected) = self.touch(conn) {
             connected.link.handle_bytes(now, bytes);
         }
+        self.charge(now, conn, bytes.len());
         self.settle(now);
     }
 
@@ -59,7 +66,7 @@ impl Machine for Node {
             return;
         };
         connected.link.handle_sent(n);
-        if let Purpose::Errand(super::Errand::Route(pair)) = &connected.purpose {
+        if let Purpose::Errand(Errand::Route(pair)) = &connected.purpose {
             let pair = pair.clone();
             self.feed(now, &pair);
         }
@@ -87,6 +94,7 @@ impl Machine for Node {
             match owner {
                 Owner::Link(conn) => {
                     if let Some(connected) = self.touch(conn) {
+                        connected.paused_until = connected.paused_until.filter(|until| *until > now);
                         connected.link.handle_timeout(now);
                     }
                 }
@@ -139,7 +147,7 @@ impl Machine for Node {
 
     fn interest(&self, conn: ConnId) -> Interest {
         self.links.get(&conn).map_or(Interest { read: false, write: false }, |connected| Interest {
-            read: connected.open && connected.link.wants_read() && !self.congested,
+            read: connected.reads() && !self.congested,
             write: !connected.link.pending().is_empty(),
         })
     }
@@ -183,8 +191,11 @@ impl Node {
             half_closed: false,
             header: (None, None),
             served: false,
+            proved: false,
             connect_failure: None,
             up: BTreeMap::new(),
+            rate: self.config.limits.rate_per_connection.map(|rate| TokenBucket::new(now, rate)),
+            paused_until: None,
             reading: open,
         };
         self.links.insert(conn, connected);
@@ -212,6 +223,48 @@ impl Node {
         }
     }
 
+    /// Takes what was read out of the rates that bound it; where one is exceeded, nothing is read for a while.
+    //= RFC6120-13.12-7
+    //= XEP0205-4.7-1
+    fn charge(&mut self, now: Instant, conn: ConnId, bytes: usize) {
+        let Some(connected) = self.links.get_mut(&conn) else {
+            return;
+        };
+        let mut ready = None;
+        if let Some(rate) = &mut connected.rate {
+            rate.spend(now, bytes);
+            ready = rate.ready_at(now);
+        }
+        if let Some(per_domain) = self.config.limits.rate_per_domain
+            && let Some(pair) = connected.up.keys().next()
+        {
+            if self.rates.len() >= limits::RATED_DOMAINS {
+                self.rates.retain(|_, rate| !rate.is_full(now));
+            }
+            let rate = self.rates.entry(pair.remote.clone()).or_insert_with(|| TokenBucket::new(now, per_domain));
+            rate.spend(now, bytes);
+            ready = ready.max(rate.ready_at(now));
+        }
+        connected.paused_until = ready;
+    }
+
+    /// Lets a link go whose connection is to be dropped.
+    fn remove(&mut self, now: Instant, conn: ConnId) {
+        self.deadlines.set(Owner::Link(conn), None);
+        self.effects.push_back(Effect::Drop(conn));
+        let Some(mut connected) = self.links.remove(&conn) else {
+            return;
+        };
+        match &connected.purpose {
+            Purpose::Inbound => self.admission.leave(connected.addr.ip(), !connected.proved),
+            Purpose::Errand(Errand::Verify(_)) => {}
+            Purpose::Errand(Errand::Route(pair)) => {
+                let unsent = connected.link.take_unsent();
+                self.route_is_gone(now, pair, conn, unsent);
+            }
+        }
+    }
+
     fn settle_link(&mut self, now: Instant, conn: ConnId) {
         while let Some(event) = self.links.get_mut(&conn).and_then(|connected| connected.link.poll_event()) {
             match event {
@@ -225,24 +278,20 @@ impl Node {
             return;
         };
         match connected.link.connection() {
-            Connection::Drop => {
-                self.links.remove(&conn);
-                self.deadlines.set(Owner::Link(conn), None);
-                self.effects.push_back(Effect::Drop(conn));
-                return;
-            }
+            Connection::Drop => return self.remove(now, conn),
             Connection::CloseWrite if !connected.half_closed => {
                 connected.half_closed = true;
                 self.effects.push_back(Effect::CloseWrite(conn));
             }
             Connection::CloseWrite | Connection::Keep => {}
         }
-        let reading = connected.link.wants_read();
+        let reading = connected.reads();
         if connected.open && (!connected.link.pending().is_empty() || reading != connected.reading) {
             connected.reading = reading;
             self.effects.push_back(Effect::Wake(conn));
         }
-        let deadline = connected.link.poll_timeout();
+        let resume = connected.paused_until.map(|until| (until, "read rate"));
+        let deadline = connected.link.poll_timeout().into_iter().chain(resume).min_by_key(|(at, _)| *at);
         self.deadlines.set(Owner::Link(conn), deadline);
     }
 }

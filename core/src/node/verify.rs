@@ -34,7 +34,7 @@ impl Node {
     //= XEP0220-2.1.2-2
     //= XEP0220-2.1.2-3
     pub(super) fn begin_verification(&mut self, now: Instant, inbound: ConnId, pair: Pair, key: String) {
-        if self.verifications.len() >= limits::PENDING_VERIFICATIONS
+        if self.verifications.len() >= self.config.limits.verifications
             || self.verifications_from(inbound) >= limits::PENDING_VERIFICATIONS_PER_ADDRESS
             || self.shutting_down
         {
@@ -45,15 +45,14 @@ impl Node {
         let Some(stream_id) = stream.map(|stream| stream.id().to_owned()) else {
             return;
         };
-        let id = VerificationId(self.next_id());
-        let (step, candidates) = self.begin_dial(now, Errand::Verify(id), &pair);
-        let deadline = now + self.config.negotiation_timeout;
-        let dial = Dial::new(now, deadline, step);
-        self.verifications.insert(id, Verification { pair, inbound, stream_id, key, dial });
-        self.deadlines.set(Owner::Verification(id), Some((deadline, "verify")));
-        if let Some(candidates) = candidates {
-            self.try_candidates(now, &Errand::Verify(id), candidates);
+        if let Some(reason) = self.backoff.reason(now, &pair) {
+            return self.answer_unreachable(now, inbound, &pair, reason);
         }
+        let id = VerificationId(self.next_id());
+        let errand = Errand::Verify(id);
+        let dial = self.begin_dial(now, &errand, &pair);
+        self.verifications.insert(id, Verification { pair, inbound, stream_id, key, dial });
+        self.start_candidates(now, &errand);
     }
 
     /// How many verifications are pending for streams from where `inbound` comes from.
@@ -96,18 +95,33 @@ impl Node {
         };
         let Verification { pair, inbound, dial, .. } = verification;
         self.abandon_dial(now, &dial);
+        self.answer_unreachable(now, inbound, &pair, reason);
+    }
+
+    /// Tells the peer why its authoritative server could not be asked.
+    fn answer_unreachable(&mut self, now: Instant, inbound: ConnId, pair: &Pair, reason: Reason) {
         let detail = format!("authoritative server: {reason}");
-        self.raise_refused_pair(now, inbound, &pair, Reason::AuthoritativeUnreachable, detail);
+        self.raise_refused_pair(now, inbound, pair, Reason::AuthoritativeUnreachable, detail);
         let condition = match reason.bounce() {
             StanzaCondition::RemoteServerNotFound if is_about_names(reason) => StanzaCondition::RemoteServerNotFound,
             StanzaCondition::RemoteServerNotFound => StanzaCondition::RemoteConnectionFailed,
             _ => StanzaCondition::RemoteServerTimeout,
         };
-        self.answer_key(now, inbound, &pair, KeyOutcome::Failed(condition));
+        self.answer_key(now, inbound, pair, KeyOutcome::Failed(condition));
     }
 
+    /// The deadline of a verification has come, or the moment for its next candidate.
     pub(super) fn expire_verification(&mut self, now: Instant, id: VerificationId) {
-        self.fail_verification(now, id, Reason::DialbackTimeout);
+        match self.verifications.get(&id).map(|verification| verification.dial.deadline()) {
+            Some(deadline) if deadline <= now => self.fail_errand(now, &Errand::Verify(id), Reason::DialbackTimeout),
+            Some(_) => self.start_candidates(now, &Errand::Verify(id)),
+            None => {}
+        }
+    }
+
+    pub(super) fn arm_verification(&mut self, id: VerificationId) {
+        let deadline = self.verifications.get(&id).map(|verification| verification.dial.next_at());
+        self.deadlines.set(Owner::Verification(id), deadline);
     }
 
     /// The stream that keys came on is gone: nobody waits for their verification.

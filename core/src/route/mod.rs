@@ -3,6 +3,7 @@
 //! - [RFC 6120 section 10.4](https://www.rfc-editor.org/rfc/rfc6120#section-10.4)
 
 mod address;
+mod backoff;
 mod dial;
 mod queue;
 
@@ -11,7 +12,8 @@ use std::time::Instant;
 use crate::machine::ConnId;
 
 pub use address::{PrivateAddresses, is_private, place};
-pub use dial::{Dial, Step};
+pub use backoff::Backoff;
+pub use dial::{Dial, Race, Step};
 pub use queue::Queue;
 
 /// The route of one pair.
@@ -33,6 +35,9 @@ pub enum State {
     Reaching(Dial),
     /// Stanzas flow over this connection.
     Up(ConnId),
+    /// The stream on this connection is over, and its last bytes are on their way. What was written before the end
+    /// still arrives at a peer that closes in good order, so nothing goes another way before it is gone.
+    Leaving(ConnId),
 }
 
 impl Route {
@@ -40,8 +45,8 @@ impl Route {
     #[must_use]
     pub fn deadline(&self, queue_age: std::time::Duration) -> Option<(Instant, &'static str)> {
         let reaching = match &self.state {
-            State::Reaching(dial) => Some((dial.deadline(), "reach")),
-            State::Idle | State::Up(_) => None,
+            State::Reaching(dial) => Some(dial.next_at()),
+            State::Idle | State::Up(_) | State::Leaving(_) => None,
         };
         let oldest = self.queue.oldest().map(|since| (since + queue_age, "queue"));
         reaching.into_iter().chain(oldest).min_by_key(|(at, _)| *at)

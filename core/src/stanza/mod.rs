@@ -9,7 +9,9 @@ mod payload;
 use std::fmt;
 
 use crate::addr::{Address, Pair};
-use crate::xml::{StanzaFrame, StanzaKind};
+use crate::limits;
+use crate::ns;
+use crate::xml::{Bounds, Frame, Framer, StanzaFrame, StanzaKind, XmlError};
 
 pub use error::{ErrorType, StanzaCondition};
 pub use payload::NoPayload;
@@ -50,6 +52,25 @@ impl Stanza {
         let from = Address::parse(frame.from.as_deref().ok_or(Improper::NoFrom)?).map_err(|_| Improper::From)?;
         let head = Box::new(Head { kind: frame.kind, to, from, id: frame.id, stanza_type: frame.stanza_type });
         Ok(Self { head, bytes: frame.bytes })
+    }
+
+    /// Reads one stanza from `text`, an element that belongs to the content namespace unless it says otherwise: the
+    /// way in for applications that write stanzas themselves.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        let bounds = Bounds {
+            element_bytes: limits::STANZA_BYTES,
+            depth: limits::ELEMENT_DEPTH,
+            children: limits::STANZA_CHILDREN,
+        };
+        let mut framer = Framer::new(ns::SERVER, bounds);
+        let mut header = PARSE_HEADER.as_bytes();
+        framer.next(&mut header).map_err(ParseError::Xml)?;
+        let mut bytes = text.as_bytes();
+        let frame = framer.next(&mut bytes).map_err(ParseError::Xml)?;
+        match (frame, bytes.trim_ascii().is_empty()) {
+            (Some(Frame::Stanza(frame)), true) => Self::from_frame(frame).map_err(ParseError::Improper),
+            _ => Err(ParseError::NotOneStanza),
+        }
     }
 
     /// What routing needs to know.
@@ -97,6 +118,33 @@ impl fmt::Debug for Stanza {
     }
 }
 
+/// The stream that [`Stanza::parse`] reads its text in.
+const PARSE_HEADER: &str = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams'>";
+
+/// Why a text is not a stanza.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// An address is missing or malformed.
+    Improper(Improper),
+    /// It is another element, or there is more, or less, than one.
+    NotOneStanza,
+    /// It is not the XML of a stream.
+    Xml(XmlError),
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Improper(_) => f.write_str("an address of the stanza is missing or malformed"),
+            Self::NotOneStanza => f.write_str("this is not one stanza"),
+            Self::Xml(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ParseError {}
+
 /// Which address of a stanza is missing or malformed: the stream error is `improper-addressing`,
 /// [RFC 6120 section 4.9.3.7](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,4 +157,30 @@ pub enum Improper {
     NoTo,
     /// `to` is not an address.
     To,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_one_stanza_or_says_why_not() {
+        let stanza = Stanza::parse(
+            "<message xmlns='jabber:server' to='a@b.example' from='c.example'><body>1</body></message>\n",
+        );
+        let stanza = stanza.expect("a stanza");
+        assert_eq!(stanza.bytes(), b"<message to='a@b.example' from='c.example'><body>1</body></message>");
+        assert_eq!(stanza.outbound_pair().remote.as_str(), "b.example");
+        for (text, error) in [
+            ("<message from='c.example'/>", ParseError::Improper(Improper::NoTo)),
+            ("<message to='b.example' from='@c.example'/>", ParseError::Improper(Improper::From)),
+            ("<message to='b.example' from='c.example'/><iq/>", ParseError::NotOneStanza),
+            ("<message to='b.example' from='c.example'>", ParseError::NotOneStanza),
+            ("<other xmlns='urn:x'/>", ParseError::NotOneStanza),
+            ("", ParseError::NotOneStanza),
+        ] {
+            assert_eq!(Stanza::parse(text), Err(error), "{text}");
+        }
+        assert!(matches!(Stanza::parse("<message></iq>"), Err(ParseError::Xml(_))));
+    }
 }

@@ -1,0 +1,205 @@
+//! Errands: what connections are opened for. A lookup, a race of the candidates, success or the reason of the failure.
+//!
+//! - [RFC 6120 section 3.2](https://www.rfc-editor.org/rfc/rfc6120#section-3.2)
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::addr::Pair;
+use crate::dns::{Candidate, LookupId, Security};
+use crate::limits;
+use crate::link::Link;
+use crate::machine::{ConnId, Effect};
+use crate::node::{Errand, Node, Purpose};
+use crate::reason::Reason;
+use crate::route::{Dial, Race, State, Step};
+
+impl Node {
+    /// An attempt to reach the servers of `pair.remote`: it begins with a lookup, or with the race of a static route.
+    //= RFC6120-3.2.3-1
+    pub(super) fn begin_dial(&mut self, now: Instant, errand: &Errand, pair: &Pair) -> Dial {
+        let deadline = now + self.config.negotiation_timeout;
+        if let Some(route) = self.config.routes.get(&pair.remote) {
+            let candidate = Candidate { addr: route.addr, security: route.security };
+            return Dial::new(now, deadline, Step::Racing(Race::new(VecDeque::from([candidate]))));
+        }
+        let lookup = self.resolver.lookup(now, &pair.remote);
+        self.lookups.insert(lookup, errand.clone());
+        Dial::new(now, deadline, Step::Resolving(lookup))
+    }
+
+    /// DNS has answered.
+    //= RFC6120-13.9.2-1
+    pub(super) fn handle_answer(&mut self, now: Instant, lookup: LookupId, answer: Result<Vec<Candidate>, Reason>) {
+        let Some(errand) = self.lookups.remove(&lookup) else {
+            return;
+        };
+        match answer.and_then(|candidates| self.admit_candidates(now, &errand, candidates)) {
+            Err(reason) => self.fail_errand(now, &errand, reason),
+            Ok(candidates) => {
+                if let Some(dial) = self.dial_mut(&errand) {
+                    dial.begin_race(candidates);
+                }
+                self.start_candidates(now, &errand);
+            }
+        }
+    }
+
+    /// The candidates that may be dialled, or why none may.
+    fn admit_candidates(
+        &self,
+        now: Instant,
+        errand: &Errand,
+        candidates: Vec<Candidate>,
+    ) -> Result<VecDeque<Candidate>, Reason> {
+        let direct_tls = self.tls_enabled(errand);
+        let mut reason = Reason::AddressNotAllowed;
+        let mut admitted = VecDeque::new();
+        for candidate in candidates {
+            if !self.may_dial(&candidate) || (candidate.security == Security::DirectTls && !direct_tls) {
+                continue;
+            }
+            match self.backoff.address_reason(now, candidate.addr) {
+                Some(failed) => reason = failed,
+                None if admitted.len() < limits::CANDIDATES => admitted.push_back(candidate),
+                None => break,
+            }
+        }
+        if admitted.is_empty() { Err(reason) } else { Ok(admitted) }
+    }
+
+    fn may_dial(&self, candidate: &Candidate) -> bool {
+        self.config.private_addresses.allow(candidate.addr.ip()) && !self.config.own_listeners.contains(&candidate.addr)
+    }
+
+    fn tls_enabled(&self, errand: &Errand) -> bool {
+        let pair = self.pair_of(errand);
+        pair.and_then(|pair| self.config.hosts.get(&pair.local)).is_some_and(|options| !options.tls_disabled)
+    }
+
+    /// Dials the candidates whose moment has come, and arms the next moment.
+    pub(super) fn start_candidates(&mut self, now: Instant, errand: &Errand) {
+        while let Some(candidate) = self.dial_mut(errand).and_then(|dial| dial.race()?.start_next(now)) {
+            let conn = self.dial_candidate(now, errand, candidate);
+            if let Some(race) = self.dial_mut(errand).and_then(Dial::race) {
+                race.started(now, conn, candidate);
+            }
+        }
+        match errand {
+            Errand::Route(pair) => self.arm_route(pair),
+            Errand::Verify(id) => self.arm_verification(*id),
+        }
+    }
+
+    fn dial_candidate(&mut self, now: Instant, errand: &Errand, candidate: Candidate) -> ConnId {
+        self.config.tls.set_time(self.anchor.unix_at(now));
+        let id = self.next_id();
+        let conn = ConnId(id);
+        if let Some(pair) = self.pair_of(errand) {
+            let entropy = self.entropy.fork("link", id);
+            let direct_tls = candidate.security == Security::DirectTls;
+            let (settings, tls) = (self.link_settings(), self.config.tls.clone());
+            let link = Link::initiating(now, pair.local, pair.remote, direct_tls, tls, settings, entropy);
+            self.insert(conn, now, link, candidate.addr, Purpose::Errand(errand.clone()));
+            self.effects.push_back(Effect::Dial { conn, addr: candidate.addr });
+        }
+        conn
+    }
+
+    /// A connection is open: if it is the first of its race it may speak, and the others are dropped.
+    pub(super) fn race_connected(&mut self, conn: ConnId) -> bool {
+        let Some(errand) = self.errand_of(conn) else {
+            return false;
+        };
+        let mut losers = Vec::new();
+        let won = self.dial_mut(&errand).and_then(Dial::race).is_some_and(|race| race.connected(conn, &mut losers));
+        for loser in losers {
+            self.with_link(loser, Link::cancel);
+        }
+        if !won {
+            self.with_link(conn, Link::cancel);
+        }
+        won
+    }
+
+    /// A candidate failed before it could serve: the next one is tried, or the errand fails.
+    //= RFC6120-3.2.1-4
+    //= RFC8305-9.2-1
+    pub(super) fn candidate_failed(&mut self, now: Instant, errand: &Errand, conn: ConnId, reason: Reason) {
+        if !self.is_trying(errand, conn) {
+            return;
+        }
+        if matches!(reason, Reason::ConnectRefused | Reason::ConnectTimeout)
+            && let Some(connected) = self.links.get(&conn)
+        {
+            self.backoff.note_address(now, connected.addr, reason);
+        }
+        let shutting_down = self.shutting_down;
+        let Some(dial) = self.dial_mut(errand) else {
+            return;
+        };
+        dial.note_failure(reason);
+        let over = dial.race().is_none_or(|race| race.failed(conn));
+        let failure = dial.failure();
+        if over || shutting_down {
+            self.fail_errand(now, errand, failure);
+        } else {
+            self.start_candidates(now, errand);
+        }
+    }
+
+    /// Whether `conn` is one of the candidates that `errand` tries.
+    pub(super) fn is_trying(&self, errand: &Errand, conn: ConnId) -> bool {
+        self.dial(errand).is_some_and(|dial| dial.is_trying(conn))
+    }
+
+    fn dial(&self, errand: &Errand) -> Option<&Dial> {
+        match errand {
+            Errand::Route(pair) => match &self.routes.get(pair)?.state {
+                State::Reaching(dial) => Some(dial),
+                State::Idle | State::Up(_) | State::Leaving(_) => None,
+            },
+            Errand::Verify(id) => self.verifications.get(id).map(|verification| &verification.dial),
+        }
+    }
+
+    fn dial_mut(&mut self, errand: &Errand) -> Option<&mut Dial> {
+        match errand {
+            Errand::Route(pair) => match &mut self.routes.get_mut(pair)?.state {
+                State::Reaching(dial) => Some(dial),
+                State::Idle | State::Up(_) | State::Leaving(_) => None,
+            },
+            Errand::Verify(id) => self.verifications.get_mut(id).map(|verification| &mut verification.dial),
+        }
+    }
+
+    pub(super) fn errand_began(&self, errand: &Errand) -> Option<Instant> {
+        self.dial(errand).map(Dial::began)
+    }
+
+    /// The errand has failed for good, which is remembered.
+    pub(super) fn fail_errand(&mut self, now: Instant, errand: &Errand, reason: Reason) {
+        if let Some(pair) = self.pair_of(errand) {
+            self.backoff.note_failure(now, &pair, reason);
+        }
+        match errand {
+            Errand::Route(pair) => self.fail_route(now, pair, reason),
+            Errand::Verify(id) => self.fail_verification(now, *id, reason),
+        }
+    }
+
+    /// Abandons what an attempt has under way: its lookup, or its connections.
+    pub(super) fn abandon_dial(&mut self, now: Instant, dial: &Dial) {
+        match dial.step() {
+            Step::Resolving(lookup) => {
+                self.resolver.cancel(*lookup);
+                self.lookups.remove(lookup);
+            }
+            Step::Racing(race) => {
+                for conn in race.conns() {
+                    self.close(now, conn, Reason::NegotiationTimeout);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! How peers are reached: the race of candidates, and the patience with those who fail.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use s2s_core::limits;
+use s2s_core::node::{Config, Event};
+use s2s_core::policy::HostOptions;
+use s2s_core::reason::Reason;
+use s2s_core::route::PrivateAddresses;
+use s2s_tests::certificates::{Authority, Kind};
+use s2s_tests::fake_tls::FakeProvider;
+use s2s_tests::world::{Cutting, NodeIndex, World, domain};
+
+const A: &str = "a.example.org";
+const B: &str = "b.example.net";
+
+fn addr(last: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, last])
+}
+
+fn config(authority: &Authority, host: &str) -> Config {
+    let host = domain(host);
+    let chain = authority.issue_kind(Kind::Valid, &host).chain;
+    let mut config = World::config(Arc::new(FakeProvider::new(vec![(host.clone(), chain)])), authority.trust());
+    config.private_addresses = PrivateAddresses::Always;
+    config.hosts.insert(host, HostOptions { secure_auth: true, ..HostOptions::default() });
+    config
+}
+
+fn world() -> (World, NodeIndex, NodeIndex) {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let a = world.add(addr(1), config(&authority, A));
+    let b = world.add(addr(2), config(&authority, B));
+    world.publish(A, addr(1), true, false);
+    (world, a, b)
+}
+
+/// Publishes b at several addresses, in this order.
+fn publish_b(world: &mut World, places: &[IpAddr]) {
+    let mut zone = std::mem::take(&mut world.zone);
+    for (priority, place) in (0..).zip(places) {
+        let host = format!("host{priority}.{B}");
+        zone = zone.address(&host, *place).service(&format!("_xmpp-server._tcp.{B}"), priority, 0, 5269, &host);
+    }
+    world.zone = zone;
+}
+
+fn message(id: &str) -> String {
+    format!("<message from='x@{A}' to='y@{B}' id='{id}'><body>x</body></message>")
+}
+
+fn delivered(events: &[Event]) -> usize {
+    events.iter().filter(|event| matches!(event, Event::Stanza { .. })).count()
+}
+
+fn bounces(events: &[Event]) -> Vec<Reason> {
+    let reasons = events.iter().filter_map(|event| match event {
+        Event::Undeliverable { reason, .. } => Some(*reason),
+        _ => None,
+    });
+    reasons.collect()
+}
+
+#[test]
+//= RFC8305-5-1 test
+fn an_address_that_says_nothing_costs_one_moment() {
+    let (mut world, a, b) = world();
+    publish_b(&mut world, &[addr(9), addr(2)]);
+    world.swallow(SocketAddr::new(addr(9), 5269));
+    let start = world.now;
+    world.send(a, &message("1"));
+    world.run_for(limits::DIAL_STAGGER * 2);
+    assert_eq!(delivered(&world.take_events(b)), 1);
+    let dials: Vec<_> = world.take_dials().into_iter().map(|(at, to)| (at - start, to.ip())).collect();
+    assert_eq!(dials[..2], [(Duration::ZERO, addr(9)), (limits::DIAL_STAGGER, addr(2))]);
+}
+
+#[test]
+//= RFC6120-3.2.1-4 test
+fn an_address_that_refuses_costs_nothing() {
+    let (mut world, a, b) = world();
+    publish_b(&mut world, &[addr(8), addr(9), addr(2)]);
+    world.send(a, &message("1"));
+    world.run();
+    assert_eq!(delivered(&world.take_events(b)), 1);
+}
+
+#[test]
+//= RFC8305-9.2-1 test
+fn a_server_that_is_not_the_one_is_passed_over() {
+    let (mut world, a, b) = world();
+    let authority = Authority::root("the authority");
+    world.add(addr(3), config(&authority, "c.example.com"));
+    publish_b(&mut world, &[addr(3), addr(2)]);
+    world.send(a, &message("1"));
+    world.run();
+    assert_eq!(delivered(&world.take_events(b)), 1, "the first knows no such host");
+}
+
+#[test]
+fn every_attempt_ends_at_its_deadline_and_gives_everything_back() {
+    let (mut world, a, _) = world();
+    let places: Vec<_> = (100..110).map(addr).collect();
+    publish_b(&mut world, &places);
+    for place in &places {
+        world.swallow(SocketAddr::new(*place, 5269));
+    }
+    for n in 0..5 {
+        world.send(a, &message(&n.to_string()));
+    }
+    world.run_for(limits::NEGOTIATION + Duration::from_secs(10));
+    assert_eq!(bounces(&world.take_events(a)), vec![Reason::ConnectTimeout; 5]);
+    assert_eq!(world.node(a).connections(), 0);
+}
+
+#[test]
+//= RFC6120-3.3-2 test
+fn a_flood_for_a_peer_that_refuses_makes_few_attempts_and_every_stanza_comes_back() {
+    let (mut world, a, _) = world();
+    publish_b(&mut world, &[addr(9)]);
+    let (mut sent, mut back, mut in_first_minute, mut attempts) = (0, 0, 0, 0);
+    for tenth in 0..6000_u32 {
+        world.send(a, &message(&tenth.to_string()));
+        sent += 1;
+        world.run_for(Duration::from_millis(100));
+        let reasons = bounces(&world.take_events(a));
+        assert!(reasons.iter().all(|reason| *reason == Reason::ConnectRefused), "{reasons:?}");
+        back += reasons.len();
+        attempts += world.take_dials().len();
+        if tenth == 600 {
+            in_first_minute = attempts;
+        }
+    }
+    assert_eq!(back, sent, "at once, with the reason that is remembered");
+    assert!(in_first_minute < 10, "{in_first_minute} attempts in the first minute");
+    assert!(attempts < 14, "{attempts} attempts in ten minutes");
+    println!("back-off: {sent} stanzas in 10 simulated minutes, {attempts} attempts, all came back");
+}
+
+#[test]
+fn a_peer_that_proves_itself_to_us_is_tried_again_at_once() {
+    let (mut world, a, b) = world();
+    world.send(a, &message("1"));
+    world.run();
+    assert_eq!(bounces(&world.take_events(a)), [Reason::DnsNxdomain]);
+    publish_b(&mut world, &[addr(2)]);
+    world.send(a, &message("2"));
+    world.run();
+    assert_eq!(bounces(&world.take_events(a)), [Reason::DnsNxdomain], "remembered");
+    world.send(b, &format!("<message from='y@{B}' to='x@{A}' id='3'/>"));
+    world.run();
+    assert_eq!(delivered(&world.take_events(a)), 1);
+    world.send(a, &message("4"));
+    world.run();
+    assert_eq!(delivered(&world.take_events(b)), 1);
+}
