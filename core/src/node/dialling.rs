@@ -21,7 +21,12 @@ impl Node {
         let deadline = now + self.config.negotiation_timeout;
         if let Some(route) = self.config.routes.get(&pair.remote) {
             let candidate = Candidate { addr: route.addr, security: route.security };
-            return Dial::new(now, deadline, Step::Racing(Race::new(VecDeque::from([candidate]))));
+            let usable = route.security == Security::StartTls || self.has_tls(pair);
+            return Dial::new(
+                now,
+                deadline,
+                Step::Racing(Race::new(usable.then_some(candidate).into_iter().collect())),
+            );
         }
         let lookup = self.resolver.lookup(now, &pair.remote);
         self.lookups.insert(lookup, errand.clone());
@@ -45,18 +50,24 @@ impl Node {
         }
     }
 
-    /// The candidates that may be dialled, or why none may.
+    /// The candidates that may be dialled, or why none may. None at all if TLS is what they lack: that is no fault of
+    /// the remote domain, to be remembered for other hosts.
     fn admit_candidates(
         &self,
         now: Instant,
         errand: &Errand,
         candidates: Vec<Candidate>,
     ) -> Result<VecDeque<Candidate>, Reason> {
-        let direct_tls = self.tls_enabled(errand);
+        let direct_tls = self.pair_of(errand).is_some_and(|pair| self.has_tls(&pair));
         let mut reason = Reason::AddressNotAllowed;
+        let mut lacks_tls = false;
         let mut admitted = VecDeque::new();
         for candidate in candidates {
-            if !self.may_dial(&candidate) || (candidate.security == Security::DirectTls && !direct_tls) {
+            if !self.may_dial(&candidate) {
+                continue;
+            }
+            if candidate.security == Security::DirectTls && !direct_tls {
+                lacks_tls = true;
                 continue;
             }
             match self.backoff.address_reason(now, candidate.addr) {
@@ -65,20 +76,26 @@ impl Node {
                 None => break,
             }
         }
-        if admitted.is_empty() { Err(reason) } else { Ok(admitted) }
+        if admitted.is_empty() && !lacks_tls { Err(reason) } else { Ok(admitted) }
     }
 
     fn may_dial(&self, candidate: &Candidate) -> bool {
         self.config.private_addresses.allow(candidate.addr.ip()) && !self.config.own_listeners.contains(&candidate.addr)
     }
 
-    fn tls_enabled(&self, errand: &Errand) -> bool {
-        let pair = self.pair_of(errand);
-        pair.and_then(|pair| self.config.hosts.get(&pair.local)).is_some_and(|options| !options.tls_disabled)
+    fn has_tls(&self, pair: &Pair) -> bool {
+        self.config.hosts.get(&pair.local).is_some_and(|options| !options.tls_disabled)
     }
 
     /// Dials the candidates whose moment has come, and arms the next moment.
     pub(super) fn start_candidates(&mut self, now: Instant, errand: &Errand) {
+        if self.dial_mut(errand).and_then(Dial::race).is_some_and(|race| race.is_over()) {
+            // Without TLS the targets of _xmpps-server are no candidates, and there are no others.
+            return match errand {
+                Errand::Route(pair) => self.fail_route(now, pair, Reason::NoAddress),
+                Errand::Verify(id) => self.fail_verification(now, *id, Reason::NoAddress),
+            };
+        }
         while let Some(candidate) = self.dial_mut(errand).and_then(|dial| dial.race()?.start_next(now)) {
             let conn = self.dial_candidate(now, errand, candidate);
             if let Some(race) = self.dial_mut(errand).and_then(Dial::race) {
@@ -157,7 +174,7 @@ impl Node {
         match errand {
             Errand::Route(pair) => match &self.routes.get(pair)?.state {
                 State::Reaching(dial) => Some(dial),
-                State::Idle | State::Up(_) | State::Leaving(_) => None,
+                State::Idle | State::Up(_) | State::Leaving(..) => None,
             },
             Errand::Verify(id) => self.verifications.get(id).map(|verification| &verification.dial),
         }
@@ -167,7 +184,7 @@ impl Node {
         match errand {
             Errand::Route(pair) => match &mut self.routes.get_mut(pair)?.state {
                 State::Reaching(dial) => Some(dial),
-                State::Idle | State::Up(_) | State::Leaving(_) => None,
+                State::Idle | State::Up(_) | State::Leaving(..) => None,
             },
             Errand::Verify(id) => self.verifications.get_mut(id).map(|verification| &mut verification.dial),
         }

@@ -166,6 +166,12 @@ impl Race {
         if self.active == Some(conn) {
             self.active = None;
         }
+        self.is_over()
+    }
+
+    /// Whether nobody is left: neither under way nor waiting.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
         self.active.is_none() && self.connecting.is_empty() && self.rest.is_empty()
     }
 
