@@ -235,7 +235,7 @@ mod tests {
         };
         let (text, known) = (element("text").with_text("no"), element("temporary-auth-failure"));
         let temporary = Some(Message::Failure(Failure::TemporaryAuthFailure));
-        assert_eq!(read(&[known.clone()]), temporary);
+        assert_eq!(read(std::slice::from_ref(&known)), temporary);
         assert_eq!(read(&[text.clone(), known]), temporary, "text is no condition");
         let not_authorized = Some(Message::Failure(Failure::NotAuthorized));
         assert_eq!(read(&[]), not_authorized);
