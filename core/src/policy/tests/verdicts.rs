@@ -448,3 +448,21 @@ fn options_and_encryption_are_shown_by_their_words() {
         assert_eq!(encryption.as_str(), word);
     }
 }
+
+#[test]
+fn that_no_way_to_prove_ourselves_is_left_comes_from_what_took_the_ways_away() {
+    let permitted = HostOptions { dialback_to_verified: true, ..strict() };
+    for (options, rule) in [
+        (open(), None),
+        (permitted.clone(), None),
+        (without_external(open()), None),
+        (strict(), Some(Rule::SecureAuth)),
+        (without_external(strict()), Some(Rule::ModulesDisabled)),
+        (without_dialback(open()), Some(Rule::ModulesDisabled)),
+        (without_dialback(permitted), Some(Rule::SecureAuth)),
+        (without_dialback(without_external(open())), Some(Rule::ModulesDisabled)),
+    ] {
+        let found = rule_behind(&options, &peer(), Direction::Outbound, Reason::ExternalNotOffered);
+        assert_eq!(found, rule, "{options:?}");
+    }
+}
