@@ -119,8 +119,7 @@ impl Contact {
     /// Holds it.
     pub(crate) fn run(&self, lab: &mut Lab) -> Row {
         let version = self.software.version().unwrap_or_default();
-        let result =
-            self.stage(lab, |scene| scene.hold(self).and_then(|measured| scene.daemon.stop().map(|()| measured)));
+        let result = self.stage(lab, |scene| scene.hold(self).and_then(|measured| scene.end().map(|()| measured)));
         Row {
             peer: format!("{} {version}", self.software.name()),
             scenario: self.name.clone(),
@@ -164,7 +163,7 @@ impl Contact {
             host,
             address,
             identity,
-            authority: other.as_deref().unwrap_or(lab.authority()),
+            authority: other.as_deref().unwrap_or_else(|| lab.authority()),
             name_server: lab.name_server(),
             strict: self.ours.strict,
             encrypted: self.ours.encrypted,
@@ -244,6 +243,12 @@ impl Scene<'_> {
             Some(event) => Ok(text(&event, "reason").to_owned()),
             None => fail(format!("s2sd has logged none of {reasons:?}")),
         }
+    }
+
+    /// Ends s2sd, in good order: its component goes first.
+    pub(crate) fn end(self) -> Result<(), Failure> {
+        drop(self.ours);
+        self.daemon.stop()
     }
 
     /// Waits for an event of s2sd about this server.

@@ -116,7 +116,7 @@ impl Options {
 
     fn table(&self, lab: &mut Lab) -> Vec<report::Row> {
         let wanted = |cell: &str| self.words.is_empty() || self.words.iter().any(|word| cell.contains(word.as_str()));
-        let mut rows = control::run(lab, &wanted);
+        let mut rows = control::run(lab, wanted);
         for software in Software::ALL {
             for scenario in Scenario::ALL {
                 for first in First::BOTH {

@@ -35,7 +35,7 @@ struct Cell {
 
 /// Runs the cells whose description `wanted` accepts.
 pub(crate) fn run(lab: &mut Lab, wanted: impl Fn(&str) -> bool) -> Vec<Row> {
-    let contacts = cells().into_iter().map(|cell| cell.contact());
+    let contacts = cells().into_iter().map(Cell::contact);
     let contacts: Vec<_> = contacts.filter(|it| wanted(&format!("{} {}", it.software.name(), it.name))).collect();
     contacts.iter().map(|contact| contact.run(lab)).collect()
 }

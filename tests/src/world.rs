@@ -407,6 +407,16 @@ impl World {
         self.run();
     }
 
+    /// The puppet writes, the network takes `taken` bytes of what the node answers, and the connection breaks.
+    pub fn break_while(&mut self, puppet: Puppet, bytes: impl AsRef<[u8]>, taken: usize) {
+        let now = self.now;
+        self.sites[puppet.site].node.handle_bytes(now, puppet.conn, bytes.as_ref());
+        self.wires.remove(&(puppet.site, puppet.conn));
+        self.sites[puppet.site].node.handle_sent(now, puppet.conn, taken);
+        self.sites[puppet.site].node.handle_closed(now, puppet.conn, io::ErrorKind::ConnectionReset);
+        self.run();
+    }
+
     /// What the puppet has heard since the last call.
     pub fn hear(&mut self, puppet: Puppet) -> Vec<u8> {
         self.run();

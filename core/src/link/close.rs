@@ -89,6 +89,12 @@ impl Link {
         self.in_flight.drain(..).map(|(_, stanza)| stanza).collect()
     }
 
+    /// Whether the first of the stanzas that were not wholly written was begun.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.in_flight.front().is_some_and(|(span, _)| span.start < self.sent)
+    }
+
     /// Closes the stream in good order: our closing tag goes out, and what still arrives is processed.
     //= RFC6120-4.4-1
     pub fn close(&mut self, now: Instant, reason: Reason) {

@@ -52,8 +52,9 @@ impl Link {
             return Err(stanza);
         }
         self.touch(now);
+        let begin = self.written;
         self.transmit(stanza.bytes());
-        self.in_flight.push_back((self.written, stanza));
+        self.in_flight.push_back((begin..self.written, stanza));
         Ok(())
     }
 

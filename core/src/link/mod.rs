@@ -15,6 +15,7 @@ mod tunnel;
 
 use std::collections::VecDeque;
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -86,8 +87,8 @@ pub struct Link {
     /// Bytes ever put into `output`, and ever written to the socket.
     written: u64,
     sent: u64,
-    /// Stanzas that are not wholly written to the socket, each with the position of its end.
-    in_flight: VecDeque<(u64, Stanza)>,
+    /// Stanzas that are not wholly written to the socket, each with the positions of its first byte and of its end.
+    in_flight: VecDeque<(Range<u64>, Stanza)>,
 }
 
 /// Who opened the stream.
@@ -226,7 +227,7 @@ impl Link {
         let n = n.min(self.output.len());
         self.output.consume(n);
         self.sent = self.sent.saturating_add(n as u64);
-        while self.in_flight.front().is_some_and(|(end, _)| *end <= self.sent) {
+        while self.in_flight.front().is_some_and(|(span, _)| span.end <= self.sent) {
             self.in_flight.pop_front();
         }
         self.drop_if_done();

@@ -176,7 +176,7 @@ impl Node {
                 }
                 self.forget_verifications_of(now, conn);
             }
-            Purpose::Errand(Errand::Route(pair)) if was_up => self.route_is_down(&pair, conn),
+            Purpose::Errand(Errand::Route(pair)) if was_up => self.route_is_down(&pair, conn, reason),
             Purpose::Errand(errand) => {
                 if let Some(pair) = self.pair_of(&errand).filter(|_| self.is_trying(&errand, conn)) {
                     self.raise_refused_pair(now, conn, &pair, reason, end.detail.clone());

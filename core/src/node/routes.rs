@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use crate::addr::Pair;
+use crate::limits;
 use crate::machine::ConnId;
 use crate::node::deadlines::Owner;
 use crate::node::{Errand, Event, Node};
@@ -170,19 +171,37 @@ impl Node {
     }
 
     /// The stream of a route is over. The next one begins when its connection is gone.
-    pub(super) fn route_is_down(&mut self, pair: &Pair, conn: ConnId) {
+    pub(super) fn route_is_down(&mut self, pair: &Pair, conn: ConnId, reason: Reason) {
         if let Some(route) =
             self.routes.get_mut(pair).filter(|route| matches!(route.state, State::Up(up) if up == conn))
         {
-            route.state = State::Leaving(conn);
+            route.state = State::Leaving(conn, reason);
         }
     }
 
-    /// The connection of a route is gone. What was not wholly written to it goes out on the next one.
-    pub(super) fn route_is_gone(&mut self, now: Instant, pair: &Pair, conn: ConnId, unsent: Vec<Stanza>) {
-        match self.routes.get_mut(pair) {
-            Some(route) if matches!(route.state, State::Leaving(leaving) if leaving == conn) => {
+    /// The connection of a route is gone. What was not wholly written to it goes out on the next one, but for a stanza
+    /// that was `interrupted` too often.
+    pub(super) fn route_is_gone(
+        &mut self,
+        now: Instant,
+        pair: &Pair,
+        conn: ConnId,
+        mut unsent: Vec<Stanza>,
+        interrupted: bool,
+    ) {
+        let leaving = self.routes.get_mut(pair).and_then(|route| match route.state {
+            State::Leaving(leaving, reason) if leaving == conn => Some((route, reason)),
+            _ => None,
+        });
+        match leaving {
+            Some((route, reason)) => {
                 route.state = State::Idle;
+                route.interruptions = if interrupted { route.interruptions.saturating_add(1) } else { 0 };
+                if route.interruptions >= limits::INTERRUPTIONS {
+                    route.interruptions = 0;
+                    let stanza = unsent.remove(0);
+                    self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
+                }
                 self.queued_bytes += unsent.iter().map(|stanza| stanza.bytes().len()).sum::<usize>();
                 route.queue.put_back(now, unsent);
                 if self.shutting_down {
@@ -191,7 +210,7 @@ impl Node {
                     self.drive_route(now, pair);
                 }
             }
-            _ => {
+            None => {
                 for stanza in unsent {
                     let reason = Reason::ConnectionReset;
                     self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });

@@ -259,8 +259,9 @@ impl Node {
             Purpose::Inbound => self.admission.leave(connected.addr.ip(), !connected.proved),
             Purpose::Errand(Errand::Verify(_)) => {}
             Purpose::Errand(Errand::Route(pair)) => {
+                let interrupted = connected.link.is_interrupted();
                 let unsent = connected.link.take_unsent();
-                self.route_is_gone(now, pair, conn, unsent);
+                self.route_is_gone(now, pair, conn, unsent, interrupted);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What is foretold is what happens, for every combination of options.
 
+mod verdicts;
+
 use std::time::Duration;
 
 use crate::addr::Domain;

@@ -10,6 +10,7 @@ mod queue;
 use std::time::Instant;
 
 use crate::machine::ConnId;
+use crate::reason::Reason;
 
 pub use address::{PrivateAddresses, is_private, place};
 pub use backoff::Backoff;
@@ -23,6 +24,8 @@ pub struct Route {
     pub state: State,
     /// What waits for it.
     pub queue: Queue,
+    /// How many of its streams have ended, one after the other, in the middle of a stanza.
+    pub interruptions: u8,
 }
 
 /// How far a route has come.
@@ -35,9 +38,9 @@ pub enum State {
     Reaching(Dial),
     /// Stanzas flow over this connection.
     Up(ConnId),
-    /// The stream on this connection is over, and its last bytes are on their way. What was written before the end
+    /// The stream on this connection is over, for this reason, and its last bytes are on their way. What was written before the end
     /// still arrives at a peer that closes in good order, so nothing goes another way before it is gone.
-    Leaving(ConnId),
+    Leaving(ConnId, Reason),
 }
 
 impl Route {
@@ -46,7 +49,7 @@ impl Route {
     pub fn deadline(&self, queue_age: std::time::Duration) -> Option<(Instant, &'static str)> {
         let reaching = match &self.state {
             State::Reaching(dial) => Some(dial.next_at()),
-            State::Idle | State::Up(_) | State::Leaving(_) => None,
+            State::Idle | State::Up(_) | State::Leaving(..) => None,
         };
         let oldest = self.queue.oldest().map(|since| (since + queue_age, "queue"));
         reaching.into_iter().chain(oldest).min_by_key(|(at, _)| *at)

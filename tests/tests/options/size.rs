@@ -1,11 +1,13 @@
 //! `s2s_stanza_size_limit`.
 
+use std::net::SocketAddr;
+
 use s2s_core::machine::Listener;
 use s2s_core::node::Config;
 use s2s_core::reason::Reason;
 use s2s_core::stanza::StanzaCondition;
 use s2s_tests::certificates::Kind;
-use s2s_tests::puppetry::{AUTH, PROCEED, STARTTLS, Tls, header};
+use s2s_tests::puppetry::{AUTH, PROCEED, STARTTLS, Tls, header, response};
 use s2s_tests::world::{Cutting, NodeIndex, Puppet, World, domain};
 
 use crate::federations::{IN, OURS, OUT, THEIRS, Told, Two, addr, authority, config, lax, message, secure};
@@ -63,6 +65,7 @@ fn s2s_stanza_size_limit_is_exact_to_the_byte() {
         let told = Told::of(&world.take_events(node));
         assert_eq!(told.delivered, Vec::<String>::new());
         assert_eq!(told.down, [(IN, Reason::StanzaTooBig)]);
+        world.hang_up(puppet);
         assert!(world.has_ended(puppet));
     }
 }
@@ -122,6 +125,36 @@ fn the_size_limit_of_the_peer_is_honoured_and_the_stream_stays() {
     assert_eq!(ours, Told { bounced: vec![Reason::StanzaTooBig], ..Told::default() });
     assert_eq!(theirs, Told { delivered: vec!["small".to_owned()], ..Told::default() });
     assert_eq!(Reason::StanzaTooBig.bounce(), StanzaCondition::PolicyViolation);
+}
+
+/// The next stream that the node opens to the puppet at `server`, proved by dialback.
+fn accepted(world: &mut World, server: SocketAddr) -> Puppet {
+    let puppet = world.accept(server).expect("the node dials");
+    let features = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
+    world.say(puppet, response(THEIRS, OURS, "1") + features);
+    assert!(world.hear_text(puppet).contains("<db:result "));
+    puppet
+}
+
+#[test]
+fn a_stanza_that_ends_every_stream_in_its_middle_goes_back_and_lets_the_others_through() {
+    let mut world = World::new(Cutting::Whole);
+    let node = world.add(addr(1), config(OURS, None, lax()));
+    let server = SocketAddr::new(addr(9), 5269);
+    world.publish(THEIRS, addr(9), true, false);
+    world.listen(server);
+    world.send(node, &sized(OURS, THEIRS, "poison", 2 * LIMIT));
+    world.send(node, &message(OURS, THEIRS, "behind"));
+    for round in 0..2 {
+        let puppet = accepted(&mut world, server);
+        assert_eq!(Told::of(&world.take_events(node)).bounced, [], "round {round}");
+        world.break_while(puppet, format!("<db:result from='{THEIRS}' to='{OURS}' type='valid'/>"), LIMIT);
+    }
+    assert_eq!(Told::of(&world.take_events(node)).bounced, [Reason::ConnectionReset]);
+    let puppet = accepted(&mut world, server);
+    world.say(puppet, format!("<db:result from='{THEIRS}' to='{OURS}' type='valid'/>"));
+    let heard = world.hear_text(puppet);
+    assert!(heard.starts_with("<message ") && heard.contains("id='behind'") && !heard.contains("poison"), "{heard}");
 }
 
 #[test]
