@@ -117,6 +117,7 @@ impl Two {
     /// With another domain for the other node.
     pub(crate) fn named(ours: Config, theirs: Config, remote: &str) -> Self {
         let mut world = World::new(Cutting::Whole);
+        world.tap = Some(std::collections::BTreeMap::new());
         let ours = world.add(addr(1), ours);
         let theirs = world.add(addr(2), theirs);
         world.publish(OURS, addr(1), true, false);
