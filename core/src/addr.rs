@@ -89,7 +89,13 @@ fn has_ambiguous_a_label(label: &str) -> bool {
         return false;
     }
     let (unicode, _) = Uts46::new().to_unicode(label.as_bytes(), AsciiDenyList::STD3, Hyphens::Allow);
-    unicode.contains(['ß', 'ς', '\u{200c}', '\u{200d}'])
+    unicode.contains(['ß', 'ς', '\u{200c}', '\u{200d}']) || unicode.contains(is_symbol)
+}
+
+/// The blocks of symbols and emoji: names to IDNA2003, and to UTS 46, but to IDNA2008 none.
+const fn is_symbol(character: char) -> bool {
+    matches!(character, '\u{2000}'..='\u{2bff}' | '\u{1f000}'..='\u{1faff}')
+        && !matches!(character, '\u{214e}' | '\u{2184}')
 }
 
 impl Borrow<str> for Domain {
@@ -318,7 +324,15 @@ mod tests {
 
     #[test]
     fn a_name_that_two_versions_of_idna_read_differently_is_refused() {
-        for text in ["faß.example", "xn--fa-hia.example", "βόλος.example", "a\u{200d}b.example"] {
+        for text in [
+            "faß.example",
+            "xn--fa-hia.example",
+            "βόλος.example",
+            "a\u{200d}b.example",
+            "i♥.example",
+            "\u{1f600}.example",
+            "xn--e28h.example",
+        ] {
             assert_eq!(Domain::parse(text), Err(DomainError::AmbiguousMapping), "{text}");
         }
     }

@@ -71,3 +71,25 @@ impl Proof {
         self.by
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_is_shown_by_its_word() {
+        for (method, word) in
+            [(Method::External, "external"), (Method::Dialback, "dialback"), (Method::Certificate, "certificate")]
+        {
+            assert_eq!((method.as_str(), method.to_string().as_str()), (word, word));
+        }
+    }
+
+    #[test]
+    fn a_confirmed_key_proves_the_pair_that_it_was_sent_for() {
+        let domain = |text: &str| Domain::parse(text).expect(text);
+        let pair = Pair::new(domain("m.example"), domain("t.example"));
+        let proof = Proof::by_dialback(Confirmed::new(pair.clone()));
+        assert_eq!((proof.pair(), proof.by()), (&pair, Method::Dialback));
+    }
+}

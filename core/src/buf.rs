@@ -1,6 +1,6 @@
-//! The output buffer of one connection: the core owns it, the adapter borrows it.
+//! The buffer of one connection: the core owns it, the adapter borrows what is to be written.
 
-/// Bytes waiting to be written. Appended at the end, consumed at the front, in any pieces.
+/// Bytes waiting to be written, or to be read. Appended at the end, consumed at the front, in any pieces.
 #[derive(Debug, Default)]
 pub struct Output {
     bytes: Vec<u8>,

@@ -177,3 +177,24 @@ pub const DNS_TARGETS: usize = 8;
 /// Bytes of a DNS datagram that servers may send us: fits the MTU of every path in use,
 /// [RFC 9715 section 3](https://www.rfc-editor.org/rfc/rfc9715#section-3). Longer answers come over TCP.
 pub const DNS_DATAGRAM_BYTES: u16 = 1232;
+
+/// How long a DNS answer is remembered at most; servers may allow a week or more.
+pub const DNS_LIFETIME: Duration = Duration::from_secs(86_400);
+
+/// How long the absence of a DNS record is remembered at most. [RFC 2308 section 5](https://www.rfc-editor.org/rfc/rfc2308#section-5)
+/// allows hours; but somebody may be waiting for the record to appear.
+pub const DNS_ABSENCE: Duration = Duration::from_secs(300);
+
+/// How long the failure of all DNS servers is remembered. [RFC 2308 section 7](https://www.rfc-editor.org/rfc/rfc2308#section-7)
+/// allows up to five minutes; this much keeps repeated questions from servers in trouble and hides their recovery from nobody.
+pub const DNS_FAILURE: Duration = Duration::from_secs(5);
+
+/// Answers that one resolver remembers. Finding a domain's servers takes four to ten.
+pub const DNS_CACHE_ENTRIES: usize = 8192;
+
+/// Bytes of answers that one resolver remembers, bookkeeping included: some 500 of each of [`DNS_CACHE_ENTRIES`].
+pub const DNS_CACHE_BYTES: usize = 4_194_304;
+
+/// How long the IPv4 addresses of a host wait for its IPv6 addresses, and all but the first IPv6 address for the IPv4
+/// addresses, [RFC 8305 section 3](https://www.rfc-editor.org/rfc/rfc8305#section-3).
+pub const RESOLUTION_DELAY: Duration = Duration::from_millis(50);

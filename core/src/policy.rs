@@ -2,9 +2,13 @@
 //!
 //! A remote domain is *strict* when a valid certificate is demanded of it, else *lax*. Everything here is decided
 //! for one pair of domains, from what the peer showed and what the operator wrote, and each verdict names its
-//! [`Reason`].
+//! [`Reason`]. [`explain`] foretells the verdicts and names the option behind them.
 //!
 //! - [RFC 6120 section 13.14](https://www.rfc-editor.org/rfc/rfc6120#section-13.14), decision D-01
+
+mod explain;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 
@@ -12,6 +16,8 @@ use crate::addr::{Domain, DomainError};
 use crate::auth::Method;
 use crate::reason::Reason;
 use crate::tls::verify::{Rejection, Verified};
+
+pub use explain::{Encryption, Explanation, Rule, explain, rule_behind};
 
 /// A list of domains: exact names, and `*.NAME` for all names below one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,6 +86,8 @@ pub struct HostOptions {
     pub require_encryption: bool,
     /// `s2s_secure_domains`: strict whatever `secure_auth` says.
     pub secure_domains: DomainList,
+    /// Domains with `s2s_pins`: strict, since only these keys prove them.
+    pub pinned_domains: DomainList,
     /// `s2s_insecure_domains`: lax although `secure_auth` is on.
     pub insecure_domains: DomainList,
     /// `s2s_allow_domains`: who may federate; empty for all.
@@ -109,6 +117,7 @@ impl Default for HostOptions {
             secure_auth: false,
             require_encryption: false,
             secure_domains: DomainList::default(),
+            pinned_domains: DomainList::default(),
             insecure_domains: DomainList::default(),
             allow_domains: DomainList::default(),
             deny_domains: DomainList::default(),
@@ -124,16 +133,44 @@ impl Default for HostOptions {
 }
 
 impl HostOptions {
+    /// Whether a certificate of `remote` that was rejected so ends the stream. A key that is not the pinned one
+    /// always does: pins are written down because somebody wants no other.
+    #[must_use]
+    pub fn refuses(&self, remote: &Domain, rejection: Rejection) -> bool {
+        rejection == Rejection::PinMismatch || self.is_strict(remote)
+    }
+
     /// Whether a valid certificate is demanded of `remote`.
     #[must_use]
     pub fn is_strict(&self, remote: &Domain) -> bool {
-        self.secure_domains.contains(remote) || (self.secure_auth && !self.insecure_domains.contains(remote))
+        self.demand_for_certificate(remote).is_some()
     }
 
     /// Whether a stream with `remote` may carry nothing in clear.
     #[must_use]
     pub fn demands_encryption(&self, remote: &Domain) -> bool {
-        self.require_encryption || self.is_strict(remote)
+        self.demand_for_encryption(remote).is_some()
+    }
+
+    /// The option by which a valid certificate is demanded of `remote`.
+    fn demand_for_certificate(&self, remote: &Domain) -> Option<Rule> {
+        if self.pinned_domains.contains(remote) {
+            Some(Rule::Pins)
+        } else if self.secure_domains.contains(remote) {
+            Some(Rule::SecureDomains)
+        } else {
+            (self.secure_auth && !self.insecure_domains.contains(remote)).then_some(Rule::SecureAuth)
+        }
+    }
+
+    /// The option by which nothing may travel in clear.
+    fn demand_for_encryption(&self, remote: &Domain) -> Option<Rule> {
+        if self.require_encryption { Some(Rule::RequireEncryption) } else { self.demand_for_certificate(remote) }
+    }
+
+    /// Whether we may prove ourselves to `remote` by dialback.
+    fn may_send_key(&self, remote: &Domain) -> bool {
+        !self.dialback_disabled && (!self.is_strict(remote) || self.dialback_to_verified)
     }
 
     /// Whether some domain might be served in clear.
@@ -150,21 +187,35 @@ impl HostOptions {
 
     /// Whether federation with `remote` is allowed at all.
     pub fn admit(&self, remote: &Domain) -> Result<(), Reason> {
-        if self.s2s_disabled {
-            return Err(Reason::HostDisabled);
-        }
-        let allowed = self.allow_domains.is_empty() || self.allow_domains.contains(remote);
-        if !remote.is_qualified() || !allowed || self.deny_domains.contains(remote) {
-            return Err(Reason::DomainDenied);
-        }
-        Ok(())
+        self.admission(remote).map_err(|(reason, _)| reason)
     }
 
     /// Whether a stanza of ours may go to `remote`.
     pub fn admit_outbound(&self, remote: &Domain) -> Result<(), Reason> {
-        self.admit(remote)?;
+        self.outbound_admission(remote).map_err(|(reason, _)| reason)
+    }
+
+    /// As [`admit`](Self::admit), with the option that decided.
+    fn admission(&self, remote: &Domain) -> Result<(), (Reason, Rule)> {
+        if self.s2s_disabled {
+            return Err((Reason::HostDisabled, Rule::ModulesDisabled));
+        }
+        let denied_by = if !remote.is_qualified() {
+            Some(Rule::BuiltIn)
+        } else if self.deny_domains.contains(remote) {
+            Some(Rule::DenyDomains)
+        } else {
+            let allowed = self.allow_domains.is_empty() || self.allow_domains.contains(remote);
+            (!allowed).then_some(Rule::AllowDomains)
+        };
+        denied_by.map_or(Ok(()), |rule| Err((Reason::DomainDenied, rule)))
+    }
+
+    /// As [`admit_outbound`](Self::admit_outbound), with the option that decided.
+    fn outbound_admission(&self, remote: &Domain) -> Result<(), (Reason, Rule)> {
+        self.admission(remote)?;
         if self.anonymous && !self.allow_anonymous {
-            return Err(Reason::AnonymousHost);
+            return Err((Reason::AnonymousHost, Rule::Anonymous));
         }
         Ok(())
     }
@@ -249,7 +300,7 @@ fn offer_protected(
         return Ok(Offer { starttls: None, external: None, dialback });
     };
     match certificate {
-        Err(rejection) if options.is_strict(remote) => Err(rejection.reason()),
+        Err(rejection) if options.refuses(remote, *rejection) => Err(rejection.reason()),
         certificate => Ok(Offer {
             starttls: None,
             external: certificate.as_ref().ok().filter(|_| !options.external_disabled).cloned(),
@@ -284,7 +335,9 @@ pub fn judge_key(options: &HostOptions, remote: &Domain, protection: Protection<
         Protection::Clear if options.demands_encryption(remote) => KeyVerdict::Refuse(Reason::EncryptionRequired),
         Protection::Clear => KeyVerdict::CallBack,
         Protection::Tls(Ok(verified)) => KeyVerdict::Proved(verified.clone()),
-        Protection::Tls(Err(rejection)) if options.is_strict(remote) => KeyVerdict::Refuse(rejection.reason()),
+        Protection::Tls(Err(rejection)) if options.refuses(remote, *rejection) => {
+            KeyVerdict::Refuse(rejection.reason())
+        }
         Protection::Tls(Err(_)) => KeyVerdict::CallBack,
     }
 }
@@ -301,12 +354,24 @@ pub enum Authentication {
     Dialback,
 }
 
+/// Whether TLS is asked for on an outbound stream in clear. An error: the stream cannot go on.
+//= RFC6120-5.2-3
+//= RFC6120-5.3.4-1
+pub fn judge_clear(options: &HostOptions, remote: &Domain, starttls_offered: bool) -> Result<bool, Reason> {
+    match (options.tls_disabled, starttls_offered) {
+        (false, true) => Ok(true),
+        _ if !options.demands_encryption(remote) => Ok(false),
+        (true, _) => Err(Reason::EncryptionRequired),
+        (false, false) => Err(Reason::StarttlsNotOffered),
+    }
+}
+
 /// Judges an outbound stream in its present state of protection: may anything be sent to this peer?
 //= RFC6120-13.9.5-2
 pub fn judge_outbound(options: &HostOptions, remote: &Domain, protection: Protection<'_>) -> Result<(), Reason> {
     match protection {
         Protection::Clear if options.demands_encryption(remote) => Err(Reason::EncryptionRequired),
-        Protection::Tls(Err(rejection)) if options.is_strict(remote) => Err(rejection.reason()),
+        Protection::Tls(Err(rejection)) if options.refuses(remote, *rejection) => Err(rejection.reason()),
         Protection::Clear | Protection::Tls(_) => Ok(()),
     }
 }
@@ -320,8 +385,7 @@ pub fn authenticate(
     external_offered: bool,
     dialback_offered: bool,
 ) -> Result<Authentication, Reason> {
-    let dialback =
-        dialback_offered && !options.dialback_disabled && (!options.is_strict(remote) || options.dialback_to_verified);
+    let dialback = dialback_offered && options.may_send_key(remote);
     let encrypted = matches!(protection, Protection::Tls(_));
     if external_offered && encrypted && !options.external_disabled {
         return Ok(Authentication::External { then_dialback: dialback });

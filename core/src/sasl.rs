@@ -181,4 +181,85 @@ mod tests {
             assert_eq!(judge_identity(&response, &proved), verdict, "{response}");
         }
     }
+
+    fn domain() -> Domain {
+        Domain::parse("m.example").expect("a domain")
+    }
+
+    fn element(name: &str) -> Element {
+        Element::new(ns::SASL, name)
+    }
+
+    #[test]
+    fn what_we_write_carries_our_domain_in_base64() {
+        assert_eq!(
+            auth(&domain()),
+            "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>bS5leGFtcGxl</auth>"
+        );
+        assert_eq!(response(&domain()), "<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>bS5leGFtcGxl</response>");
+        assert_eq!(
+            failure(Failure::InvalidAuthzid),
+            "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><invalid-authzid/></failure>"
+        );
+    }
+
+    #[test]
+    fn each_element_is_the_message_that_its_name_says() {
+        let auth = element("auth").with_attribute("mechanism", "EXTERNAL");
+        let mechanism = || "EXTERNAL".to_owned();
+        for (element, message) in [
+            (element("abort"), Some(Message::Abort)),
+            (auth.clone(), Some(Message::Auth { mechanism: mechanism(), response: None })),
+            (
+                auth.clone().with_text("="),
+                Some(Message::Auth { mechanism: mechanism(), response: Some("=".to_owned()) }),
+            ),
+            (element("auth"), Some(Message::Auth { mechanism: String::new(), response: None })),
+            (element("challenge"), Some(Message::Challenge)),
+            (element("response").with_text("bS5leGFtcGxl"), Some(Message::Response("bS5leGFtcGxl".to_owned()))),
+            (element("response"), Some(Message::Response(String::new()))),
+            (element("success"), Some(Message::Success)),
+            (element("mechanisms"), None),
+            (Element::new(ns::TLS, "abort"), None),
+        ] {
+            assert_eq!(Message::of(&element), message, "{element:?}");
+        }
+    }
+
+    #[test]
+    //= RFC6120-6.5-1 test
+    fn a_failure_that_names_no_known_condition_counts_as_not_authorized() {
+        let read = |children: &[Element]| {
+            let failure = children.iter().fold(element("failure"), |failure, child| failure.with_child(child.clone()));
+            Message::of(&failure)
+        };
+        let (text, known) = (element("text").with_text("no"), element("temporary-auth-failure"));
+        let temporary = Some(Message::Failure(Failure::TemporaryAuthFailure));
+        assert_eq!(read(std::slice::from_ref(&known)), temporary);
+        assert_eq!(read(&[text.clone(), known]), temporary, "text is no condition");
+        let not_authorized = Some(Message::Failure(Failure::NotAuthorized));
+        assert_eq!(read(&[]), not_authorized);
+        assert_eq!(read(&[text, element("a-condition-of-tomorrow")]), not_authorized);
+        assert_eq!(read(&[Element::new(ns::STREAM_ERRORS, "invalid-mechanism")]), not_authorized);
+    }
+
+    #[test]
+    fn every_condition_that_is_written_reads_as_itself() {
+        for condition in [
+            Failure::Aborted,
+            Failure::AccountDisabled,
+            Failure::CredentialsExpired,
+            Failure::EncryptionRequired,
+            Failure::IncorrectEncoding,
+            Failure::InvalidAuthzid,
+            Failure::InvalidMechanism,
+            Failure::MalformedRequest,
+            Failure::MechanismTooWeak,
+            Failure::NotAuthorized,
+            Failure::TemporaryAuthFailure,
+        ] {
+            let element = element("failure").with_child(element(condition.as_str()));
+            assert_eq!(Message::of(&element), Some(Message::Failure(condition)));
+        }
+    }
 }

@@ -1,8 +1,11 @@
 //! How s2s is proved: harnesses, properties, adversaries, and real servers.
 
+pub mod cases;
 pub mod certificates;
 pub mod dns_server;
 pub mod fake_tls;
 pub mod fuzz_bodies;
+pub mod matrix;
+pub mod oracle;
 pub mod puppetry;
 pub mod world;

@@ -47,6 +47,8 @@ pub struct World {
     pub zone: Zone,
     /// How bytes are cut.
     pub cutting: Cutting,
+    /// What nodes have written, by connection, since a test has begun to listen by putting an empty map here.
+    pub tap: Option<BTreeMap<(NodeIndex, ConnId), Vec<u8>>>,
     sites: Vec<Site>,
     listeners: BTreeMap<SocketAddr, (NodeIndex, Listener)>,
     puppets: BTreeMap<SocketAddr, VecDeque<Peer>>,
@@ -55,6 +57,8 @@ pub struct World {
     /// Both ends of every connection.
     wires: BTreeMap<(NodeIndex, ConnId), End>,
     random: u64,
+    dialled: Vec<SocketAddr>,
+    asked: Vec<String>,
 }
 
 /// The other end of a node's connection.
@@ -71,8 +75,6 @@ struct Site {
     events: Vec<Event>,
     /// Bytes that puppets hear from this node, by connection.
     heard: BTreeMap<ConnId, Heard>,
-    /// Everything that this node ever wrote, by connection.
-    written: BTreeMap<ConnId, Vec<u8>>,
 }
 
 /// What a puppet hears.
@@ -105,6 +107,7 @@ impl World {
             now: Instant::now(),
             zone: Zone::new(),
             cutting,
+            tap: None,
             sites: Vec::new(),
             listeners: BTreeMap::new(),
             puppets: BTreeMap::new(),
@@ -112,6 +115,8 @@ impl World {
             dials: Vec::new(),
             wires: BTreeMap::new(),
             random,
+            dialled: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -129,7 +134,7 @@ impl World {
         let index = self.sites.len();
         let anchor = Anchor { instant: self.now, unix: NOW };
         let node = Node::new(config, Seed([u8::try_from(index + 1).expect("few nodes"); 32]), anchor);
-        self.sites.push(Site { node, addr, events: Vec::new(), heard: BTreeMap::new(), written: BTreeMap::new() });
+        self.sites.push(Site { node, addr, events: Vec::new(), heard: BTreeMap::new() });
         self.listeners.insert(SocketAddr::new(addr, 5269), (index, Listener::StartTls));
         self.listeners.insert(SocketAddr::new(addr, 5270), (index, Listener::DirectTls));
         index
@@ -194,11 +199,22 @@ impl World {
         std::mem::take(&mut self.sites[site].events)
     }
 
-    /// The XML that the node ever wrote, connection by connection, without the records of the fake TLS.
+    /// The XML that went through the [tap](Self::tap) from the node, connection by connection, without the records of
+    /// the fake TLS.
     #[must_use]
     pub fn plaintext(&self, site: NodeIndex) -> Vec<String> {
-        let written = self.sites[site].written.values();
-        written.map(|bytes| String::from_utf8_lossy(&fake_tls::plaintext(bytes)).into_owned()).collect()
+        let written = self.tap.iter().flatten().filter(|((from, _), _)| *from == site);
+        written.map(|(_, bytes)| String::from_utf8_lossy(&fake_tls::plaintext(bytes)).into_owned()).collect()
+    }
+
+    /// The addresses that nodes have dialled since the last call.
+    pub fn take_dialled(&mut self) -> Vec<SocketAddr> {
+        std::mem::take(&mut self.dialled)
+    }
+
+    /// The names that nodes have asked DNS about since the last call.
+    pub fn take_asked(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.asked)
     }
 
     /// Sends a stanza through the node.
@@ -280,6 +296,7 @@ impl World {
                 None => {}
             },
             Effect::Ask { query, message, .. } => {
+                self.asked.push(question(&message));
                 let reply = self.zone.respond(&message);
                 self.sites[site].node.handle_reply(now, query, reply.as_deref());
             }
@@ -288,6 +305,7 @@ impl World {
 
     fn dial(&mut self, site: NodeIndex, conn: ConnId, addr: SocketAddr) {
         let now = self.now;
+        self.dialled.push(addr);
         self.dials.push((now, addr));
         if self.black_holes.contains(&addr) {
             return;
@@ -319,7 +337,9 @@ impl World {
         let Some(far) = self.wires.get(&(site, conn)).copied().filter(|_| !bytes.is_empty()) else {
             return false;
         };
-        self.sites[site].written.entry(conn).or_default().extend_from_slice(&bytes);
+        if let Some(tap) = &mut self.tap {
+            tap.entry((site, conn)).or_default().extend_from_slice(&bytes);
+        }
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             let (piece, tail) = rest.split_at(self.piece(rest.len()));
@@ -414,6 +434,18 @@ impl World {
         self.run();
         self.sites[puppet.site].heard.entry(puppet.conn).or_default().ended
     }
+}
+
+/// The name that a DNS query asks about.
+fn question(message: &[u8]) -> String {
+    let mut labels = Vec::new();
+    let mut rest = message.get(12..).unwrap_or_default();
+    while let Some((length, tail)) = rest.split_first().filter(|(length, _)| **length > 0) {
+        let (label, tail) = tail.split_at(usize::from(*length).min(tail.len()));
+        labels.push(String::from_utf8_lossy(label).to_lowercase());
+        rest = tail;
+    }
+    labels.join(".")
 }
 
 /// Reads one stanza as a server-to-server stream would.

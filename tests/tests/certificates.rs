@@ -196,7 +196,7 @@ fn every_kind_of_certificate_gets_its_verdict() {
     for kind in Kind::ALL {
         let chain = root().issue_kind(*kind, &domain).chain;
         let verdict = judge(&chain, &domain, &trust, NOW);
-        assert_eq!(verdict.as_ref().map(Verified::form).map_err(|r| *r), kind.verdict(), "{kind:?}");
+        assert_eq!(verdict.as_ref().map(Verified::form).map_err(|r| *r), kind.verdict().map(Some), "{kind:?}");
         //= RFC9525-6.6-1 test
         assert!(verdict.is_err() || verdict.is_ok_and(|verified| *verified.domain() == domain));
     }
@@ -290,7 +290,7 @@ fn name_constraints_hold_whatever_the_form_of_the_name() {
     for (issuer, trust) in &issuers {
         let verdict = |name: San, text: &str| {
             let chain = issuer.issue(&Request::new(vec![name])).chain;
-            judge(&chain, &domain(text), trust, NOW).map(|verified| verified.form())
+            judge(&chain, &domain(text), trust, NOW).map(|verified| verified.form().expect("a name"))
         };
         assert_eq!(verdict(dns("a.m.example"), "a.m.example"), Ok(NameForm::DnsId));
         assert_eq!(verdict(srv("_xmpp-server.a.m.example"), "a.m.example"), Ok(NameForm::SrvId));
@@ -362,6 +362,21 @@ fn a_pinned_domain_accepts_its_keys_alone() {
     assert_eq!(verdict("t.example", pin), Ok(()));
     assert_eq!(verdict("t.example", [0; 32]), Err(Rejection::PinMismatch));
     assert_eq!(verdict("m.example", [0; 32]), Ok(()));
+}
+
+#[test]
+fn a_pinned_key_counts_as_a_valid_chain_and_name() {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["elsewhere.example".to_owned()]).expect("a name");
+    let chain = vec![params.self_signed(&key).expect("a certificate").der().to_vec()];
+    let mut trust = root().trust();
+    trust.pin(domain("t.example"), fingerprint(&PublicKeyData::subject_public_key_info(&key)));
+    let verified = judge(&chain, &domain("t.example"), &trust, NOW).expect("pinned");
+    assert_eq!((verified.domain(), verified.form()), (&domain("t.example"), None));
+    // Only for the domain that it is pinned for.
+    assert_eq!(judge(&chain, &domain("elsewhere.example"), &trust, NOW).err(), Some(Rejection::SelfSigned));
+    // Who has no certificate at all has no key either.
+    assert_eq!(judge(&[], &domain("t.example"), &trust, NOW).err(), Some(Rejection::Missing));
 }
 
 /// An RSA key of this size that nobody can use.

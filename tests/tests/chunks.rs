@@ -1,5 +1,6 @@
 //! Rule 2 of the architecture: the same bytes give the same events and the same plaintext, however they are cut.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -60,6 +61,7 @@ fn config(host: usize, negotiation: Negotiation) -> Config {
 /// The events of both nodes after messages each way, and all XML that each wrote, connection by connection.
 fn outcome(negotiation: Negotiation, cutting: Cutting) -> Vec<(Vec<Event>, Vec<String>)> {
     let mut world = World::new(cutting);
+    world.tap = Some(BTreeMap::new());
     for (host, name) in NAMES.iter().enumerate() {
         world.add(addr(host), config(host, negotiation));
         world.publish(name, addr(host), !negotiation.direct_tls, negotiation.direct_tls);

@@ -202,4 +202,98 @@ mod tests {
         assert_eq!(with(&[], "other", "k"), Err(Malformed::Name));
         assert_eq!(Message::read(&element("result", &PAIR[..1], "k")), Err(Malformed::Addresses));
     }
+
+    fn message(kind: Kind) -> Message {
+        let domain = |text: &str| Domain::parse(text).expect(text);
+        Message { from: domain("m.example"), to: domain("v.example"), kind }
+    }
+
+    fn read_with(name: &str, extra: &[(&str, &str)], text: &str) -> Result<Kind, Malformed> {
+        let attributes: Vec<_> = PAIR.iter().chain(extra).copied().collect();
+        Message::read(&element(name, &attributes, text)).map(|message| message.kind)
+    }
+
+    #[test]
+    fn an_id_and_a_key_may_be_as_long_as_their_limit_and_not_empty() {
+        let verify = |id: &str| read_with("verify", &[("id", id)], "k").map(|_| ());
+        assert_eq!(verify(&"i".repeat(limits::STREAM_ID_BYTES)), Ok(()));
+        assert_eq!(verify(&"i".repeat(limits::STREAM_ID_BYTES + 1)), Err(Malformed::Id));
+        assert_eq!(verify(""), Err(Malformed::Id));
+        assert_eq!(read_with("verify", &[("type", "valid")], ""), Err(Malformed::Id), "an answer needs it too");
+
+        let longest = "k".repeat(limits::DIALBACK_KEY_BYTES);
+        assert_eq!(read_with("result", &[], &format!(" {longest} ")), Ok(Kind::Key(longest)));
+        assert_eq!(read_with("verify", &[("id", "7")], " "), Err(Malformed::Key));
+    }
+
+    #[test]
+    fn a_key_that_holds_elements_is_none() {
+        let element = element("result", &PAIR, "k").with_child(Element::new(ns::DIALBACK, "x"));
+        assert_eq!(Message::read(&element), Err(Malformed::Key));
+    }
+
+    #[test]
+    fn both_addresses_must_be_domains() {
+        for attributes in [&PAIR[1..], &[PAIR[0], ("to", "")], &[PAIR[0], ("to", "a@v.example")]] {
+            assert_eq!(Message::read(&element("result", attributes, "k")), Err(Malformed::Addresses));
+        }
+    }
+
+    #[test]
+    fn the_condition_of_an_error_is_the_first_known_one_of_its_namespace() {
+        let read = |error: Element| {
+            let result = element("result", &[PAIR[0], PAIR[1], ("type", "error")], "");
+            Message::read(&result.with_child(error)).map(|message| message.kind)
+        };
+        let error = || Element::new(ns::SERVER, "error");
+        let condition = |name: &str| Element::new(ns::STANZA_ERRORS, name);
+        let answer = |condition| Ok(Kind::Result(Answer::Error(condition)));
+        let not_found = StanzaCondition::ItemNotFound;
+        assert_eq!(read(error().with_child(condition("item-not-found"))), answer(Some(not_found)));
+        let many = error()
+            .with_child(Element::new("urn:example:other", "forbidden"))
+            .with_child(condition("text"))
+            .with_child(condition("item-not-found"))
+            .with_child(condition("forbidden"));
+        assert_eq!(read(many), answer(Some(not_found)));
+        assert_eq!(read(error().with_child(Element::new("urn:example:other", "forbidden"))), answer(None));
+        assert_eq!(read(Element::new(ns::SERVER, "other").with_child(condition("forbidden"))), answer(None));
+    }
+
+    #[test]
+    //= XEP0220-2.5-4 test
+    fn what_is_written_is_this_and_nothing_else() {
+        let (id, key) = ("<'7'>".to_owned(), "a<b&c".to_owned());
+        let refused = Answer::Error(Some(StanzaCondition::ItemNotFound));
+        for (kind, text) in [
+            (Kind::Key(key.clone()), "<db:result from='m.example' to='v.example'>a&lt;b&amp;c</db:result>"),
+            (Kind::Result(Answer::Valid), "<db:result from='m.example' to='v.example' type='valid'/>"),
+            (Kind::Result(Answer::Invalid), "<db:result from='m.example' to='v.example' type='invalid'/>"),
+            (
+                Kind::Result(refused),
+                "<db:result from='m.example' to='v.example' type='error'><error type='cancel'>\
+                 <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></db:result>",
+            ),
+            (
+                Kind::Result(Answer::Error(None)),
+                "<db:result from='m.example' to='v.example' type='error'><error type='cancel'>\
+                 <internal-server-error xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></db:result>",
+            ),
+            (
+                Kind::VerifyRequest { id: id.clone(), key },
+                "<db:verify from='m.example' to='v.example' id='&lt;&apos;7&apos;&gt;'>a&lt;b&amp;c</db:verify>",
+            ),
+            (
+                Kind::VerifyAnswer { id: id.clone(), answer: Answer::Valid },
+                "<db:verify from='m.example' to='v.example' id='&lt;&apos;7&apos;&gt;' type='valid'/>",
+            ),
+            (
+                Kind::VerifyAnswer { id, answer: refused },
+                "<db:verify from='m.example' to='v.example' id='&lt;&apos;7&apos;&gt;' type='error'>\
+                 <error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></db:verify>",
+            ),
+        ] {
+            assert_eq!(message(kind).write(), text);
+        }
+    }
 }

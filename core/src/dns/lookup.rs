@@ -9,24 +9,19 @@
 //! - The process: [RFC 6120 section 3.2](https://www.rfc-editor.org/rfc/rfc6120#section-3.2)
 //! - Direct TLS: [XEP-0368](https://xmpp.org/extensions/xep-0368.html)
 //! - What counts as absent: decision D-18
-//! - Order of addresses: [RFC 8305 section 4](https://www.rfc-editor.org/rfc/rfc8305#section-4)
 
 use std::mem;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::message::{Finding, Kind, Name, Question};
-use super::query::Inquiry;
+use super::addresses::Addresses;
+use super::desk::{AskingId, Cx, Desk, Timer};
+use super::inquiry::Inquiry;
+use super::message::{Answer, Finding, Kind, Name, Question};
 use super::srv::{self, Offer, Service};
-use super::{Candidate, Cx, Desk, Security};
+use super::{Candidate, LookupId, Security};
 use crate::addr::Domain;
 use crate::entropy::Entropy;
-use crate::limits;
-use crate::machine::QueryId;
 use crate::reason::Reason;
-
-/// Where servers listen that publish no SRV records, [RFC 6120 section 3.2.2](https://www.rfc-editor.org/rfc/rfc6120#section-3.2.2).
-const FALLBACK_PORT: u16 = 5269;
 
 /// How far a lookup has come.
 #[derive(Debug)]
@@ -50,22 +45,21 @@ struct Services {
     plain: Inquiry,
 }
 
-/// The targets are known, their addresses are asked for.
+/// What is to be told.
 #[derive(Debug)]
-struct Addresses {
-    /// In the order in which to try them.
-    services: Vec<Service>,
-    /// Their targets, each once.
-    hosts: Vec<Host>,
-    /// Whether the domain itself is the target, for want of SRV records.
-    fallback: bool,
+pub(super) struct Step {
+    /// Further candidates.
+    pub(super) candidates: Vec<Candidate>,
+    /// The end: all candidates, or why there are none.
+    pub(super) end: Option<Result<Vec<Candidate>, Reason>>,
 }
 
-#[derive(Debug)]
-struct Host {
-    name: Name,
-    v6: Inquiry,
-    v4: Inquiry,
+impl Step {
+    const NOTHING: Self = Self { candidates: Vec::new(), end: None };
+
+    const fn failed(reason: Reason) -> Self {
+        Self { candidates: Vec::new(), end: Some(Err(reason)) }
+    }
 }
 
 impl Lookup {
@@ -74,70 +68,73 @@ impl Lookup {
     //= XEP0368-3-1
     pub(super) fn new(domain: &Domain, deadline: Instant, order: Entropy, cx: &mut Cx<'_>) -> Self {
         let mut ask = |service| match Name::new(&[service, "_tcp"], domain) {
-            Some(name) => Inquiry::new(Question { name, kind: Kind::Srv, hops: 0 }, cx),
+            Some(name) => Inquiry::new(Question { name, kind: Kind::Srv }, cx),
             // Too long a name to exist.
-            None => Inquiry::Done(Ok(Finding::NxDomain)),
+            None => Inquiry::known(Finding::NxDomain),
         };
         let services = Services { direct: ask("_xmpps-server"), plain: ask("_xmpp-server") };
         Self { domain: domain.clone(), deadline, order, stage: Stage::Services(Box::new(services)) }
     }
 
-    /// The inquiry that waits for `handle`.
-    pub(super) fn waiting(&mut self, handle: QueryId) -> Option<&mut Inquiry> {
-        self.inquiries_mut().into_iter().find(|inquiry| inquiry.waits_for(handle))
+    /// The question `id`, for which this may have waited, has come to an end.
+    pub(super) fn hear(&mut self, id: AskingId, result: &Result<Answer, Reason>, cx: &mut Cx<'_>) {
+        self.each_inquiry(|inquiry| inquiry.hear(id, result, cx));
     }
 
     /// Gives up what is still open.
-    pub(super) fn abandon(&mut self, desk: &mut Desk) {
-        for inquiry in self.inquiries_mut() {
-            inquiry.abandon(desk);
+    pub(super) fn abandon(&mut self, lookup: LookupId, desk: &mut Desk) {
+        self.expire(lookup, desk);
+        desk.deadlines.remove(&(self.deadline, Timer::Lookup(lookup)));
+        if let Stage::Addresses(addresses) = &self.stage {
+            addresses.disarm(lookup, desk);
         }
     }
 
     /// The time of the whole lookup is up: what is there has to do.
-    pub(super) fn expire(mut self, desk: &mut Desk) -> Result<Vec<Candidate>, Reason> {
-        self.abandon(desk);
-        match &self.stage {
-            Stage::Services(_) => Err(Reason::DnsTimeout),
-            Stage::Addresses(addresses) => addresses.conclude(),
-        }
+    pub(super) fn expire(&mut self, lookup: LookupId, desk: &mut Desk) {
+        self.each_inquiry(|inquiry| inquiry.abandon(lookup, desk));
     }
 
-    /// Goes on as far as the outcomes allow; gives the answer when there is one.
-    pub(super) fn advance(&mut self, cx: &mut Cx<'_>) -> Option<Result<Vec<Candidate>, Reason>> {
-        if self.inquiries_mut().iter().any(|inquiry| inquiry.outcome().is_none()) {
-            return None;
-        }
+    /// Goes on as far as the outcomes allow.
+    pub(super) fn advance(&mut self, cx: &mut Cx<'_>) -> Step {
         if let Stage::Services(services) = &mut self.stage {
+            if [&services.direct, &services.plain].iter().any(|inquiry| inquiry.outcome().is_none()) {
+                return Step::NOTHING;
+            }
+            if cx.now >= self.deadline {
+                return Step::failed(Reason::DnsTimeout);
+            }
             let direct = Offer::new(Security::DirectTls, take(&mut services.direct));
             let plain = Offer::new(Security::StartTls, take(&mut services.plain));
             let addresses = match choose(direct, plain) {
-                Err(reason) => return Some(Err(reason)),
+                Err(reason) => return Step::failed(reason),
                 Ok(Some(services)) => Addresses::of_targets(srv::order(services, &mut self.order), cx),
                 Ok(None) => Addresses::of_domain(&self.domain, cx),
             };
             self.stage = Stage::Addresses(addresses);
         }
-        match &self.stage {
-            Stage::Addresses(addresses) if addresses.is_complete() => Some(addresses.conclude()),
-            _ => None,
+        match &mut self.stage {
+            Stage::Services(_) => Step::NOTHING,
+            Stage::Addresses(addresses) => {
+                let candidates = addresses.tell(cx);
+                let end = addresses.is_complete().then(|| addresses.conclude());
+                Step { candidates, end }
+            }
         }
     }
 
-    fn inquiries_mut(&mut self) -> Vec<&mut Inquiry> {
+    fn each_inquiry(&mut self, act: impl FnMut(&mut Inquiry)) {
         match &mut self.stage {
-            Stage::Services(services) => vec![&mut services.direct, &mut services.plain],
-            Stage::Addresses(addresses) => {
-                addresses.hosts.iter_mut().flat_map(|host| [&mut host.v6, &mut host.v4]).collect()
-            }
+            Stage::Services(services) => [&mut services.direct, &mut services.plain].into_iter().for_each(act),
+            Stage::Addresses(addresses) => addresses.inquiries_mut().for_each(act),
         }
     }
 }
 
 fn take(inquiry: &mut Inquiry) -> Result<Finding, Reason> {
     match mem::replace(inquiry, Inquiry::Done(Err(Reason::DnsFailure))) {
-        Inquiry::Open(_) => Err(Reason::DnsFailure),
-        Inquiry::Done(outcome) => outcome,
+        Inquiry::Waiting(_) => Err(Reason::DnsFailure),
+        Inquiry::Done(outcome) => outcome.map(|found| found.finding),
     }
 }
 
@@ -162,91 +159,5 @@ fn choose(direct: Offer, plain: Offer) -> Result<Option<Vec<Service>>, Reason> {
         (Offer::Declined, _) | (_, Offer::Declined) => Err(Reason::SrvDot),
         (Offer::Unusable, _) | (_, Offer::Unusable) => Err(Reason::NoAddress),
         (Offer::Absent, Offer::Absent) => Ok(None),
-    }
-}
-
-impl Addresses {
-    /// Asks for the addresses of the first targets.
-    ///
-    /// What the SRV answer says about them in passing is not used: nothing ties it to the question.
-    //= RFC2782-p5-2
-    fn of_targets(mut services: Vec<Service>, cx: &mut Cx<'_>) -> Self {
-        let mut hosts: Vec<Host> = Vec::new();
-        services.retain(|service| {
-            let known = hosts.iter().any(|host| host.name == service.target);
-            let wanted = known || hosts.len() < limits::DNS_TARGETS;
-            if wanted && !known {
-                hosts.push(Host::new(service.target.clone(), cx));
-            }
-            wanted
-        });
-        Self { services, hosts, fallback: false }
-    }
-
-    //= RFC6120-3.2.2-1
-    fn of_domain(domain: &Domain, cx: &mut Cx<'_>) -> Self {
-        let target = Name::new(&[], domain);
-        let hosts = target.iter().map(|name| Host::new(name.clone(), cx)).collect();
-        let services = target.map(|target| Service {
-            priority: 0,
-            weight: 0,
-            target,
-            port: FALLBACK_PORT,
-            security: Security::StartTls,
-        });
-        Self { services: services.into_iter().collect(), hosts, fallback: true }
-    }
-
-    fn is_complete(&self) -> bool {
-        self.outcomes().all(|outcome| outcome.is_some())
-    }
-
-    fn outcomes(&self) -> impl Iterator<Item = Option<&Result<Finding, Reason>>> {
-        self.hosts.iter().flat_map(|host| [host.v6.outcome(), host.v4.outcome()])
-    }
-
-    fn conclude(&self) -> Result<Vec<Candidate>, Reason> {
-        let mut candidates = Vec::new();
-        for service in &self.services {
-            let Some(host) = self.hosts.iter().find(|host| host.name == service.target) else { continue };
-            for ip in host.addresses() {
-                let candidate = Candidate { addr: SocketAddr::new(ip, service.port), security: service.security };
-                if candidates.len() < limits::CANDIDATES && !candidates.contains(&candidate) {
-                    candidates.push(candidate);
-                }
-            }
-        }
-        if !candidates.is_empty() {
-            return Ok(candidates);
-        }
-        if let Some(Err(reason)) = self.outcomes().flatten().find(|outcome| outcome.is_err()) {
-            return Err(*reason);
-        }
-        let nowhere = self.outcomes().flatten().any(|outcome| matches!(outcome, Ok(Finding::NxDomain)));
-        Err(if self.fallback && nowhere { Reason::DnsNxdomain } else { Reason::NoAddress })
-    }
-}
-
-impl Host {
-    //= RFC8305-3-1
-    fn new(name: Name, cx: &mut Cx<'_>) -> Self {
-        let (ipv6, ipv4) = (cx.desk.config.ipv6, cx.desk.config.ipv4);
-        let mut ask = |kind, wanted| match wanted {
-            true => Inquiry::new(Question { name: name.clone(), kind, hops: 0 }, cx),
-            false => Inquiry::Done(Ok(Finding::NoData)),
-        };
-        let v6 = ask(Kind::Aaaa, ipv6);
-        let v4 = ask(Kind::A, ipv4);
-        Self { name, v6, v4 }
-    }
-
-    /// The addresses of both families in turn, IPv6 first.
-    //= RFC8305-4-2
-    fn addresses(&self) -> Vec<IpAddr> {
-        let [v6, v4] = [&self.v6, &self.v4].map(|inquiry| match inquiry.outcome() {
-            Some(Ok(Finding::Addresses(addresses))) => addresses.as_slice(),
-            _ => &[],
-        });
-        (0..v6.len().max(v4.len())).flat_map(|at| [v6.get(at), v4.get(at)]).flatten().copied().collect()
     }
 }

@@ -3,10 +3,12 @@
 //! The only file that knows hickory-proto. What it hands on is typed, lower-cased and bounded.
 //!
 //! - Which replies count at all: [RFC 5452 section 9.1](https://www.rfc-editor.org/rfc/rfc5452#section-9.1)
-//! - Absence and referrals: [RFC 2308 section 2](https://www.rfc-editor.org/rfc/rfc2308#section-2)
+//! - Absence, how long it holds, and referrals: [RFC 2308](https://www.rfc-editor.org/rfc/rfc2308), sections 2, 3 and 5
+//! - Lifetimes: [RFC 2181 section 8](https://www.rfc-editor.org/rfc/rfc2181#section-8)
 //! - Aliases: [RFC 1034 section 3.6.2](https://www.rfc-editor.org/rfc/rfc1034#section-3.6.2)
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use hickory_proto::op::{Edns, Header, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name as WireName, RData, Record, RecordType};
@@ -38,6 +40,15 @@ impl Name {
     fn is(&self, name: &WireName) -> bool {
         self.0.eq_ignore_root(name)
     }
+
+    fn is_in(&self, zone: &WireName) -> bool {
+        zone.zone_of(&self.0)
+    }
+
+    /// Bytes on the wire, not compressed.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// The type of record that is asked for.
@@ -59,14 +70,12 @@ impl Kind {
 }
 
 /// What is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Question {
     /// The name whose records are wanted.
     pub(super) name: Name,
     /// Which of its records.
     pub(super) kind: Kind,
-    /// Aliases that were followed on the way to this name.
-    pub(super) hops: usize,
 }
 
 /// One SRV record. Without a target (`.`) it says that there is no such service.
@@ -91,13 +100,32 @@ pub(super) enum Finding {
     Services(Vec<ServiceRecord>),
 }
 
+/// What one message answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// What stands at the end of the aliases in it.
+    pub(super) end: End,
+    /// Aliases that lead there.
+    pub(super) hops: usize,
+    /// The AD bit: the server says that it has validated all of it. Worth as much as the server and the way to it are
+    /// trusted; decides nothing so far.
+    pub(super) secure: bool,
+}
+
+/// Where the aliases of an answer lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// To this.
+    Finding(Finding),
+    /// To another name, about which the message says nothing: to be asked for.
+    Elsewhere(Name),
+}
+
 /// What a message is to the question that it may answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It answers the question.
-    Answer(Finding),
-    /// It leads to another name, and says nothing about that: ask again.
-    Elsewhere(Question),
+    /// It answers the question, and may be remembered for so long; zero: not at all.
+    Answer(Answer, Duration),
     /// Its aliases lead in a circle, or too far.
     Endless,
     /// The server failed, refused, knows only somebody else to ask, or wrote nonsense.
@@ -152,63 +180,106 @@ pub(super) fn judge(question: &Question, id: u16, message: &[u8]) -> Verdict {
     }
     let Ok(reply) = Message::from_vec(message) else { return Verdict::Failure };
     match reply.metadata.response_code {
-        ResponseCode::NoError => follow(question, &reply),
-        ResponseCode::NXDomain => Verdict::Answer(Finding::NxDomain),
+        ResponseCode::NoError => read(question, &reply),
+        ResponseCode::NXDomain => {
+            let trail = Trail::follow(question, &reply);
+            let lifetime = trail.and_then(|trail| trail.absence(&reply)).unwrap_or(Duration::ZERO);
+            answer(End::Finding(Finding::NxDomain), 0, lifetime, &reply)
+        }
         _ => Verdict::Failure,
     }
 }
 
-/// Follows the aliases inside an answer to the records that are wanted.
-//= RFC2782-p5-1
-fn follow(question: &Question, reply: &Message) -> Verdict {
-    let mut owner = question.name.clone();
-    let mut hops = question.hops;
-    loop {
-        if let Some(finding) = find(question.kind, &owner, reply) {
-            return Verdict::Answer(finding);
-        }
-        let alias = owned(&owner, reply).find_map(|record| match &record.data {
-            RData::CNAME(cname) => Some(Name::absolute(&cname.0)),
-            _ => None,
-        });
-        let Some(alias) = alias else { break };
-        hops += 1;
-        if hops > limits::CNAME_HOPS {
-            return Verdict::Endless;
-        }
-        owner = alias;
-    }
-    let authority = |kind, name: &Name| {
-        reply.authorities.iter().any(|record| record.record_type() == kind && record.name.zone_of(&name.0))
-    };
-    if authority(RecordType::SOA, &owner) {
-        return Verdict::Answer(Finding::NoData);
-    }
-    if hops > question.hops {
-        // Nobody vouches that the last alias has no such records: the server may only have stopped there.
-        return Verdict::Elsewhere(Question { name: owner, kind: question.kind, hops });
-    }
-    if authority(RecordType::NS, &owner) {
-        // A referral: this server does not recurse for us, which says nothing about the name.
-        return Verdict::Failure;
-    }
-    Verdict::Answer(Finding::NoData)
+fn answer(end: End, hops: usize, lifetime: Duration, reply: &Message) -> Verdict {
+    Verdict::Answer(Answer { end, hops, secure: reply.metadata.authentic_data }, lifetime)
 }
 
-fn owned<'a>(owner: &'a Name, reply: &'a Message) -> impl Iterator<Item = &'a Record> {
+/// Reads an answer that is not an error.
+fn read(question: &Question, reply: &Message) -> Verdict {
+    let Some(trail) = Trail::follow(question, reply) else { return Verdict::Endless };
+    if let Some(finding) = find(question.kind, &trail.owner, reply) {
+        let wanted = records(question.kind.record_type(), &trail.owner, reply);
+        let lifetime = wanted.map(|record| seconds(record.ttl)).fold(trail.lifetime, Duration::min);
+        return answer(End::Finding(finding), trail.hops, lifetime, reply);
+    }
+    if let Some(lifetime) = trail.absence(reply) {
+        return answer(End::Finding(Finding::NoData), trail.hops, lifetime, reply);
+    }
+    if trail.hops > 0 {
+        // Nobody vouches that the last alias has no such records: the server may only have stopped there.
+        return answer(End::Elsewhere(trail.owner), trail.hops, trail.lifetime, reply);
+    }
+    let referral = |record: &Record| record.record_type() == RecordType::NS && trail.owner.is_in(&record.name);
+    if reply.authorities.iter().any(referral) {
+        // This server does not recurse for us, which says nothing about the name.
+        return Verdict::Failure;
+    }
+    // Without a SOA record absence holds for this once.
+    answer(End::Finding(Finding::NoData), 0, Duration::ZERO, reply)
+}
+
+/// The aliases inside an answer.
+struct Trail {
+    /// The name to which they lead.
+    owner: Name,
+    hops: usize,
+    /// The shortest of their lifetimes.
+    lifetime: Duration,
+}
+
+impl Trail {
+    /// Follows the aliases to the wanted records, or as far as they go. `None`: too far.
+    //= RFC2782-p5-1
+    fn follow(question: &Question, reply: &Message) -> Option<Self> {
+        let mut trail = Self { owner: question.name.clone(), hops: 0, lifetime: limits::DNS_LIFETIME };
+        while records(question.kind.record_type(), &trail.owner, reply).next().is_none() {
+            let alias = records(RecordType::CNAME, &trail.owner, reply).find_map(|record| match &record.data {
+                RData::CNAME(cname) => Some((Name::absolute(&cname.0), seconds(record.ttl))),
+                _ => None,
+            });
+            let Some((owner, lifetime)) = alias else { break };
+            trail.hops += 1;
+            if trail.hops > limits::CNAME_HOPS {
+                return None;
+            }
+            trail.lifetime = trail.lifetime.min(lifetime);
+            trail.owner = owner;
+        }
+        Some(trail)
+    }
+
+    /// How long the absence of what is at its end may be remembered; `None` if no SOA record vouches for it.
+    fn absence(&self, reply: &Message) -> Option<Duration> {
+        let vouched = reply.authorities.iter().find_map(|record| match &record.data {
+            RData::SOA(soa) if self.owner.is_in(&record.name) => Some(seconds(record.ttl).min(seconds(soa.minimum))),
+            _ => None,
+        });
+        vouched.map(|lifetime| lifetime.min(self.lifetime).min(limits::DNS_ABSENCE))
+    }
+}
+
+/// A lifetime on the wire. What has the highest bit set counts as zero.
+fn seconds(ttl: u32) -> Duration {
+    Duration::from_secs(if ttl > i32::MAX as u32 { 0 } else { u64::from(ttl) })
+}
+
+fn records<'a>(kind: RecordType, owner: &'a Name, reply: &'a Message) -> impl Iterator<Item = &'a Record> {
     let looked_at = reply.answers.iter().take(limits::DNS_RECORDS);
-    looked_at.filter(move |record| record.dns_class == DNSClass::IN && owner.is(&record.name))
+    looked_at.filter(move |record| {
+        record.record_type() == kind && record.dns_class == DNSClass::IN && owner.is(&record.name)
+    })
 }
 
 fn find(kind: Kind, owner: &Name, reply: &Message) -> Option<Finding> {
+    let wanted = records(kind.record_type(), owner, reply);
     if kind == Kind::Srv {
-        let services: Vec<_> = owned(owner, reply).filter_map(service).collect();
+        let services: Vec<_> = wanted.filter_map(service).collect();
         return (!services.is_empty()).then_some(Finding::Services(services));
     }
-    let addresses: Vec<_> = owned(owner, reply)
-        .filter_map(|record| match (kind, &record.data) {
-            (Kind::A, RData::A(a)) => Some(IpAddr::V4(a.0)),
-            (Kind::Aaaa, RData::AAAA(aaaa)) => Some(IpAddr::V6(aaaa.0)),
+    let addresses: Vec<_> = wanted
+        .filter_map(|record| match &record.data {
+            RData::A(a) => Some(IpAddr::V4(a.0)),
+            RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
             _ => None,
         })
         .collect();

@@ -1,17 +1,28 @@
 //! A stub resolver without I/O: from a domain to the addresses where its servers may be reached.
 //!
 //! A lookup asks for the SRV records of both services, orders what it finds, asks for the addresses of the targets, and
-//! ends with a list of [`Candidate`]s or a [`Reason`]. Questions go out as [`Effect::Ask`], one socket each; every one of
-//! them is followed by exactly one [`Effect::Forget`]. Nothing is remembered from one lookup to the next.
+//! tells the [`Candidate`]s one after the other as they become known, or a [`Reason`] why there are none: [`Progress`].
+//! Questions go out as [`Effect::Ask`], one socket each; every one of them is followed by exactly one [`Effect::Forget`].
+//! All lookups share one cache, and questions that are being asked: nothing is asked twice while the first answer holds,
+//! or is awaited.
 //!
 //! Whatever servers answer, and whether they do, a lookup ends after [`limits::DNS_LOOKUP`]; its work is bounded by
-//! [`limits::DNS_TARGETS`], [`limits::DNS_ATTEMPTS`], [`limits::CNAME_HOPS`] and [`limits::DNS_RECORDS`].
+//! [`limits::DNS_TARGETS`], [`limits::DNS_ATTEMPTS`], [`limits::CNAME_HOPS`] and [`limits::DNS_RECORDS`], what is
+//! remembered by [`limits::DNS_CACHE_ENTRIES`] and [`limits::DNS_CACHE_BYTES`].
 //!
 //! - `lookup`: which questions, and what the answers come to
+//! - `addresses`: from targets to candidates, and when they may be told
 //! - `srv`: what SRV records say, and their order
-//! - `query`: one question, through servers, transports and aliases
+//! - `inquiry`: one question of one lookup, through aliases
+//! - `desk`: what lookups share
+//! - `cache`: what is remembered, and for how long
+//! - `query`: one question, through servers and transports
 //! - `message`: the wire format; hickory-proto appears only there
 
+mod addresses;
+mod cache;
+mod desk;
+mod inquiry;
 mod lookup;
 mod message;
 mod query;
@@ -19,17 +30,17 @@ mod srv;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::addr::Domain;
 use crate::entropy::Entropy;
 use crate::limits;
-use crate::machine::{Effect, QueryId, Transport};
+use crate::machine::{Effect, QueryId};
 use crate::reason::Reason;
+use desk::{Cx, Desk, Ended, Timer};
 use lookup::Lookup;
-use query::Asked;
 
 /// One lookup of a domain's servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +64,18 @@ pub struct Candidate {
     pub security: Security,
 }
 
+/// What a lookup has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Further candidates, never none, each told once. They follow those told before, in the order in which to try them.
+    ///
+    /// Attempts may begin at once; more may come until [`Progress::Done`].
+    //= RFC8305-3-2
+    Candidates(Vec<Candidate>),
+    /// The end, told once and last. An error: why not a single candidate was told.
+    Done(Result<(), Reason>),
+}
+
 /// What the resolver needs to know.
 #[derive(Clone, Debug)]
 pub struct ResolverConfig {
@@ -74,11 +97,19 @@ pub struct Resolver {
     order: Entropy,
     lookups: BTreeMap<LookupId, Lookup>,
     next_lookup: u64,
-    answers: VecDeque<(LookupId, Result<Vec<Candidate>, Reason>)>,
+    told: VecDeque<(LookupId, Told)>,
+}
+
+/// What waits to be told.
+#[derive(Debug)]
+enum Told {
+    Candidates(Vec<Candidate>),
+    /// The end, with all candidates once more, in the order that they would have if all had been known at once.
+    Done(Result<Vec<Candidate>, Reason>),
 }
 
 impl Resolver {
-    /// A resolver without lookups.
+    /// A resolver without lookups that remembers nothing.
     #[must_use]
     pub fn new(config: ResolverConfig, entropy: Entropy) -> Self {
         let order = entropy.fork("dns-order", 0);
@@ -87,40 +118,43 @@ impl Resolver {
             order,
             lookups: BTreeMap::new(),
             next_lookup: 0,
-            answers: VecDeque::new(),
+            told: VecDeque::new(),
         }
     }
 
-    /// Changes the configuration, for queries that are made from now on.
+    /// Changes the configuration, for queries that are made from now on, and forgets all answers. Answers to queries
+    /// that were made before serve the lookups that wait for them, and no others.
     pub fn reconfigure(&mut self, config: ResolverConfig) {
-        self.desk.config = config;
+        self.desk.reconfigure(config);
     }
 
-    /// Begins to look for the servers of `domain`. The answer comes from [`Resolver::poll_answer`], never earlier.
+    /// Begins to look for the servers of `domain`. What comes of it, also if it is known already, is told by
+    /// [`Resolver::poll_progress`], never earlier.
     pub fn lookup(&mut self, now: Instant, domain: &Domain) -> LookupId {
         let id = LookupId(self.next_lookup);
         self.next_lookup += 1;
         let deadline = now + limits::DNS_LOOKUP;
         self.desk.deadlines.insert((deadline, Timer::Lookup(id)));
         let order = self.order.fork("lookup", id.0);
-        let mut cx = Cx { now, lookup: id, desk: &mut self.desk };
-        let lookup = Lookup::new(domain, deadline, order, &mut cx);
+        let lookup = Lookup::new(domain, deadline, order, &mut Cx { now, lookup: id, desk: &mut self.desk });
         self.lookups.insert(id, lookup);
         self.advance(now, id);
         id
     }
 
-    /// Ends a lookup. Its answer will not come.
+    /// Ends a lookup. Nothing more will be told about it. Questions that others wait for too go on.
+    ///
+    /// A lookup whose further candidates are not needed may be left to its end instead, for the sake of what will be
+    /// remembered ([RFC 8305 section 5](https://www.rfc-editor.org/rfc/rfc8305#section-5) recommends it for late answers).
     pub fn cancel(&mut self, lookup: LookupId) {
-        if let Some(mut state) = self.remove(lookup) {
-            state.abandon(&mut self.desk);
-        }
-        self.answers.retain(|(id, _)| *id != lookup);
+        self.end(lookup);
+        self.told.retain(|(id, _)| *id != lookup);
     }
 
     /// A message for `query` arrived; `None`: the query failed.
     pub fn handle_reply(&mut self, now: Instant, query: QueryId, message: Option<&[u8]>) {
-        self.with_inquiry(now, query, |inquiry, cx| inquiry.handle_reply(message, cx));
+        let ended = self.desk.handle_reply(now, query, message);
+        self.spread(now, ended);
     }
 
     /// The moment of [`Resolver::poll_timeout`] has come. Early calls change nothing.
@@ -130,12 +164,16 @@ impl Resolver {
         let due = std::mem::replace(&mut self.desk.deadlines, later);
         for (_, timer) in due {
             match timer {
-                Timer::Query(query) => self.with_inquiry(now, query, query::Inquiry::handle_timeout),
+                Timer::Query(query) => {
+                    let ended = self.desk.handle_timeout(now, query);
+                    self.spread(now, ended);
+                }
+                Timer::Family(id) => self.advance(now, id),
                 Timer::Lookup(id) => {
-                    if let Some(lookup) = self.remove(id) {
-                        let answer = lookup.expire(&mut self.desk);
-                        self.answers.push_back((id, answer));
+                    if let Some(lookup) = self.lookups.get_mut(&id) {
+                        lookup.expire(id, &mut self.desk);
                     }
+                    self.advance(now, id);
                 }
             }
         }
@@ -153,98 +191,58 @@ impl Resolver {
         self.desk.effects.pop_front()
     }
 
-    /// The next finished lookup: candidates in the order in which to try them (never empty), or why there are none.
+    /// What has become known. Drain after every call that takes `now`.
+    ///
+    /// Of one lookup: [`Progress::Candidates`] any number of times, in the order in which to try them, then
+    /// [`Progress::Done`] once; never more than [`limits::CANDIDATES`] candidates. Call either this or
+    /// [`Resolver::poll_answer`], they take from one queue.
     #[must_use]
-    pub fn poll_answer(&mut self) -> Option<(LookupId, Result<Vec<Candidate>, Reason>)> {
-        self.answers.pop_front()
+    pub fn poll_progress(&mut self) -> Option<(LookupId, Progress)> {
+        let (id, told) = self.told.pop_front()?;
+        let progress = match told {
+            Told::Candidates(candidates) => Progress::Candidates(candidates),
+            Told::Done(answer) => Progress::Done(answer.map(|_| ())),
+        };
+        Some((id, progress))
     }
 
-    fn with_inquiry(&mut self, now: Instant, query: QueryId, act: impl FnOnce(&mut query::Inquiry, &mut Cx<'_>)) {
-        // A reply to a query that was forgotten is a normal race.
-        let Some(&id) = self.desk.open.get(&query) else { return };
-        let Some(inquiry) = self.lookups.get_mut(&id).and_then(|lookup| lookup.waiting(query)) else { return };
-        act(inquiry, &mut Cx { now, lookup: id, desk: &mut self.desk });
-        self.advance(now, id);
+    /// The next finished lookup: all its candidates in the order in which to try them (never empty), or why there are
+    /// none. For those who would rather wait than begin early; what was told meanwhile is skipped.
+    #[must_use]
+    pub fn poll_answer(&mut self) -> Option<(LookupId, Result<Vec<Candidate>, Reason>)> {
+        loop {
+            if let (id, Told::Done(answer)) = self.told.pop_front()? {
+                return Some((id, answer));
+            }
+        }
+    }
+
+    /// Tells those who wait for a question what it came to.
+    fn spread(&mut self, now: Instant, ended: Option<Ended>) {
+        let Some(Ended { id: question, waiting, result }) = ended else { return };
+        for id in waiting {
+            if let Some(lookup) = self.lookups.get_mut(&id) {
+                lookup.hear(question, &result, &mut Cx { now, lookup: id, desk: &mut self.desk });
+            }
+            self.advance(now, id);
+        }
     }
 
     fn advance(&mut self, now: Instant, id: LookupId) {
         let Some(lookup) = self.lookups.get_mut(&id) else { return };
-        if let Some(answer) = lookup.advance(&mut Cx { now, lookup: id, desk: &mut self.desk }) {
-            self.remove(id);
-            self.answers.push_back((id, answer));
+        let step = lookup.advance(&mut Cx { now, lookup: id, desk: &mut self.desk });
+        if !step.candidates.is_empty() {
+            self.told.push_back((id, Told::Candidates(step.candidates)));
+        }
+        if let Some(answer) = step.end {
+            self.end(id);
+            self.told.push_back((id, Told::Done(answer)));
         }
     }
 
-    fn remove(&mut self, id: LookupId) -> Option<Lookup> {
-        let lookup = self.lookups.remove(&id)?;
-        self.desk.deadlines.remove(&(lookup.deadline, Timer::Lookup(id)));
-        Some(lookup)
-    }
-}
-
-/// What every lookup shares: the way out.
-#[derive(Debug)]
-struct Desk {
-    config: ResolverConfig,
-    /// What the ids of messages are drawn from.
-    ids: Entropy,
-    effects: VecDeque<Effect>,
-    /// Queries that were asked and not forgotten, and for whom.
-    open: BTreeMap<QueryId, LookupId>,
-    next_query: u64,
-    deadlines: BTreeSet<(Instant, Timer)>,
-}
-
-/// What a deadline is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    /// A server has not answered.
-    Query(QueryId),
-    /// A lookup has taken too long.
-    Lookup(LookupId),
-}
-
-impl Timer {
-    /// Sorts behind every timer that is ever armed.
-    const LAST: Self = Self::Lookup(LookupId(u64::MAX));
-}
-
-impl Desk {
-    fn new(config: ResolverConfig, entropy: Entropy) -> Self {
-        Self {
-            config,
-            ids: entropy,
-            effects: VecDeque::new(),
-            open: BTreeMap::new(),
-            next_query: 0,
-            deadlines: BTreeSet::new(),
+    fn end(&mut self, id: LookupId) {
+        if let Some(mut lookup) = self.lookups.remove(&id) {
+            lookup.abandon(id, &mut self.desk);
         }
-    }
-
-    fn forget(&mut self, asked: &Asked) {
-        self.open.remove(&asked.handle);
-        self.deadlines.remove(&(asked.deadline, Timer::Query(asked.handle)));
-        self.effects.push_back(Effect::Forget(asked.handle));
-    }
-}
-
-/// In whose name, and when, something is done.
-struct Cx<'a> {
-    now: Instant,
-    lookup: LookupId,
-    desk: &'a mut Desk,
-}
-
-impl Cx<'_> {
-    /// Sends a message from a socket of its own; gives the query and when to stop waiting for it.
-    //= RFC5452-9.2-1
-    fn ask(&mut self, server: SocketAddr, transport: Transport, message: Vec<u8>) -> (QueryId, Instant) {
-        let query = QueryId(self.desk.next_query);
-        self.desk.next_query += 1;
-        let deadline = self.now + self.desk.config.query_timeout.min(limits::DNS_LOOKUP);
-        self.desk.open.insert(query, self.lookup);
-        self.desk.deadlines.insert((deadline, Timer::Query(query)));
-        self.desk.effects.push_back(Effect::Ask { query, server, transport, message });
-        (query, deadline)
     }
 }

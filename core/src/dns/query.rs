@@ -1,4 +1,4 @@
-//! One question on its way to an answer: servers, transports, time, aliases.
+//! One question on its way to an answer: servers, transports, time.
 //!
 //! ```text
 //!            .------ reply of somebody else ------.
@@ -14,88 +14,23 @@
 //! Where there is no next server, one that was silent is asked again, because a datagram may be lost; one that failed is
 //! not. The reason that is given in the end is that of the last attempt.
 
-use std::mem;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::message::{self, Finding, Question, Verdict};
-use super::{Cx, Desk};
+use super::desk::{AskingId, Desk};
+use super::message::{self, Answer, Question, Verdict};
 use crate::limits;
 use crate::machine::{QueryId, Transport};
 use crate::reason::Reason;
 
-/// A question that is followed through aliases until it is answered.
-///
-/// This is where a cache belongs: before a [`Query`] is started, and after it gave a finding.
-#[derive(Debug)]
-pub(super) enum Inquiry {
-    Open(Query),
-    Done(Result<Finding, Reason>),
-}
-
-impl Inquiry {
-    /// Asks `question`.
-    pub(super) fn new(question: Question, cx: &mut Cx<'_>) -> Self {
-        Self::from_step(Query::start(question, cx), cx)
-    }
-
-    /// The outcome, once there is one.
-    pub(super) const fn outcome(&self) -> Option<&Result<Finding, Reason>> {
-        match self {
-            Self::Open(_) => None,
-            Self::Done(outcome) => Some(outcome),
-        }
-    }
-
-    /// Whether this waits for `handle`.
-    pub(super) fn waits_for(&self, handle: QueryId) -> bool {
-        matches!(self, Self::Open(query) if query.asked.handle == handle)
-    }
-
-    /// A message arrived; `None`: the socket failed.
-    pub(super) fn handle_reply(&mut self, message: Option<&[u8]>, cx: &mut Cx<'_>) {
-        self.step(cx, |query, cx| query.handle_reply(message, cx));
-    }
-
-    /// The server did not answer in time.
-    pub(super) fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
-        self.step(cx, |query, cx| query.next_server(Reason::DnsTimeout, cx));
-    }
-
-    /// Gives up what is still open.
-    pub(super) fn abandon(&mut self, desk: &mut Desk) {
-        if let Self::Open(query) = self {
-            desk.forget(&query.asked);
-            *self = Self::Done(Err(Reason::DnsTimeout));
-        }
-    }
-
-    fn step(&mut self, cx: &mut Cx<'_>, advance: impl FnOnce(Query, &mut Cx<'_>) -> Step) {
-        *self = match mem::replace(self, Self::Done(Err(Reason::DnsFailure))) {
-            Self::Open(query) => Self::from_step(advance(query, cx), cx),
-            done @ Self::Done(_) => done,
-        };
-    }
-
-    fn from_step(mut step: Step, cx: &mut Cx<'_>) -> Self {
-        loop {
-            step = match step {
-                Step::Open(query) => return Self::Open(query),
-                Step::Done(outcome) => return Self::Done(outcome),
-                // Ends: every such question has followed more aliases than the one before.
-                Step::Elsewhere(question) => Query::start(question, cx),
-            };
-        }
-    }
-}
-
 /// A question that has been put to a server.
 #[derive(Debug)]
 pub(super) struct Query {
-    question: Question,
+    pub(super) id: AskingId,
+    pub(super) question: Question,
     /// Servers that had their chance before this one.
     attempt: usize,
-    asked: Asked,
+    pub(super) asked: Asked,
 }
 
 /// What went out, by whom it is to be answered, and until when.
@@ -109,69 +44,107 @@ pub(super) struct Asked {
 }
 
 /// What has become of a query.
-enum Step {
-    Done(Result<Finding, Reason>),
-    Elsewhere(Question),
+#[derive(Debug)]
+pub(super) enum Step {
+    /// It goes on.
     Open(Query),
+    /// It has come to an end.
+    Done(Outcome),
+}
+
+/// What a question came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// The answer, or why there is none.
+    pub(super) result: Result<Answer, Reason>,
+    /// How long it may be remembered.
+    pub(super) lifetime: Duration,
+}
+
+impl Outcome {
+    /// A failure that was met in asking. Remembered for a moment, so that servers in trouble are left alone.
+    const fn failed(reason: Reason) -> Self {
+        Self { result: Err(reason), lifetime: limits::DNS_FAILURE }
+    }
+
+    /// Nobody could be asked.
+    const fn impossible() -> Self {
+        Self { result: Err(Reason::DnsFailure), lifetime: Duration::ZERO }
+    }
 }
 
 impl Query {
-    fn start(question: Question, cx: &mut Cx<'_>) -> Step {
-        match cx.desk.config.servers.first() {
-            Some(&server) => Self::ask(question, 0, server, Transport::Udp, cx),
-            None => Step::Done(Err(Reason::DnsFailure)),
+    /// Puts `question` to the first server.
+    pub(super) fn start(now: Instant, id: AskingId, question: Question, desk: &mut Desk) -> Step {
+        match desk.config.servers.first() {
+            Some(&server) => Self::ask(now, id, question, 0, (server, Transport::Udp), desk),
+            None => Step::Done(Outcome::impossible()),
         }
     }
 
     //= RFC5452-9.2-2
-    fn ask(question: Question, attempt: usize, server: SocketAddr, transport: Transport, cx: &mut Cx<'_>) -> Step {
-        let id = cx.desk.ids.next_u16();
-        let Some(message) = message::query(&question, id) else {
-            return Step::Done(Err(Reason::DnsFailure));
+    fn ask(
+        now: Instant,
+        id: AskingId,
+        question: Question,
+        attempt: usize,
+        (server, transport): (SocketAddr, Transport),
+        desk: &mut Desk,
+    ) -> Step {
+        let message_id = desk.ids.next_u16();
+        let Some(message) = message::query(&question, message_id) else {
+            return Step::Done(Outcome::impossible());
         };
-        let (handle, deadline) = cx.ask(server, transport, message);
-        Step::Open(Self { question, attempt, asked: Asked { handle, deadline, id, server, transport } })
+        let (handle, deadline) = desk.send(now, id, server, transport, message);
+        let asked = Asked { handle, deadline, id: message_id, server, transport };
+        Step::Open(Self { id, question, attempt, asked })
     }
 
-    fn handle_reply(self, message: Option<&[u8]>, cx: &mut Cx<'_>) -> Step {
+    /// A message arrived; `None`: the socket failed.
+    pub(super) fn handle_reply(self, now: Instant, message: Option<&[u8]>, desk: &mut Desk) -> Step {
         let Some(message) = message else {
-            return self.next_server(Reason::DnsFailure, cx);
+            return self.next_server(now, Reason::DnsFailure, desk);
         };
         match message::judge(&self.question, self.asked.id, message) {
             //= RFC5452-9.1-1
             Verdict::Foreign => Step::Open(self),
-            Verdict::Failure => self.next_server(Reason::DnsFailure, cx),
+            Verdict::Failure => self.next_server(now, Reason::DnsFailure, desk),
             //= RFC2782-p5-5
             Verdict::Truncated => match self.asked.transport {
                 Transport::Udp => {
-                    cx.desk.forget(&self.asked);
-                    Self::ask(self.question, self.attempt, self.asked.server, Transport::Tcp, cx)
+                    desk.forget(&self.asked);
+                    let again = (self.asked.server, Transport::Tcp);
+                    Self::ask(now, self.id, self.question, self.attempt, again, desk)
                 }
                 // There is no room left to ask for.
-                Transport::Tcp => self.next_server(Reason::DnsFailure, cx),
+                Transport::Tcp => self.next_server(now, Reason::DnsFailure, desk),
             },
-            Verdict::Answer(finding) => self.end(Step::Done(Ok(finding)), cx),
-            Verdict::Elsewhere(question) => self.end(Step::Elsewhere(question), cx),
+            Verdict::Answer(answer, lifetime) => self.end(Outcome { result: Ok(answer), lifetime }, desk),
             // Another server would follow the same aliases.
-            Verdict::Endless => self.end(Step::Done(Err(Reason::DnsFailure)), cx),
+            Verdict::Endless => self.end(Outcome::failed(Reason::DnsFailure), desk),
         }
     }
 
-    fn next_server(self, reason: Reason, cx: &mut Cx<'_>) -> Step {
-        cx.desk.forget(&self.asked);
+    /// The server did not answer in time.
+    pub(super) fn handle_timeout(self, now: Instant, desk: &mut Desk) -> Step {
+        self.next_server(now, Reason::DnsTimeout, desk)
+    }
+
+    fn next_server(self, now: Instant, reason: Reason, desk: &mut Desk) -> Step {
+        desk.forget(&self.asked);
         let attempt = self.attempt + 1;
-        let servers = &cx.desk.config.servers;
+        let servers = &desk.config.servers;
         let again = servers.first().filter(|_| reason == Reason::DnsTimeout);
         match servers.get(attempt).or(again) {
             Some(&server) if attempt < limits::DNS_ATTEMPTS => {
-                Self::ask(self.question, attempt, server, Transport::Udp, cx)
+                Self::ask(now, self.id, self.question, attempt, (server, Transport::Udp), desk)
             }
-            _ => Step::Done(Err(reason)),
+            _ => Step::Done(Outcome::failed(reason)),
         }
     }
 
-    fn end(self, step: Step, cx: &mut Cx<'_>) -> Step {
-        cx.desk.forget(&self.asked);
-        step
+    fn end(self, outcome: Outcome, desk: &mut Desk) -> Step {
+        desk.forget(&self.asked);
+        Step::Done(outcome)
     }
 }

@@ -77,17 +77,22 @@ fn usable(security: Security, record: ServiceRecord) -> Option<Service> {
 //= RFC2782-p3-2
 //= RFC2782-p5-3
 //= XEP0368-3-1
-pub(super) fn order(mut services: Vec<Service>, entropy: &mut Entropy) -> Vec<Service> {
+pub(super) fn order(services: Vec<Service>, entropy: &mut Entropy) -> Vec<Service> {
+    order_by(services, &mut |bound| entropy.below(bound))
+}
+
+/// The same with any source of numbers: `below(bound)` is to be less than `bound`.
+pub(super) fn order_by(mut services: Vec<Service>, below: &mut impl FnMut(u64) -> u64) -> Vec<Service> {
     // The order of records in an answer has no meaning: take it out.
     services.sort();
     services.dedup();
-    shuffle(&mut services, entropy);
+    shuffle(&mut services, below);
     services.sort_by_key(|service| (service.priority, service.weight != 0));
     let mut ordered = Vec::with_capacity(services.len());
     for equals in services.chunk_by(|a, b| a.priority == b.priority) {
         let mut left = equals.to_vec();
         while !left.is_empty() {
-            let drawn = draw(&left, entropy);
+            let drawn = draw(&left, below);
             ordered.push(left.remove(drawn));
         }
     }
@@ -95,16 +100,16 @@ pub(super) fn order(mut services: Vec<Service>, entropy: &mut Entropy) -> Vec<Se
     ordered
 }
 
-fn shuffle(services: &mut [Service], entropy: &mut Entropy) {
+fn shuffle(services: &mut [Service], below: &mut impl FnMut(u64) -> u64) {
     for last in (1..services.len()).rev() {
-        let other = usize::try_from(entropy.below(last as u64 + 1)).unwrap_or(last);
+        let other = usize::try_from(below(last as u64 + 1)).unwrap_or(last);
         services.swap(last, other);
     }
 }
 
-fn draw(left: &[Service], entropy: &mut Entropy) -> usize {
+fn draw(left: &[Service], below: &mut impl FnMut(u64) -> u64) -> usize {
     let sum: u64 = left.iter().map(|service| u64::from(service.weight)).sum();
-    let drawn = entropy.below(sum + 1);
+    let drawn = below(sum + 1);
     let mut running = 0;
     left.iter()
         .position(|service| {

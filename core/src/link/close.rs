@@ -152,16 +152,14 @@ impl Link {
 
     /// What arrives while we linger is dropped; only the peer's end matters.
     pub(super) fn linger(&mut self, bytes: &[u8]) {
-        let mut plain = std::mem::take(&mut self.input);
         let before = self.output.len();
-        let alive = self.tunnel.receive(bytes, &mut plain, &mut self.output).is_ok();
+        let alive = self.tunnel.receive(bytes, self.input.tail(), &mut self.output).failure.is_none();
         self.count_written(before);
-        let closing_tag = plain.trim_ascii_end().ends_with(stream::CLOSING.as_bytes());
+        let closing_tag = self.input.pending().trim_ascii_end().ends_with(stream::CLOSING.as_bytes());
         if closing_tag || !alive || (self.tunnel.facts().is_some() && self.tunnel.is_closed_by_peer()) {
             return self.half_close();
         }
-        plain.drain(..plain.len().saturating_sub(stream::CLOSING.len()));
-        self.input = plain;
+        self.input.consume(self.input.len().saturating_sub(2 * stream::CLOSING.len()));
     }
 
     /// Nothing more is to be said: closes the tunnel and our half of the connection.
@@ -192,7 +190,12 @@ impl Link {
     /// The connection broke, or could not be opened.
     pub fn handle_closed(&mut self, _now: Instant, detail: &str) {
         match self.phase.clone() {
-            Phase::Open => self.abandon(Reason::ConnectionReset, detail.to_owned()),
+            Phase::Open => {
+                // A peer that goes in the middle of the handshake did not like what it saw there.
+                let handshaking = !self.tunnel.carries_xml();
+                let reason = if handshaking { Reason::TlsFailed } else { Reason::ConnectionReset };
+                self.abandon(reason, detail.to_owned());
+            }
             Phase::Draining(reason) => self.abandon(reason, String::new()),
             Phase::Lingering | Phase::Closing | Phase::Ended => self.phase = Phase::Ended,
         }

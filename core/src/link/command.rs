@@ -11,6 +11,11 @@ use crate::stanza::Stanza;
 use crate::stream::{Initiating, KeyOutcome, Receiving, StreamError};
 
 impl Link {
+    /// Outbound, on the response header: let the peer go on.
+    pub fn accept_header(&mut self, now: Instant) {
+        self.initiate(now, |stream, _| stream.accept_header());
+    }
+
     /// Outbound, on features: ask for TLS.
     pub fn starttls(&mut self, now: Instant) {
         self.initiate(now, Initiating::starttls);
@@ -30,7 +35,8 @@ impl Link {
 
     /// Outbound, on features or later: ask about a key that we were sent.
     pub fn send_verify(&mut self, now: Instant, pair: &Pair, id: String, key: String) {
-        self.timers.cancel(Timer::Attempt);
+        // A peer waits for the answer on a stream that is being negotiated: another candidate may know it in time.
+        self.timers.set(Timer::Attempt, now + self.settings.attempt_timeout);
         self.initiate(now, |stream, wire| stream.send_verify(pair, id, key, wire));
     }
 

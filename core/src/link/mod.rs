@@ -27,13 +27,13 @@ use crate::ns;
 use crate::stanza::Stanza;
 use crate::stream::{Flow, Initiating, InitiatingEvent, Receiving, ReceivingEvent, Sink, StreamError};
 use crate::time::TimerTable;
-use crate::tls::{Facts, Provider};
+use crate::tls::{Facts, Provider, TlsError};
 use crate::xml::{Bounds, Frame, Framer};
 
 pub use close::{Connection, End};
 
 use close::Phase;
-use tunnel::{Received, Tunnel};
+use tunnel::Tunnel;
 
 /// What happened on a link.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,8 +74,12 @@ pub struct Link {
     /// Whether the peer has ended its half of the connection.
     peer_ended: bool,
     timers: TimerTable<Timer>,
-    /// XML that is not framed yet, because a decision is awaited.
-    input: Vec<u8>,
+    /// XML that is not framed yet, because a decision is awaited or an event was not taken.
+    input: Output,
+    /// Why TLS ends the connection, as soon as `input` is used up.
+    tls_failure: Option<TlsError>,
+    /// When something last arrived or was commanded.
+    now: Instant,
     output: Output,
     events: VecDeque<Event>,
     /// XML bytes of a peer that has proved nothing; `None` once it has.
@@ -141,6 +145,7 @@ impl Link {
     ) -> Self {
         let stream = Initiating::new(local.clone(), remote.clone());
         let mut link = Self::new(
+            now,
             Role::Initiating { stream, events: VecDeque::new(), local, remote, direct_tls },
             tls,
             settings,
@@ -160,7 +165,7 @@ impl Link {
         mut entropy: Entropy,
     ) -> Self {
         let stream = Receiving::new(entropy.hex_128(), false);
-        let mut link = Self::new(Role::Receiving { stream, events: VecDeque::new() }, tls, settings, entropy);
+        let mut link = Self::new(now, Role::Receiving { stream, events: VecDeque::new() }, tls, settings, entropy);
         link.timers.set(Timer::Negotiation, now + settings.negotiation_timeout);
         if direct_tls {
             link.begin_tls(now, false);
@@ -168,7 +173,7 @@ impl Link {
         link
     }
 
-    fn new(role: Role, tls: Arc<dyn Provider>, settings: Settings, entropy: Entropy) -> Self {
+    fn new(now: Instant, role: Role, tls: Arc<dyn Provider>, settings: Settings, entropy: Entropy) -> Self {
         Self {
             role,
             tls,
@@ -179,7 +184,9 @@ impl Link {
             phase: Phase::Open,
             peer_ended: false,
             timers: TimerTable::new(),
-            input: Vec::new(),
+            input: Output::new(),
+            tls_failure: None,
+            now,
             output: Output::new(),
             events: VecDeque::new(),
             unauthenticated_bytes: Some(0),
@@ -244,9 +251,13 @@ impl Link {
         self.output.len() < limits::OUTPUT_LOW_WATER_BYTES
     }
 
-    /// The next event.
+    /// The next event. Input that follows an event is handled when the event was taken and answered: what the peer
+    /// sends next is judged by the answer, however its bytes were cut.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
+        if self.events.is_empty() && (!self.input.is_empty() || self.tls_failure.is_some()) {
+            self.pump(self.now);
+        }
         self.events.pop_front()
     }
 
@@ -282,17 +293,12 @@ impl Link {
 
     /// Takes bytes from the wire through the tunnel to the framer.
     fn receive(&mut self, now: Instant, bytes: &[u8]) {
-        let mut plain = mem::take(&mut self.input);
         let before = self.output.len();
-        let received = self.tunnel.receive(bytes, &mut plain, &mut self.output);
+        let received = self.tunnel.receive(bytes, self.input.tail(), &mut self.output);
         self.count_written(before);
-        match received {
-            Ok(Received::Plain) => self.input = plain,
-            Ok(Received::Secured) => {
-                self.input = plain;
-                self.secured();
-            }
-            Err(error) => return self.fail_tls(now, &error.to_string()),
+        self.tls_failure = received.failure;
+        if received.secured {
+            self.secured();
         }
         self.pump(now);
     }
@@ -311,30 +317,36 @@ impl Link {
         }
     }
 
-    /// Frames and handles input until it is used up or a decision is awaited.
+    /// Frames and handles input until it is used up, or the owner has something to take or to decide.
     fn pump(&mut self, now: Instant) {
-        let input = mem::take(&mut self.input);
-        let mut rest = input.as_slice();
-        while !rest.is_empty() && self.phase.reads() && self.tunnel.carries_xml() && !self.is_undecided() {
-            let before = rest.len();
+        self.now = now;
+        let mut input = mem::take(&mut self.input);
+        while !input.is_empty() && self.phase.reads() && self.tunnel.carries_xml() && !self.is_suspended() {
+            let offered = input.pending().get(..self.unauthenticated_room()).unwrap_or_else(|| input.pending());
+            let mut rest = offered;
             let framed = self.framer.next(&mut rest);
-            self.count_unauthenticated(before - rest.len());
+            let used = offered.len() - rest.len();
+            self.count_unauthenticated(used);
+            input.consume(used);
             let flow = match framed {
+                Err(error) => Err(StreamError::Xml(error)),
+                Ok(_) if self.unauthenticated_room() == 0 => Err(StreamError::TooManyBytes),
                 Ok(Some(frame)) => self.handle_frame(frame),
                 Ok(None) => break,
-                Err(error) => Err(StreamError::Xml(error)),
             };
             match flow {
-                Ok(Flow::StartTls) => return self.splice(now, rest),
+                Ok(Flow::StartTls) => return self.splice(now, input.pending()),
                 Ok(flow) => self.follow(now, flow),
                 Err(error) => return self.fail(now, &error, None),
             }
         }
         if self.phase.reads() {
-            self.input.extend_from_slice(rest);
+            self.input = input;
         }
-        if self.unauthenticated_bytes.is_some_and(|bytes| bytes > limits::UNAUTHENTICATED_TOTAL_BYTES) {
-            self.fail(now, &StreamError::TooManyBytes, None);
+        if !self.is_suspended()
+            && let Some(error) = self.tls_failure.take()
+        {
+            self.fail_tls(now, &error.to_string());
         }
     }
 
@@ -414,18 +426,29 @@ impl Link {
         self.written = self.written.saturating_add((self.output.len() - before) as u64);
     }
 
+    /// How many bytes the framer may be offered so that the one beyond the bound is the last.
+    fn unauthenticated_room(&self) -> usize {
+        self.unauthenticated_bytes
+            .map_or(usize::MAX, |bytes| (limits::UNAUTHENTICATED_TOTAL_BYTES + 1).saturating_sub(bytes))
+    }
+
     fn count_unauthenticated(&mut self, consumed: usize) {
         if let Some(bytes) = &mut self.unauthenticated_bytes {
             *bytes = bytes.saturating_add(consumed);
         }
     }
 
-    /// Whether the owner must answer an event before input goes on.
-    const fn is_undecided(&self) -> bool {
-        match &self.role {
+    /// Whether the owner must take, and perhaps answer, an event before input goes on. Stanzas are not answered here,
+    /// and nothing is decided any more once we have closed the stream.
+    fn is_suspended(&self) -> bool {
+        if !matches!(self.events.back(), None | Some(Event::Receiving(ReceivingEvent::Stanza { .. }))) {
+            return true;
+        }
+        let is_undecided = match &self.role {
             Role::Initiating { stream, .. } => stream.is_undecided(),
             Role::Receiving { stream, .. } => stream.is_undecided(),
-        }
+        };
+        is_undecided && self.phase.writes()
     }
 
     /// The first proof lifts the bounds that are for strangers.

@@ -19,13 +19,14 @@ pub(super) enum Tunnel {
     Protected { session: Box<dyn Session>, facts: Facts },
 }
 
-/// What became of bytes from the wire.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Received {
-    /// Plaintext was appended, possibly none.
-    Plain,
-    /// The handshake became complete; plaintext may have been appended.
-    Secured,
+/// What became of bytes from the wire. Plaintext may have been appended in any case: what stands before a bad record
+/// is good.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Received {
+    /// Whether the handshake became complete.
+    pub(super) secured: bool,
+    /// Why no more bytes can be taken.
+    pub(super) failure: Option<TlsError>,
 }
 
 impl Tunnel {
@@ -49,38 +50,32 @@ impl Tunnel {
     }
 
     /// Takes bytes from the wire and appends XML to `plain`.
-    pub(super) fn receive(
-        &mut self,
-        mut bytes: &[u8],
-        plain: &mut Vec<u8>,
-        output: &mut Output,
-    ) -> Result<Received, TlsError> {
-        let facts = match self {
+    pub(super) fn receive(&mut self, mut bytes: &[u8], plain: &mut Vec<u8>, output: &mut Output) -> Received {
+        let (failure, facts) = match self {
             Self::Clear => {
                 plain.extend_from_slice(bytes);
-                return Ok(Received::Plain);
+                return Received::default();
             }
             Self::Protected { session, .. } => {
-                session.receive(bytes, plain, output.tail())?;
-                return Ok(Received::Plain);
+                let failure = session.receive(bytes, plain, output.tail()).err();
+                return Received { secured: false, failure };
             }
             Self::Handshaking { session, skipped } => {
                 bytes = skip_white_space(skipped, bytes);
                 if bytes.is_empty() {
-                    return Ok(Received::Plain);
+                    return Received::default();
                 }
                 *skipped = None;
-                session.receive(bytes, plain, output.tail())?;
-                session.facts().cloned()
+                (session.receive(bytes, plain, output.tail()).err(), session.facts().cloned())
             }
         };
         let Some(facts) = facts else {
-            return Ok(Received::Plain);
+            return Received { secured: false, failure };
         };
         if let Self::Handshaking { session, .. } = std::mem::replace(self, Self::Clear) {
             *self = Self::Protected { session, facts };
         }
-        Ok(Received::Secured)
+        Received { secured: true, failure }
     }
 
     /// Appends `plain` to what is to be written, protected if there is TLS.

@@ -5,12 +5,12 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::addr::Pair;
+use crate::addr::{Domain, Pair};
 use crate::dns::{Candidate, LookupId, Security};
 use crate::limits;
 use crate::link::Link;
 use crate::machine::{ConnId, Effect};
-use crate::node::{Errand, Node, Purpose};
+use crate::node::{Direction, Errand, Event, Node, Purpose};
 use crate::reason::Reason;
 use crate::route::{Dial, Race, State, Step};
 
@@ -21,12 +21,9 @@ impl Node {
         let deadline = now + self.config.negotiation_timeout;
         if let Some(route) = self.config.routes.get(&pair.remote) {
             let candidate = Candidate { addr: route.addr, security: route.security };
-            let usable = route.security == Security::StartTls || self.has_tls(pair);
-            return Dial::new(
-                now,
-                deadline,
-                Step::Racing(Race::new(usable.then_some(candidate).into_iter().collect())),
-            );
+            let usable = route.security == Security::StartTls || self.tls_enabled(&pair.local);
+            let candidates = usable.then_some(candidate).into_iter().collect();
+            return Dial::new(now, deadline, Step::Racing(Race::new(candidates)));
         }
         let lookup = self.resolver.lookup(now, &pair.remote);
         self.lookups.insert(lookup, errand.clone());
@@ -40,7 +37,7 @@ impl Node {
             return;
         };
         match answer.and_then(|candidates| self.admit_candidates(now, &errand, candidates)) {
-            Err(reason) => self.fail_errand(now, &errand, reason),
+            Err(reason) => self.fail_unreached(now, &errand, reason),
             Ok(candidates) => {
                 if let Some(dial) = self.dial_mut(&errand) {
                     dial.begin_race(candidates);
@@ -50,24 +47,23 @@ impl Node {
         }
     }
 
-    /// The candidates that may be dialled, or why none may. None at all if TLS is what they lack: that is no fault of
-    /// the remote domain, to be remembered for other hosts.
+    /// The candidates that may be dialled, or why none may.
     fn admit_candidates(
         &self,
         now: Instant,
         errand: &Errand,
         candidates: Vec<Candidate>,
     ) -> Result<VecDeque<Candidate>, Reason> {
-        let direct_tls = self.pair_of(errand).is_some_and(|pair| self.has_tls(&pair));
-        let mut reason = Reason::AddressNotAllowed;
-        let mut lacks_tls = false;
+        let direct_tls = self.pair_of(errand).is_some_and(|pair| self.tls_enabled(&pair.local));
+        // XEP-0368 section 3: without TLS the targets of _xmpps-server are no candidates.
+        let mut reason = Reason::NoAddress;
         let mut admitted = VecDeque::new();
         for candidate in candidates {
-            if !self.may_dial(&candidate) {
+            if candidate.security == Security::DirectTls && !direct_tls {
                 continue;
             }
-            if candidate.security == Security::DirectTls && !direct_tls {
-                lacks_tls = true;
+            if !self.may_dial(&candidate) {
+                reason = Reason::AddressNotAllowed;
                 continue;
             }
             match self.backoff.address_reason(now, candidate.addr) {
@@ -76,31 +72,27 @@ impl Node {
                 None => break,
             }
         }
-        if admitted.is_empty() && !lacks_tls { Err(reason) } else { Ok(admitted) }
+        if admitted.is_empty() { Err(reason) } else { Ok(admitted) }
     }
 
     fn may_dial(&self, candidate: &Candidate) -> bool {
         self.config.private_addresses.allow(candidate.addr.ip()) && !self.config.own_listeners.contains(&candidate.addr)
     }
 
-    fn has_tls(&self, pair: &Pair) -> bool {
-        self.config.hosts.get(&pair.local).is_some_and(|options| !options.tls_disabled)
+    fn tls_enabled(&self, local: &Domain) -> bool {
+        self.config.hosts.get(local).is_some_and(|options| !options.tls_disabled)
     }
 
     /// Dials the candidates whose moment has come, and arms the next moment.
     pub(super) fn start_candidates(&mut self, now: Instant, errand: &Errand) {
-        if self.dial_mut(errand).and_then(Dial::race).is_some_and(|race| race.is_over()) {
-            // Without TLS the targets of _xmpps-server are no candidates, and there are no others.
-            return match errand {
-                Errand::Route(pair) => self.fail_route(now, pair, Reason::NoAddress),
-                Errand::Verify(id) => self.fail_verification(now, *id, Reason::NoAddress),
-            };
-        }
         while let Some(candidate) = self.dial_mut(errand).and_then(|dial| dial.race()?.start_next(now)) {
             let conn = self.dial_candidate(now, errand, candidate);
             if let Some(race) = self.dial_mut(errand).and_then(Dial::race) {
                 race.started(now, conn, candidate);
             }
+        }
+        if self.dial_mut(errand).and_then(Dial::race).is_some_and(|race| race.is_over()) {
+            return self.fail_unreached(now, errand, Reason::NoAddress);
         }
         match errand {
             Errand::Route(pair) => self.arm_route(pair),
@@ -192,6 +184,21 @@ impl Node {
 
     pub(super) fn errand_began(&self, errand: &Errand) -> Option<Instant> {
         self.dial(errand).map(Dial::began)
+    }
+
+    /// There is nobody to dial: reported like any other attempt that fails.
+    pub(super) fn fail_unreached(&mut self, now: Instant, errand: &Errand, reason: Reason) {
+        if let Some(pair) = self.pair_of(errand) {
+            self.events.push_back(Event::Refused {
+                local: Some(pair.local),
+                remote: Some(pair.remote),
+                link: None,
+                direction: Direction::Outbound,
+                reason,
+                detail: String::new(),
+            });
+        }
+        self.fail_errand(now, errand, reason);
     }
 
     /// The errand has failed for good, which is remembered.

@@ -15,6 +15,7 @@ use crate::stream::{Features, InitiatingEvent, StreamError};
 impl Node {
     pub(super) fn handle_outbound(&mut self, now: Instant, conn: ConnId, event: InitiatingEvent) {
         match event {
+            InitiatingEvent::HeaderReceived => self.handle_response_header(now, conn),
             InitiatingEvent::FeaturesReceived(features) => self.handle_features(now, conn, &features),
             InitiatingEvent::ExternalRefused(failure) => {
                 let detail = failure.as_str();
@@ -39,6 +40,21 @@ impl Node {
         }
     }
 
+    /// The protected header is there: now a strict peer's certificate is judged, whatever the peer says next
+    /// (decision D-01).
+    fn handle_response_header(&mut self, now: Instant, conn: ConnId) {
+        let pair = self.errand_of(conn).and_then(|errand| self.pair_of(&errand));
+        let verdict = pair.and_then(|pair| {
+            let options = self.config.hosts.get(&pair.local)?;
+            let certificate = self.certificate(now, conn, &pair.remote)?;
+            policy::judge_outbound(options, &pair.remote, Protection::Tls(&certificate)).err()
+        });
+        match verdict {
+            Some(reason) => self.with_link(conn, |link| link.refuse(now, &StreamError::Refused(reason), None)),
+            None => self.with_link(conn, |link| link.accept_header(now)),
+        }
+    }
+
     /// Features are there: go as far as policy lets us.
     fn handle_features(&mut self, now: Instant, conn: ConnId, features: &Features) {
         let Some(errand) = self.errand_of(conn) else {
@@ -56,8 +72,6 @@ impl Node {
         }
     }
 
-    //= RFC6120-5.2-3
-    //= RFC6120-5.3.4-1
     fn judge_features(
         &self,
         now: Instant,
@@ -69,12 +83,12 @@ impl Node {
         let options = self.config.hosts.get(&pair.local).ok_or(Reason::HostUnknown)?;
         let certificate = self.certificate(now, conn, &pair.remote);
         let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
-        if certificate.is_none() && !options.tls_disabled && features.starttls.is_some() {
+        if certificate.is_none() && policy::judge_clear(options, &pair.remote, features.starttls.is_some())? {
             return Ok(Next::StartTls);
         }
-        if certificate.is_none() && options.demands_encryption(&pair.remote) {
-            let ours = options.tls_disabled;
-            return Err(if ours { Reason::EncryptionRequired } else { Reason::StarttlsNotOffered });
+        //= RFC6120-5.3.1-1
+        if certificate.is_none() && features.starttls == Some(policy::StartTls::Required) {
+            return Err(Reason::EncryptionRequired);
         }
         policy::judge_outbound(options, &pair.remote, protection)?;
         match errand {
@@ -83,7 +97,9 @@ impl Node {
                 Ok(Next::Verify(verification.stream_id.clone(), verification.key.clone()))
             }
             Errand::Route(_) => {
-                let (external, dialback) = (features.external, features.dialback);
+                // Whoever shows no certificate would be refused.
+                let external = features.external && self.config.tls.has_certificate(&pair.local);
+                let dialback = features.dialback;
                 Ok(match policy::authenticate(options, &pair.remote, protection, external, dialback)? {
                     Authentication::External { .. } => Next::External,
                     Authentication::Dialback => Next::Key,

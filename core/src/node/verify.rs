@@ -103,7 +103,6 @@ impl Node {
         let detail = format!("authoritative server: {reason}");
         self.raise_refused_pair(now, inbound, pair, Reason::AuthoritativeUnreachable, detail);
         let condition = match reason.bounce() {
-            StanzaCondition::RemoteServerNotFound if is_about_names(reason) => StanzaCondition::RemoteServerNotFound,
             StanzaCondition::RemoteServerNotFound => StanzaCondition::RemoteConnectionFailed,
             _ => StanzaCondition::RemoteServerTimeout,
         };
@@ -140,10 +139,6 @@ impl Node {
         self.deadlines.set(Owner::Verification(id), None);
         self.verifications.remove(&id)
     }
-}
-
-const fn is_about_names(reason: Reason) -> bool {
-    matches!(reason, Reason::DnsNxdomain | Reason::SrvDot | Reason::NoAddress)
 }
 
 /// What the initiating server is told of an error that the authoritative server answered with.

@@ -169,7 +169,7 @@ impl Race {
         self.is_over()
     }
 
-    /// Whether nobody is left: neither under way nor waiting.
+    /// Whether nobody is under way or waiting.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.active.is_none() && self.connecting.is_empty() && self.rest.is_empty()

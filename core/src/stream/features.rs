@@ -25,7 +25,7 @@ pub struct Features {
     pub dialback: bool,
     /// Whether the peer answers dialback with errors rather than by closing the stream.
     pub dialback_errors: bool,
-    /// Largest first-level element that the peer takes, in bytes (XEP-0478).
+    /// Largest first-level element that the peer takes, in bytes (XEP-0478): at least [`limits::MIN_STANZA_BYTES`].
     pub max_bytes: Option<u32>,
 }
 
@@ -50,7 +50,7 @@ impl Features {
         let dialback = element.child(ns::DIALBACK_FEATURE, "dialback");
         let max_bytes = element
             .child(ns::STREAM_LIMITS, "limits")
-            .and_then(|limits| limits.child(ns::STREAM_LIMITS, "max-bytes"))
+            .and_then(|offered| offered.child(ns::STREAM_LIMITS, "max-bytes"))
             .and_then(|bytes| bytes.text().parse::<u32>().ok())
             // No server may have a lower limit (RFC 6120 section 13.12): such a number says nothing.
             .map(|bytes| bytes.max(MIN_STANZA_BYTES));

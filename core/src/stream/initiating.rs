@@ -26,6 +26,8 @@ use crate::xml::{Element, Frame};
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InitiatingEvent {
+    /// The response header arrived, and the owner decides whether the stream may go on.
+    HeaderReceived,
     /// Features arrived, and the owner decides how to go on. `secured` is known to the owner of the tunnel.
     FeaturesReceived(Features),
     /// The peer refused EXTERNAL; the owner decides how to go on.
@@ -80,6 +82,8 @@ enum State {
     Unopened,
     /// The response header is awaited.
     ExpectHeader(Layer),
+    /// The response header came, and the owner decides whether the stream may go on.
+    HeaderUndecided { id: String, declares_dialback: bool },
     /// Features are awaited.
     ExpectFeatures { layer: Layer, id: String, declares_dialback: bool },
     /// The owner decides.
@@ -148,7 +152,7 @@ impl Initiating {
     /// Whether the owner must decide before the next frame.
     #[must_use]
     pub const fn is_undecided(&self) -> bool {
-        matches!(self.state, State::Undecided { .. })
+        matches!(self.state, State::Undecided { .. } | State::HeaderUndecided { .. })
     }
 
     /// Whether stanzas of `pair` may be sent.
@@ -172,9 +176,17 @@ impl Initiating {
         }
     }
 
+    /// Decision: the peer may go on behind its header.
+    pub fn accept_header(&mut self) {
+        if let State::HeaderUndecided { id, declares_dialback } = &mut self.state {
+            let (layer, id, declares_dialback) = (Layer::Anonymous, mem::take(id), *declares_dialback);
+            self.state = State::ExpectFeatures { layer, id, declares_dialback };
+        }
+    }
+
     /// Decision: ask for TLS.
     pub fn starttls(&mut self, wire: &mut Vec<u8>) {
-        if self.is_undecided() {
+        if matches!(self.state, State::Undecided { .. }) {
             wire.extend_from_slice(starttls::REQUEST.as_bytes());
             self.state = State::ExpectProceed;
         }
@@ -250,6 +262,11 @@ impl Initiating {
         // we asked for, whatever `from` says here.
         let id = header.id.clone().unwrap_or_default();
         match header.version {
+            Version::One if layer == Layer::Anonymous => {
+                sink.events.push_back(InitiatingEvent::HeaderReceived);
+                self.state = State::HeaderUndecided { id, declares_dialback: header.declares_dialback };
+                Ok(Flow::Undecided)
+            }
             Version::One => {
                 self.state = State::ExpectFeatures { layer, id, declares_dialback: header.declares_dialback };
                 Ok(Flow::Continue)

@@ -6,8 +6,10 @@
 //! 1. the chain: there is one, it can be read, periods of validity, use, signatures up to a trust anchor,
 //!    authority of the issuers and their name constraints, revocation;
 //! 2. the strength of the peer's key;
-//! 3. the names: does one of them cover the domain;
-//! 4. the pins of the domain.
+//! 3. the names: does one of them cover the domain.
+//!
+//! A domain with pins is judged by them alone: a key that was named for it counts as a valid chain and name, any other
+//! key is refused, whoever vouches for it.
 //!
 //! The first thing that is wrong is reported: an expired certificate is reported as expired even if its name is
 //! wrong too. Both directions are judged alike, as servers (decision D-05): a certificate for TLS servers, or
@@ -98,7 +100,8 @@ impl Trust {
         self.unknown_status = policy;
     }
 
-    /// Accepts for `domain` only keys that were named so: `key` is the SHA-256 of a `SubjectPublicKeyInfo` in DER.
+    /// Accepts for `domain` only keys that were named so, and asks nothing else of their certificates: `key` is the
+    /// SHA-256 of a `SubjectPublicKeyInfo` in DER.
     pub fn pin(&mut self, domain: Domain, key: [u8; 32]) {
         self.pins.entry(domain).or_default().insert(key);
     }
@@ -140,7 +143,7 @@ impl std::error::Error for TrustError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     domain: Domain,
-    form: NameForm,
+    form: Option<NameForm>,
     not_after: Duration,
 }
 
@@ -152,13 +155,14 @@ impl Verified {
         &self.domain
     }
 
-    /// The form of the name that proves it.
+    /// The form of the name that proves it; `None` if a pinned key does.
     #[must_use]
-    pub const fn form(&self) -> NameForm {
+    pub const fn form(&self) -> Option<NameForm> {
         self.form
     }
 
-    /// When the first certificate on the path to the trust anchor expires, since 1970-01-01 00:00 UTC.
+    /// When the first certificate on the path to the trust anchor expires, since 1970-01-01 00:00 UTC. Of a pinned key
+    /// the end of its certificate, which may have passed.
     //= RFC6120-13.7.2.3-1
     #[must_use]
     pub const fn not_after(&self) -> Duration {
@@ -245,6 +249,9 @@ pub fn judge(chain: &[Vec<u8>], domain: &Domain, trust: &Trust, unix: Duration) 
     let own = CertificateDer::from(own.as_slice());
     let peer = EndEntityCert::try_from(&own).map_err(|error| rejection(&error))?;
     let certificate = Certificate::from_der(&own).map_err(|_| Rejection::Malformed)?;
+    if let Some(pins) = trust.pins.get(domain) {
+        return judge_pinned(&certificate, domain, pins);
+    }
     let names = Names::of_certificate(&certificate);
     let form = names.as_ref().ok().and_then(|names| names.covering(domain)).map(Name::form);
 
@@ -260,19 +267,27 @@ pub fn judge(chain: &[Vec<u8>], domain: &Domain, trust: &Trust, unix: Duration) 
         rejection => rejection,
     })?;
 
-    let key = certificate.tbs_certificate().subject_public_key_info();
-    if !is_strong(key) {
+    if !is_strong(certificate.tbs_certificate().subject_public_key_info()) {
         return Err(Rejection::WeakKey);
     }
     names.map_err(|_| Rejection::Malformed)?;
     let form = form.ok_or(Rejection::NameMismatch)?;
-    if let Some(pins) = trust.pins.get(domain) {
-        let key = key.to_der().map_err(|_| Rejection::Malformed)?;
-        if !pins.contains(&fingerprint(&key)) {
-            return Err(Rejection::PinMismatch);
-        }
+    Ok(Verified { domain: domain.clone(), form: Some(form), not_after: earliest_end(&certificate, &path) })
+}
+
+/// Judges a certificate for a domain whose keys are known. The handshake has proved that the peer has the key.
+fn judge_pinned(certificate: &Certificate, domain: &Domain, pins: &BTreeSet<[u8; 32]>) -> Result<Verified, Rejection> {
+    let certificate = certificate.tbs_certificate();
+    let key = certificate.subject_public_key_info();
+    if !is_strong(key) {
+        return Err(Rejection::WeakKey);
     }
-    Ok(Verified { domain: domain.clone(), form, not_after: earliest_end(&certificate, &path) })
+    let key = key.to_der().map_err(|_| Rejection::Malformed)?;
+    if !pins.contains(&fingerprint(&key)) {
+        return Err(Rejection::PinMismatch);
+    }
+    let not_after = certificate.validity().not_after.to_unix_duration();
+    Ok(Verified { domain: domain.clone(), form: None, not_after })
 }
 
 /// SHA-256 of a certificate, a key or anything else in DER, as logs show it and pins name it.

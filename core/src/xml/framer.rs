@@ -143,6 +143,8 @@ enum State {
     HeaderRead,
     /// No element has begun.
     Between,
+    /// Text has begun where there may be none: its first character, as far as it has come.
+    Text(Vec<u8>),
     /// A first-level element, or the end tag of the document, has begun.
     Element {
         progress: Progress,
@@ -163,6 +165,10 @@ struct Progress {
     bytes: usize,
     /// Bytes that were not read but have to be kept.
     added: usize,
+    /// Whether the last byte was a carriage return, so that a line feed says nothing more.
+    after_return: bool,
+    /// So many of the next bytes are known to be no carriage return: they need not be looked at again.
+    without_return: usize,
     tag: Option<Tag>,
 }
 
@@ -217,6 +223,12 @@ impl Framer {
             let frame = match &mut self.state {
                 State::Start { .. } => self.begin_document(bytes)?,
                 State::Between => self.begin_element(bytes)?,
+                State::Text(character) => {
+                    if let Some(error) = judge_text(character, bytes) {
+                        return Err(error);
+                    }
+                    return Ok(None);
+                }
                 State::HeaderRead => self.check_empty_document()?,
                 State::Header { progress, .. } | State::Element { progress, .. } => {
                     match progress.read(&mut self.parser, bytes)? {
@@ -256,7 +268,7 @@ impl Framer {
         match bytes.first() {
             None => Ok(None),
             Some(b'<') => {
-                let progress = Progress { bounds: self.bounds, bytes: *space, added: 0, tag: None };
+                let progress = Progress::new(self.bounds, *space);
                 self.state = State::Header { progress, after_space: *space > 0 };
                 Ok(None)
             }
@@ -278,14 +290,15 @@ impl Framer {
                 Ok(None)
             }
             Some(b'<') => {
-                let progress = Progress { bounds: self.bounds, bytes: 0, added: 0, tag: None };
+                let progress = Progress::new(self.bounds, 0);
                 self.state = State::Element { progress, open: 0, children: 0, sink: Sink::Undecided };
                 Ok(None)
             }
             Some(0x00..=0x1f) => Err(XmlError::NotWellFormed),
-            // These begin no character of UTF-8.
-            Some(0x80..=0xc1 | 0xf5..=0xff) => Err(XmlError::InvalidUtf8),
-            Some(_) => Err(XmlError::TextBetweenElements),
+            Some(_) => {
+                self.state = State::Text(Vec::new());
+                Ok(None)
+            }
         }
     }
 
@@ -444,15 +457,31 @@ impl Framer {
 }
 
 impl Progress {
+    const fn new(bounds: Bounds, bytes: usize) -> Self {
+        Self { bounds, bytes, added: 0, after_return: false, without_return: 0, tag: None }
+    }
+
     /// The next event, or `None` if all bytes were used and more are needed.
     fn read(&mut self, parser: &mut RawParser, bytes: &mut &[u8]) -> Result<Option<RawEvent>, XmlError> {
         loop {
+            self.skip_line_feed(bytes);
             let left = self.bounds.element_bytes.saturating_sub(self.bytes);
             // rxml looks for the next delimiter in all that it is offered, even where it takes only a part.
             let offered = bytes.len().min(limits::LEXER_WINDOW_BYTES).min(left);
             let mut window = bytes.get(..offered).unwrap_or_default();
+            // It takes a carriage return for an error in attributes; XML takes it for a line feed everywhere.
+            if self.without_return == 0 {
+                self.without_return = window.iter().position(|byte| *byte == b'\r').unwrap_or(offered);
+            }
+            let is_return = self.without_return == 0 && !window.is_empty();
+            window = if is_return { b"\n" } else { window.get(..self.without_return).unwrap_or(window) };
+            let offered = window.len();
             let outcome = parser.parse(&mut window, false);
             let used = offered - window.len();
+            if used > 0 {
+                self.after_return = is_return;
+                self.without_return = self.without_return.saturating_sub(used);
+            }
             self.bytes += used;
             *bytes = bytes.get(used..).unwrap_or_default();
             match outcome {
@@ -463,6 +492,15 @@ impl Progress {
                 Err(EndOrError::NeedMoreData) if bytes.is_empty() => return Ok(None),
                 Err(EndOrError::NeedMoreData) => {}
             }
+        }
+    }
+
+    /// The line feed of a line end that was handled with its carriage return.
+    fn skip_line_feed(&mut self, bytes: &mut &[u8]) {
+        if let (true, Some(b'\n')) = (self.after_return, bytes.first()) {
+            self.bytes += 1;
+            self.after_return = false;
+            *bytes = bytes.get(1..).unwrap_or_default();
         }
     }
 
@@ -515,6 +553,22 @@ impl Sink {
             Self::Tree(tree) => tree.retained_bytes(),
         }
     }
+}
+
+/// What is wrong with text between elements: itself, or already its first character. `None` as long as that is not
+/// complete.
+//= RFC6120-11.6-2
+fn judge_text(character: &mut Vec<u8>, bytes: &mut &[u8]) -> Option<XmlError> {
+    while let Some((first, rest)) = bytes.split_first() {
+        character.push(*first);
+        *bytes = rest;
+        match std::str::from_utf8(character) {
+            Ok(_) => return Some(XmlError::TextBetweenElements),
+            Err(error) if error.error_len().is_some() => return Some(XmlError::InvalidUtf8),
+            Err(_) => {}
+        }
+    }
+    None
 }
 
 fn new_parser() -> RawParser {

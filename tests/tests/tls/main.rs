@@ -148,7 +148,7 @@ fn any_chain_completes_the_handshake_and_is_judged_later() {
             for facts in [client.facts(), server.facts()] {
                 assert_eq!(facts.chain, shown.chain, "{kind:?}");
                 let verdict = judge(&facts.chain, &host, &root().trust(), NOW);
-                assert_eq!(verdict.map(|verified| verified.form()), kind.verdict(), "{kind:?}");
+                assert_eq!(verdict.map(|verified| verified.form().expect("a name")), kind.verdict(), "{kind:?}");
             }
         }
     }

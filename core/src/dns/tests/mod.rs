@@ -1,6 +1,9 @@
 //! The resolver against zones in memory: scenarios, and a model.
 
+mod cache;
 mod model;
+mod progress;
+mod services;
 mod zone;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,12 +11,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, MessageType, OpCode};
-use hickory_proto::rr::RData;
 use hickory_proto::rr::rdata::{A, SRV};
+use hickory_proto::rr::{RData, RecordType};
 use proptest::prelude::*;
 
 use super::message::Kind;
-use super::{Candidate, LookupId, Resolver, ResolverConfig, Security};
+use super::{Candidate, LookupId, Progress, Resolver, ResolverConfig, Security};
 use crate::addr::Domain;
 use crate::entropy::{Entropy, Seed};
 use crate::limits;
@@ -154,10 +157,39 @@ impl Bench {
         panic!("the lookup does not end");
     }
 
+    /// Everything that has become known since the last time.
+    fn progress(&mut self) -> Vec<(LookupId, Progress)> {
+        std::iter::from_fn(|| self.resolver.poll_progress()).collect()
+    }
+
+    /// Lets `time` pass.
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.resolver.handle_timeout(self.now);
+        self.drain();
+    }
+
+    /// Delivers what `zone` answers to what is out.
+    fn answer(&mut self, zone: &Zone) {
+        self.answer_all(zone, &mut Entropy::new(Seed([0; 32])), |_| Vec::new());
+    }
+
+    /// Delivers what `zone` answers to the question for `name` and `kind` that is out.
+    fn answer_only(&mut self, zone: &Zone, name: &str, kind: RecordType) {
+        let asked = |out: &Out| Message::from_vec(&out.message).expect("a message").queries.swap_remove(0);
+        let wanted = |out: &Out| (asked(out).name().clone(), asked(out).query_type()) == (zone::wire(name), kind);
+        let (query, out) = self.out.iter().find(|(_, out)| wanted(out)).expect("it was asked");
+        let (query, out) = (*query, out.clone());
+        let Delivery::Message(message) = zone.serve(usize::from(out.server.port()), out.transport, &out.message) else {
+            panic!("{name} has no answer");
+        };
+        self.reply(query, Some(&message));
+    }
+
     fn assert_idle(&self) {
         assert!(self.out.is_empty(), "not forgotten: {:?}", self.out);
         assert_eq!(self.resolver.poll_timeout(), None);
-        assert!(self.resolver.desk.open.is_empty() && self.resolver.lookups.is_empty());
+        assert!(self.resolver.desk.is_idle() && self.resolver.lookups.is_empty());
     }
 
     fn elapsed(&self) -> Duration {
@@ -171,23 +203,41 @@ fn resolve(zone: &Zone) -> Result<Vec<Candidate>, Reason> {
     bench.run(zone)
 }
 
+/// As many cases as the variable `PROPTEST_CASES` asks for, or else `normally`.
+fn cases(normally: u32) -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(normally),
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(cases(1024))]
     #[test]
     //= RFC6120-3.2.1-1 test
     //= RFC6120-3.2.1-3 test
     //= RFC5452-9.1-1 test
-    fn a_lookup_comes_to_what_plain_recursion_comes_to(
+    fn a_lookup_comes_to_what_plain_recursion_comes_to_and_so_does_one_that_remembers_it(
         zone in model::zones(), ipv4 in any::<bool>(), ipv6 in any::<bool>(), seed in any::<u8>(), order in any::<u64>(),
     ) {
-        let draws = Entropy::new(Seed([seed; 32])).fork("dns-order", 0).fork("lookup", 0);
-        let expected = model::lookup(&zone, ipv4, ipv6, draws);
+        let expected = |n| {
+            let draws = Entropy::new(Seed([seed; 32])).fork("dns-order", 0).fork("lookup", n);
+            model::lookup(&zone, ipv4, ipv6, draws)
+        };
         let config = ResolverConfig { ipv4, ipv6, query_timeout: Duration::from_millis(100), ..config(2) };
         let mut bench = Bench::new(config, seed);
         bench.lookup();
-        prop_assert_eq!(bench.run_with(&zone, order, zone::forgeries), expected);
+        prop_assert_eq!(bench.run_with(&zone, order, zone::forgeries), expected(0));
+        bench.lookup();
+        let asked = bench.asked.len();
+        prop_assert_eq!(bench.run_with(&zone, order, zone::forgeries), expected(1));
+        let lasting = zone.soa && zone.ttl == 300 && bench.elapsed() < Duration::from_secs(1);
+        prop_assert!(!lasting || bench.asked.len() == asked, "asked again");
     }
+}
 
+proptest! {
+    #![proptest_config(cases(512))]
     #[test]
     fn nothing_that_servers_send_makes_it_panic_or_last_longer_than_a_lookup_may(
         zone in model::zones(),

@@ -199,13 +199,13 @@ pub(super) fn zones() -> impl Strategy<Value = Zone> {
     let behind_alias = prop::option::of(node(true));
     let domain = prop::option::of(node(false));
     let faults = prop::collection::btree_map((names(), kinds(), 0_usize..2), fault(), 0..7);
-    let style = (1_usize..13, any::<bool>());
+    let style = (1_usize..13, any::<bool>(), prop::sample::select(vec![0, 1, 300, u32::MAX]));
     (hosts, services, behind_alias, domain, faults, style).prop_map(
-        move |(hosts, [plain, direct], behind_alias, domain, faults, (chase, soa))| {
+        move |(hosts, [plain, direct], behind_alias, domain, faults, (chase, soa, ttl))| {
             let mut nodes: BTreeMap<String, Node> = fixed.iter().cloned().chain(hosts).collect();
             let drawn = [(PLAIN, plain), (DIRECT, direct), ("s.example", behind_alias), (DOMAIN, domain)];
             nodes.extend(drawn.into_iter().filter_map(|(name, node)| Some((name.to_owned(), node?))));
-            Zone { nodes, faults, chase, soa }
+            Zone { nodes, faults, chase, soa, ttl, secure: false }
         },
     )
 }

@@ -54,6 +54,10 @@ pub(super) struct Zone {
     pub(super) chase: usize,
     /// Whether absence of records comes with the SOA record that proves it.
     pub(super) soa: bool,
+    /// The lifetime of every record.
+    pub(super) ttl: u32,
+    /// Whether the server says that it has validated what it answers.
+    pub(super) secure: bool,
 }
 
 /// What happens to a query.
@@ -67,7 +71,7 @@ pub(super) enum Delivery {
 impl Zone {
     pub(super) fn new(nodes: impl IntoIterator<Item = (&'static str, Node)>) -> Self {
         let nodes = nodes.into_iter().map(|(name, node)| (name.to_owned(), node)).collect();
-        Self { nodes, faults: BTreeMap::new(), chase: 16, soa: true }
+        Self { nodes, faults: BTreeMap::new(), chase: 16, soa: true, ttl: 300, secure: false }
     }
 
     /// The same zone with one more fault, at both servers.
@@ -91,7 +95,9 @@ impl Zone {
         let mut reply = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
         reply.metadata.recursion_available = true;
         let fault = self.faults.get(&(name.clone(), kind, server)).copied();
+        reply.metadata.authentic_data = self.secure;
         self.answer(&name, kind, &mut reply);
+        reply.answers.iter_mut().chain(&mut reply.authorities).for_each(|record| record.ttl = self.ttl);
         reply.add_query(question);
         match (fault, transport) {
             (Some(Fault::Silence), _) | (Some(Fault::TruncatedThenSilence), Transport::Tcp) => {
@@ -237,6 +243,7 @@ fn text(name: &Name) -> String {
     text.trim_end_matches('.').to_ascii_lowercase()
 }
 
-fn soa() -> Record {
+/// Vouches for absence for five seconds at most.
+pub(super) fn soa() -> Record {
     record("example", RData::SOA(SOA::new(wire("ns.example"), wire("hostmaster.example"), 1, 2, 3, 4, 5)))
 }

@@ -1,0 +1,227 @@
+//! What all lookups share: the way out, the questions that are on it, and what came back.
+//!
+//! A question that is remembered is answered at once; one that is being asked is joined; any other is asked. Each goes out
+//! for all who want to know, and is given up when the last of them does.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::cache::Cache;
+use super::message::{Answer, Question};
+use super::query::{Asked, Outcome, Query, Step};
+use super::{LookupId, ResolverConfig};
+use crate::entropy::Entropy;
+use crate::limits;
+use crate::machine::{Effect, QueryId, Transport};
+use crate::reason::Reason;
+
+/// One question that is being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct AskingId(u64);
+
+/// The desk.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) config: ResolverConfig,
+    /// What the ids of messages are drawn from.
+    pub(super) ids: Entropy,
+    pub(super) effects: VecDeque<Effect>,
+    pub(super) deadlines: BTreeSet<(Instant, Timer)>,
+    asking: BTreeMap<AskingId, Asking>,
+    /// Which of them may be joined and remembered: those that were asked under the present configuration.
+    current: BTreeMap<Question, AskingId>,
+    cache: Cache,
+    /// Queries that were asked and not forgotten, and for which question.
+    open: BTreeMap<QueryId, AskingId>,
+    next_asking: u64,
+    next_query: u64,
+}
+
+/// A question on its way, and who waits for it. Never nobody.
+#[derive(Debug)]
+struct Asking {
+    query: Query,
+    waiting: BTreeSet<LookupId>,
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// A server has not answered.
+    Query(QueryId),
+    /// The addresses of one family have waited long enough for those of the other.
+    Family(LookupId),
+    /// A lookup has taken too long.
+    Lookup(LookupId),
+}
+
+impl Timer {
+    /// Sorts behind every timer that is ever armed.
+    pub(super) const LAST: Self = Self::Lookup(LookupId(u64::MAX));
+}
+
+/// How it stands with a question.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// The answer is there.
+    Known(Result<Answer, Reason>),
+    /// It is being asked.
+    Asked(AskingId),
+}
+
+/// A question that has come to an end.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) id: AskingId,
+    /// Who wanted to know.
+    pub(super) waiting: BTreeSet<LookupId>,
+    pub(super) result: Result<Answer, Reason>,
+}
+
+impl Desk {
+    pub(super) fn new(config: ResolverConfig, entropy: Entropy) -> Self {
+        Self {
+            config,
+            ids: entropy,
+            effects: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            asking: BTreeMap::new(),
+            current: BTreeMap::new(),
+            cache: Cache::new(limits::DNS_CACHE_ENTRIES, limits::DNS_CACHE_BYTES),
+            open: BTreeMap::new(),
+            next_asking: 0,
+            next_query: 0,
+        }
+    }
+
+    /// What other servers said is not what these would say.
+    pub(super) fn reconfigure(&mut self, config: ResolverConfig) {
+        self.config = config;
+        self.cache.clear();
+        self.current.clear();
+    }
+
+    /// Asks `question` for `lookup`, unless that is not necessary.
+    pub(super) fn ask(&mut self, now: Instant, lookup: LookupId, question: &Question) -> Standing {
+        if let Some(result) = self.cache.find(now, question) {
+            return Standing::Known(result);
+        }
+        if let Some(id) = self.current.get(question)
+            && let Some(asking) = self.asking.get_mut(id)
+        {
+            asking.waiting.insert(lookup);
+            return Standing::Asked(*id);
+        }
+        let id = AskingId(self.next_asking);
+        self.next_asking += 1;
+        match Query::start(now, id, question.clone(), self) {
+            Step::Done(outcome) => Standing::Known(outcome.result),
+            Step::Open(query) => {
+                self.current.insert(question.clone(), id);
+                self.asking.insert(id, Asking { query, waiting: BTreeSet::from([lookup]) });
+                Standing::Asked(id)
+            }
+        }
+    }
+
+    /// `lookup` no longer wants to know.
+    pub(super) fn leave(&mut self, id: AskingId, lookup: LookupId) {
+        let Some(asking) = self.asking.get_mut(&id) else { return };
+        asking.waiting.remove(&lookup);
+        if !asking.waiting.is_empty() {
+            return;
+        }
+        if let Some(Asking { query, .. }) = self.asking.remove(&id) {
+            self.forget(&query.asked);
+            self.remove_current(&query.question, id);
+        }
+    }
+
+    /// A message for `query` arrived; `None`: the query failed. Gives the question if that ended it.
+    pub(super) fn handle_reply(&mut self, now: Instant, query: QueryId, message: Option<&[u8]>) -> Option<Ended> {
+        self.step(now, query, |query, desk| query.handle_reply(now, message, desk))
+    }
+
+    /// The time of `query` is up. Gives the question if that ended it.
+    pub(super) fn handle_timeout(&mut self, now: Instant, query: QueryId) -> Option<Ended> {
+        self.step(now, query, |query, desk| query.handle_timeout(now, desk))
+    }
+
+    fn step(&mut self, now: Instant, query: QueryId, advance: impl FnOnce(Query, &mut Self) -> Step) -> Option<Ended> {
+        // A reply to a query that was forgotten is a normal race.
+        let id = *self.open.get(&query)?;
+        let Asking { query, waiting } = self.asking.remove(&id)?;
+        let question = query.question.clone();
+        match advance(query, self) {
+            Step::Open(query) => {
+                self.asking.insert(id, Asking { query, waiting });
+                None
+            }
+            Step::Done(Outcome { result, lifetime }) => {
+                if self.remove_current(&question, id) {
+                    self.cache.insert(now, question, result.clone(), lifetime);
+                }
+                Some(Ended { id, waiting, result })
+            }
+        }
+    }
+
+    /// Whether it was current.
+    fn remove_current(&mut self, question: &Question, id: AskingId) -> bool {
+        let current = self.current.get(question) == Some(&id);
+        if current {
+            self.current.remove(question);
+        }
+        current
+    }
+
+    /// Sends a message from a socket of its own; gives the query and when to stop waiting for it.
+    //= RFC5452-9.2-1
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        id: AskingId,
+        server: SocketAddr,
+        transport: Transport,
+        message: Vec<u8>,
+    ) -> (QueryId, Instant) {
+        let query = QueryId(self.next_query);
+        self.next_query += 1;
+        let deadline = now + self.config.query_timeout.min(limits::DNS_LOOKUP);
+        self.open.insert(query, id);
+        self.deadlines.insert((deadline, Timer::Query(query)));
+        self.effects.push_back(Effect::Ask { query, server, transport, message });
+        (query, deadline)
+    }
+
+    /// Closes the socket of a query.
+    pub(super) fn forget(&mut self, asked: &Asked) {
+        self.open.remove(&asked.handle);
+        self.deadlines.remove(&(asked.deadline, Timer::Query(asked.handle)));
+        self.effects.push_back(Effect::Forget(asked.handle));
+    }
+
+    /// Whether nothing is being asked.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.is_empty() && self.asking.is_empty() && self.current.is_empty() && self.deadlines.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn limit_cache(&mut self, entries: usize, bytes: usize) {
+        self.cache = Cache::new(entries, bytes);
+    }
+
+    #[cfg(test)]
+    pub(super) const fn cache(&self) -> &Cache {
+        &self.cache
+    }
+}
+
+/// In whose name, and when, something is done.
+pub(super) struct Cx<'a> {
+    pub(super) now: Instant,
+    pub(super) lookup: LookupId,
+    pub(super) desk: &'a mut Desk,
+}

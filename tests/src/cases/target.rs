@@ -1,0 +1,81 @@
+//! What a case is run against.
+
+use std::fmt;
+
+use s2s_core::machine::Listener;
+use s2s_core::node::{Direction, Event};
+
+/// One connection of the attacker or of the honest peer, by its number in the target.
+pub type LineIndex = usize;
+
+/// Something that serves `v.example` and `chat.v.example`.
+pub trait Target {
+    /// Connects to it.
+    fn connect(&mut self, on: Listener) -> LineIndex;
+    /// The next connection that it has opened to the servers of `domain`.
+    fn accept(&mut self, domain: &str) -> Option<LineIndex>;
+    /// Writes, as one piece.
+    fn send(&mut self, line: LineIndex, bytes: &[u8]);
+    /// Ends the half of the attacker.
+    fn hang_up(&mut self, line: LineIndex);
+    /// What has come, and whether the other half was ended. Waits for something if it takes real time.
+    fn receive(&mut self, line: LineIndex) -> (Vec<u8>, bool);
+    /// Whether more may come if one waits longer.
+    fn takes_time(&self) -> bool;
+    /// Lets virtual time pass.
+    fn wait(&mut self, seconds: u64);
+    /// The application sends a stanza.
+    fn route(&mut self, stanza: &str);
+    /// What the application was told, up to the stanza that has this text in it.
+    fn notes_until(&mut self, text: &str) -> Vec<Note>;
+    /// Whom it dialled since the last call.
+    fn take_dialled(&mut self) -> Vec<String>;
+    /// What it asked DNS for since the last call, if that can be told.
+    fn take_asked(&mut self) -> Option<Vec<String>>;
+    /// Connections that there are, and what the next deadline is for, if that can be told.
+    fn left(&mut self) -> Option<(usize, Option<&'static str>)>;
+}
+
+/// What the application was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A stanza, in the neutral namespace.
+    Delivered(String),
+    /// A pair, as `remote local`, with `out` behind it for our own streams.
+    Up(String),
+    /// The same, and why.
+    Down(String, String),
+    /// Why.
+    Refused(String),
+    /// Why.
+    Returned(String),
+}
+
+impl Note {
+    pub(super) fn of(event: &Event) -> Self {
+        let pair = |pair: &s2s_core::addr::Pair, direction| match direction {
+            Direction::Inbound => format!("{} {}", pair.remote, pair.local),
+            Direction::Outbound => format!("{} {} out", pair.remote, pair.local),
+        };
+        match event {
+            Event::Stanza { stanza, .. } => Self::Delivered(String::from_utf8_lossy(stanza.bytes()).into_owned()),
+            Event::PeerUp { pair: of, link, .. } => Self::Up(pair(of, link.direction)),
+            Event::PeerDown { pair: of, direction, reason, .. } => Self::Down(pair(of, *direction), reason.to_string()),
+            Event::Refused { reason, .. } => Self::Refused(reason.to_string()),
+            Event::Undeliverable { reason, .. } => Self::Returned(reason.to_string()),
+            other => unreachable!("an event of a new kind: {other:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Delivered(text) => write!(f, "delivered {text}"),
+            Self::Up(pair) => write!(f, "up {pair}"),
+            Self::Down(pair, reason) => write!(f, "down {pair}: {reason}"),
+            Self::Refused(reason) => write!(f, "refused: {reason}"),
+            Self::Returned(reason) => write!(f, "returned: {reason}"),
+        }
+    }
+}
