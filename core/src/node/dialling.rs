@@ -89,13 +89,6 @@ impl Node {
 
     /// Dials the candidates whose moment has come, and arms the next moment.
     pub(super) fn start_candidates(&mut self, now: Instant, errand: &Errand) {
-        if self.dial_mut(errand).and_then(Dial::race).is_some_and(|race| race.is_over()) {
-            // Without TLS the targets of _xmpps-server are no candidates, and there are no others.
-            return match errand {
-                Errand::Route(pair) => self.fail_route(now, pair, Reason::NoAddress),
-                Errand::Verify(id) => self.fail_verification(now, *id, Reason::NoAddress),
-            };
-        }
         while let Some(candidate) = self.dial_mut(errand).and_then(|dial| dial.race()?.start_next(now)) {
             let conn = self.dial_candidate(now, errand, candidate);
             if let Some(race) = self.dial_mut(errand).and_then(Dial::race) {

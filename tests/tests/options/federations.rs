@@ -1,5 +1,6 @@
 //! Two nodes whose operators decided something, and what each of them tells.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,7 +118,7 @@ impl Two {
     /// With another domain for the other node.
     pub(crate) fn named(ours: Config, theirs: Config, remote: &str) -> Self {
         let mut world = World::new(Cutting::Whole);
-        world.tap = Some(std::collections::BTreeMap::new());
+        world.tap = Some(BTreeMap::new());
         let ours = world.add(addr(1), ours);
         let theirs = world.add(addr(2), theirs);
         world.publish(OURS, addr(1), true, false);

@@ -162,6 +162,7 @@ fn denied(two: &mut Two) {
     let (ours, theirs) = two.there();
     assert_eq!(ours, Told { bounced: vec![Reason::DomainDenied], ..Told::default() }, "{remote}");
     assert_eq!(theirs, Told::default(), "{remote}");
+    assert!(two.world.take_asked().is_empty() && two.world.take_dialled().is_empty(), "policy comes before lookups");
     let (ours, theirs) = two.back();
     assert_eq!(ours, Told { refused: vec![(IN, Reason::DomainDenied)], ..Told::default() }, "{remote}");
     assert_eq!(theirs.bounced, [Reason::PeerStreamError], "{remote}");
