@@ -466,3 +466,16 @@ fn that_no_way_to_prove_ourselves_is_left_comes_from_what_took_the_ways_away() {
         assert_eq!(found, rule, "{options:?}");
     }
 }
+
+#[test]
+fn a_key_that_is_not_the_pinned_one_ends_the_stream_although_no_certificate_is_demanded() {
+    let other: Result<Verified, Rejection> = Err(Rejection::PinMismatch);
+    let tls = Protection::Tls(&other);
+    for options in [open(), waived()] {
+        assert!(!options.is_strict(&peer()));
+        assert_eq!(offer(&options, Some(&peer()), tls, true), Err(Reason::CertPinMismatch));
+        assert_eq!(judge_key(&options, &peer(), tls), KeyVerdict::Refuse(Reason::CertPinMismatch));
+        assert_eq!(judge_outbound(&options, &peer(), tls), Err(Reason::CertPinMismatch));
+        assert_eq!(judge_again(&options, &peer(), Method::Dialback, tls), Err(Reason::CertPinMismatch));
+    }
+}
