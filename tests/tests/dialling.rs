@@ -143,11 +143,18 @@ fn a_flood_for_a_peer_that_refuses_makes_few_attempts_and_every_stanza_comes_bac
 #[test]
 fn a_peer_that_proves_itself_to_us_is_tried_again_at_once() {
     let (mut world, a, b) = world();
-    world.send(a, &message("1"));
-    world.run();
+    // Twice, so that the wait is longer than DNS keeps its answers.
+    for id in ["1", "2"] {
+        world.send(a, &message(id));
+        world.run();
+        assert_eq!(bounces(&world.take_events(a)), [Reason::DnsNxdomain]);
+        world.run_for(limits::BACKOFF_BASE * 2);
+    }
+    world.send(a, &message("3"));
+    world.run_for(Duration::from_millis(1500));
     assert_eq!(bounces(&world.take_events(a)), [Reason::DnsNxdomain]);
     publish_b(&mut world, &[addr(2)]);
-    world.send(a, &message("2"));
+    world.send(a, &message("4"));
     world.run();
     assert_eq!(bounces(&world.take_events(a)), [Reason::DnsNxdomain], "remembered");
     world.send(b, &format!("<message from='y@{B}' to='x@{A}' id='3'/>"));

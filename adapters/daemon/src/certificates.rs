@@ -1,5 +1,6 @@
 //! Certificates and keys from files, each host's chosen by the names *in* the certificate.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,8 +18,12 @@ use crate::config::{CertificateFiles, Error, Host, Problem, Settings};
 pub(crate) struct Identities {
     /// In the order in which the hosts stand in the file: the first answers clients that name no host.
     pub(crate) identities: Vec<HostIdentity>,
+    /// The hosts among them.
+    pub(crate) hosts: BTreeSet<Domain>,
     /// What is odd and does not keep us from starting.
     pub(crate) warnings: Vec<String>,
+    /// Those of the warnings that are about files which could not be used.
+    pub(crate) broken: Vec<String>,
 }
 
 /// A certificate with its key, and the names in it.
@@ -40,17 +45,38 @@ pub(crate) fn load(settings: &Settings) -> Result<Identities, Vec<Error>> {
     let mut warnings = Vec::new();
     let mut problems = Vec::new();
     let candidates = directory(settings, &mut warnings).map_err(|error| vec![error])?;
-    let mut hosts: Vec<_> = settings.hosts.iter().collect();
-    hosts.sort_by_key(|(_, host)| host.line);
+    let broken = warnings.clone();
+    let mut in_order: Vec<_> = settings.hosts.iter().filter(|(_, host)| !host.options.tls_disabled).collect();
+    in_order.sort_by_key(|(_, host)| (host.position.file != settings.file, &host.position));
 
     let mut identities = Vec::new();
-    for (domain, host) in hosts {
-        match identity(settings, domain, host, &candidates, &mut warnings) {
-            Ok(identity) => identities.extend(identity),
+    let mut hosts = BTreeSet::new();
+    for (domain, host) in in_order {
+        match identity(settings, domain, host, &candidates, &broken, &mut warnings) {
+            Ok(Some(identity)) => {
+                identities.push(identity);
+                hosts.insert(domain.clone());
+            }
+            Ok(None) => {}
             Err(error) => problems.push(error),
         }
     }
-    if problems.is_empty() { Ok(Identities { identities, warnings }) } else { Err(problems) }
+    if problems.is_empty() { Ok(Identities { identities, hosts, warnings, broken }) } else { Err(problems) }
+}
+
+/// Refuses a reload that would leave a host without the certificate that it has: a file that is being written is the
+/// usual cause.
+pub(crate) fn check_kept(settings: &Settings, had: &BTreeSet<Domain>, now: &Identities) -> Result<(), Vec<Error>> {
+    let gone = settings.hosts.iter().filter(|(domain, host)| {
+        had.contains(*domain) && !now.hosts.contains(*domain) && !host.options.tls_disabled && !now.broken.is_empty()
+    });
+    let problems: Vec<_> = gone
+        .map(|(domain, host)| {
+            let problem = Problem::CertificateGone { host: domain.to_string(), problems: now.broken.clone() };
+            Error::at(&host.position, problem)
+        })
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 /// The error for an identity that the TLS provider would not take.
@@ -67,9 +93,10 @@ fn identity(
     domain: &Domain,
     host: &Host,
     candidates: &[Candidate],
+    broken: &[String],
     warnings: &mut Vec<String>,
 ) -> Result<Option<HostIdentity>, Error> {
-    let at_host = |problem| Error { file: settings.file.clone(), line: Some(host.line), problem };
+    let at_host = |problem| Error::at(&host.position, problem);
     if let Some(files) = &host.certificate {
         let candidate = read(files).map_err(at_host)?;
         if candidate.names.covering(domain).is_none() {
@@ -83,7 +110,8 @@ fn identity(
     let demanded = host.options.require_encryption || host.options.secure_auth;
     if demanded && !host.options.s2s_disabled {
         let directory = settings.certificates.directory.clone();
-        return Err(at_host(Problem::HostWithoutCertificate { host: domain.to_string(), directory }));
+        let (host, problems) = (domain.to_string(), broken.to_vec());
+        return Err(at_host(Problem::HostWithoutCertificate { host, directory, problems }));
     }
     warnings.push(format!("no certificate for {domain}: it cannot offer encryption"));
     Ok(None)
@@ -204,6 +232,34 @@ mod tests {
         let lax = load(&settings(home.path(), "[host.\"m.example\"]")).expect("no demand");
         assert!(lax.identities.is_empty());
         assert_eq!(lax.warnings, ["no certificate for m.example: it cannot offer encryption"]);
+    }
+
+    #[test]
+    fn a_host_with_tls_disabled_shows_nothing() {
+        let home = tempfile::tempdir().expect("a directory");
+        write(&home.path().join("certs"), "m.crt", "m.key", &["m.example"]);
+        let text = "modules_disabled = [\"tls\"]\n[host.\"m.example\"]";
+        let loaded = load(&settings(home.path(), text)).expect("loads");
+        assert!(loaded.identities.is_empty() && loaded.hosts.is_empty() && loaded.warnings.is_empty(), "{loaded:?}");
+    }
+
+    #[test]
+    fn a_reload_takes_no_certificate_away_because_its_file_is_broken() {
+        let home = tempfile::tempdir().expect("a directory");
+        let certs = home.path().join("certs");
+        write(&certs, "m.crt", "m.key", &["m.example"]);
+        let settings = settings(home.path(), "[host.\"m.example\"]");
+        let had = load(&settings).expect("loads").hosts;
+        assert_eq!(had.len(), 1);
+
+        fs::write(certs.join("m.key"), "half").expect("writable");
+        let errors = check_kept(&settings, &had, &load(&settings).expect("lax")).expect_err("broken");
+        let text = errors[0].to_string();
+        assert!(text.contains(":1: host 'm.example' had a certificate and would have none now"), "{text}");
+        assert!(text.contains("m.key"), "{text}");
+        // Where it is taken away on purpose, it is.
+        fs::remove_file(certs.join("m.crt")).expect("there");
+        check_kept(&settings, &had, &load(&settings).expect("lax")).expect("on purpose");
     }
 
     #[test]

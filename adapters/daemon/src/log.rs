@@ -12,6 +12,7 @@ use s2s_core::auth::Method;
 use s2s_core::component;
 use s2s_core::machine::ConnId;
 use s2s_core::node::{self, Direction, LinkInfo};
+use s2s_core::policy::rule_behind;
 use s2s_core::reason::Reason;
 use s2s_core::tls::Version;
 use tracing::field::{self, Field, Visit};
@@ -21,7 +22,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::config::LogFormat;
+use crate::config::{LogFormat, Settings};
 
 /// Characters of a peer's text that are kept.
 const DETAIL_CHARACTERS: usize = 256;
@@ -35,6 +36,8 @@ pub(crate) struct Record {
     pub(crate) event: &'static str,
     /// Why.
     pub(crate) reason: Option<Reason>,
+    /// The option by which our policy decided so.
+    pub(crate) decided_by: Option<&'static str>,
     /// Our domain.
     pub(crate) local: Option<Domain>,
     /// The peer's domain.
@@ -61,6 +64,7 @@ impl Record {
             level,
             event,
             reason: None,
+            decided_by: None,
             local: None,
             remote: None,
             direction: None,
@@ -146,6 +150,17 @@ impl Record {
         })
     }
 
+    /// The same with the option behind it, if our policy is what refused.
+    pub(crate) fn explained(self, settings: &Settings) -> Self {
+        let decided_by = (|| {
+            let remote = self.remote.as_ref()?;
+            let host = settings.hosts.get(self.local.as_ref()?)?;
+            let rule = rule_behind(&host.options, remote, self.direction?, self.reason?)?;
+            Some(host.shared.decider(rule, remote).option)
+        })();
+        Self { decided_by, ..self }
+    }
+
     fn on(self, link: &LinkInfo) -> Self {
         Self {
             link: Some(link.conn),
@@ -165,6 +180,7 @@ impl Record {
                     $level,
                     event = self.event,
                     reason = self.reason.map(Reason::code),
+                    decided_by = self.decided_by,
                     local = self.local.as_ref().map(Domain::as_str),
                     remote = self.remote.as_ref().map(Domain::as_str),
                     direction = self.direction.map(Direction::as_str),

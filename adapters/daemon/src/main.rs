@@ -4,13 +4,17 @@ mod bridge;
 mod certificates;
 mod config;
 mod demo;
+mod explain;
 mod failure;
 mod init;
+mod loaded;
 mod log;
+mod reload;
 mod serve;
 mod server;
 mod signals;
 mod trust;
+mod watch;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -42,6 +46,17 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Tell how streams with a domain are treated, and which options decide that.
+    Explain {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+        /// The remote domain.
+        domain: String,
+    },
     /// Write a configuration for a domain, and tell what remains to be done.
     Init {
         /// The domain.
@@ -66,9 +81,11 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo { json } => demo::run(json),
         Command::Serve { config } => serve::serve(&config),
-        Command::Init { domain } => {
-            let next_steps = init::init(&domain, Path::new(""))?;
-            std::io::stdout().write_all(next_steps.as_bytes()).map_err(Failure::runtime("stdout cannot be written"))
-        }
+        Command::Explain { config, json, domain } => print(&explain::explain(&config, &domain, json)?),
+        Command::Init { domain } => print(&init::init(&domain, Path::new(""))?),
     }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(Failure::runtime("stdout cannot be written"))
 }

@@ -1,11 +1,11 @@
 //! A complete server in one thread: a node, a hub, their sockets, and the bridge between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use s2s_core::addr::Domain;
@@ -25,9 +25,10 @@ use smol::future::{or, zip};
 
 use crate::bridge::{self, HubHandle, NodeHandle};
 use crate::certificates;
-use crate::config::{Error, Problem, Settings};
+use crate::config::{Listen, LogFormat, Settings};
 use crate::failure::Failure;
 use crate::log::Record;
+use crate::trust::{self, Authorities};
 
 /// How often the TLS provider is told the time.
 const TLS_CLOCK: Duration = Duration::from_secs(60);
@@ -39,11 +40,40 @@ const SHUTDOWN_GRACE: Duration = Duration::from_millis(700);
 pub(crate) struct Server {
     node: Driver<Node>,
     hub: Driver<Hub>,
-    node_handle: NodeHandle,
-    hub_handle: HubHandle,
-    tls: Arc<RustlsProvider>,
+    running: Running,
+}
+
+/// A server that can be told another configuration.
+#[derive(Clone)]
+pub(crate) struct Running {
+    node: NodeHandle,
+    hub: HubHandle,
+    fixed: Arc<Fixed>,
+    /// Held for moments only.
+    current: Arc<Mutex<Current>>,
+}
+
+/// What stays as it was at the start.
+struct Fixed {
     bound: Bound,
+    listen: Listen,
+    log_format: LogFormat,
+}
+
+/// What the last configuration said.
+struct Current {
+    tls: Arc<RustlsProvider>,
+    /// Kept where a configuration names none: a random one is ours as long as we run.
+    secret: Secret,
     close_timeout: Duration,
+}
+
+/// Another configuration that can be used.
+pub(crate) struct Prepared {
+    node: Box<node::Config>,
+    hub: component::Config,
+    current: Current,
+    kept: Vec<String>,
 }
 
 /// The addresses of the listeners.
@@ -58,30 +88,25 @@ pub(crate) struct Bound {
 }
 
 impl Server {
-    /// Binds all listeners and makes the machines. `authorities` are certificates in DER.
+    /// Binds all listeners and makes the machines.
     pub(crate) fn bind(
         settings: &Settings,
         identities: Vec<HostIdentity>,
-        authorities: &[impl AsRef<[u8]>],
+        authorities: &Authorities,
     ) -> Result<Self, Failure> {
-        let crypto = rustls::crypto::aws_lc_rs::default_provider();
-        // The first draw collects entropy for tens of milliseconds: not during somebody's handshake.
-        let _ = crypto.secure_random.fill(&mut [0; 32]);
-        let trust = trust(&crypto, authorities, settings)?;
-        // Each identity carries the minimum of its host; this one is for hosts that have none.
-        let minimum = settings.hosts.values().map(|host| host.tls_min_version).min().unwrap_or(Version::Tls12);
-        let tls = RustlsProvider::new(Arc::new(crypto), identities, minimum)
-            .map_err(|error| vec![certificates::refused(settings, &error)])?;
-        tls.set_time(unix_now());
-        let tls = Arc::new(tls);
+        let (tls, trust) = protection(settings, identities, authorities)?;
+        let secret = match &settings.dialback_secret {
+            Some(secret) => secret.clone(),
+            None => Secret::new(&random()?).map_err(|error| Failure::Usage(error.to_string()))?,
+        };
 
         let s2s = listeners(&settings.listen.s2s)?;
         let direct = listeners(&settings.listen.direct)?;
         let component = listeners(&settings.listen.component)?;
         let bound = Bound { s2s: addresses(&s2s)?, direct: addresses(&direct)?, component: addresses(&component)? };
 
-        let config = node_config(settings, &tls, trust, &bound)?;
         let anchor = anchor();
+        let config = node_config(settings, &tls, trust, secret.clone(), &bound);
         let node = Node::new(config, seed()?, anchor);
         let hub = Hub::new(hub_config(settings), seed()?, anchor);
         let node_listeners = on(Listener::StartTls, s2s).chain(on(Listener::DirectTls, direct)).collect();
@@ -89,29 +114,34 @@ impl Server {
         let (node, node_handle) = Driver::new(node, node_listeners).map_err(registered)?;
         let registered = Failure::runtime("listeners cannot be watched");
         let (hub, hub_handle) = Driver::new(hub, on(Listener::Component, component).collect()).map_err(registered)?;
-        Ok(Self {
-            node,
-            hub,
-            node_handle: NodeHandle(node_handle),
-            hub_handle: HubHandle(hub_handle),
-            tls,
-            bound,
-            close_timeout: settings.close_timeout,
-        })
+        let fixed = Fixed { bound, listen: settings.listen.clone(), log_format: settings.log_format };
+        let current = Current { tls, secret, close_timeout: settings.close_timeout };
+        let running = Running {
+            node: NodeHandle(node_handle),
+            hub: HubHandle(hub_handle),
+            fixed: Arc::new(fixed),
+            current: Arc::new(Mutex::new(current)),
+        };
+        Ok(Self { node, hub, running })
     }
 
     /// Where it listens.
-    pub(crate) const fn bound(&self) -> &Bound {
-        &self.bound
+    pub(crate) fn bound(&self) -> &Bound {
+        &self.running.fixed.bound
+    }
+
+    /// What can be told another configuration.
+    pub(crate) const fn running(&self) -> &Running {
+        &self.running
     }
 
     /// Serves until `stop` is ready, then closes all streams. Returns whether they all closed in time.
     pub(crate) async fn run(self, journal: impl Fn(Record), stop: impl Future<Output = ()>) -> bool {
-        let Self { node, hub, node_handle, hub_handle, tls, close_timeout, .. } = self;
+        let Self { node, hub, running } = self;
         let machines = zip(node.run(), hub.run());
         let bridge = zip(
-            bridge::inward(&node_handle, &hub_handle, &journal),
-            bridge::outward(&hub_handle, &node_handle, &journal),
+            bridge::inward(&running.node, &running.hub, &journal),
+            bridge::outward(&running.hub, &running.node, &journal),
         );
         let ended = async {
             zip(machines, bridge).await;
@@ -120,19 +150,98 @@ impl Server {
         let stopped = async {
             stop.await;
             // It fails where the machine has ended already.
-            let _ = node_handle.0.send(node::Command::Shutdown).await;
-            let _ = hub_handle.0.send(component::Command::Shutdown).await;
+            let _ = running.node.0.send(node::Command::Shutdown).await;
+            let _ = running.hub.0.send(component::Command::Shutdown).await;
+            let close_timeout = running.with_current(|current| current.close_timeout);
             Timer::after(close_timeout + SHUTDOWN_GRACE).await;
             false
         };
         let ticking = async {
             loop {
-                tls.set_time(unix_now());
+                running.with_current(|current| current.tls.set_time(unix_now()));
                 Timer::after(TLS_CLOCK).await;
             }
         };
         or(or(ended, stopped), ticking).await
     }
+}
+
+impl Running {
+    /// Makes of another configuration what [`apply`](Self::apply) needs. After an error everything is as it was.
+    pub(crate) fn prepare(
+        &self,
+        settings: &Settings,
+        identities: Vec<HostIdentity>,
+        authorities: &Authorities,
+    ) -> Result<Prepared, Failure> {
+        let (tls, trust) = protection(settings, identities, authorities)?;
+        let secret = match &settings.dialback_secret {
+            Some(secret) => secret.clone(),
+            None => self.with_current(|current| current.secret.clone()),
+        };
+        let node = node_config(settings, &tls, trust, secret.clone(), &self.fixed.bound);
+        Ok(Prepared {
+            node: Box::new(node),
+            hub: hub_config(settings),
+            kept: self.fixed.kept(settings),
+            current: Current { tls, secret, close_timeout: settings.close_timeout },
+        })
+    }
+
+    /// Goes on with another configuration, which closes the streams that it forbids. Returns what of it has to wait for
+    /// a restart.
+    pub(crate) async fn apply(&self, prepared: Prepared) -> Vec<String> {
+        let Prepared { node, hub, current, kept } = prepared;
+        self.with_current(|last| *last = current);
+        // They fail only where a machine has ended, which ends everything.
+        let _ = self.node.0.send(node::Command::Reconfigure(node)).await;
+        let _ = self.hub.0.send(component::Command::Reconfigure(hub)).await;
+        kept
+    }
+
+    fn with_current<T>(&self, look: impl FnOnce(&mut Current) -> T) -> T {
+        look(&mut self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Fixed {
+    /// One line for each option of which the value that was given at the start goes on to count.
+    fn kept(&self, settings: &Settings) -> Vec<String> {
+        let ports = |of: &[SocketAddr]| of.iter().map(SocketAddr::port).collect::<BTreeSet<_>>();
+        let interfaces = |of: &[SocketAddr]| of.iter().map(SocketAddr::ip).collect::<BTreeSet<_>>();
+        let s2s = |listen: &Listen| [listen.s2s.as_slice(), &listen.direct].concat();
+        let (was, is) = (&self.listen, &settings.listen);
+        let changed = [
+            ("s2s_ports", ports(&was.s2s) != ports(&is.s2s)),
+            ("s2s_direct_tls_ports", ports(&was.direct) != ports(&is.direct)),
+            ("s2s_interfaces", interfaces(&s2s(was)) != interfaces(&s2s(is))),
+            ("component_ports", ports(&was.component) != ports(&is.component)),
+            ("component_interfaces", interfaces(&was.component) != interfaces(&is.component)),
+            ("log_format", self.log_format != settings.log_format),
+        ];
+        let changed = changed.into_iter().filter(|(_, changed)| *changed);
+        changed
+            .map(|(key, _)| format!("'{key}' was changed: that needs a restart, until when the old value counts"))
+            .collect()
+    }
+}
+
+/// Our certificates, and what those of peers are judged by.
+fn protection(
+    settings: &Settings,
+    identities: Vec<HostIdentity>,
+    authorities: &Authorities,
+) -> Result<(Arc<RustlsProvider>, Trust), Failure> {
+    let crypto = rustls::crypto::aws_lc_rs::default_provider();
+    // The first draw collects entropy for tens of milliseconds: not during somebody's handshake.
+    let _ = crypto.secure_random.fill(&mut [0; 32]);
+    let trust = trust::build(&crypto, authorities, settings)?;
+    // Each identity carries the minimum of its host; this one is for hosts that have none.
+    let minimum = settings.hosts.values().map(|host| host.tls_min_version).min().unwrap_or(Version::Tls12);
+    let tls = RustlsProvider::new(Arc::new(crypto), identities, minimum)
+        .map_err(|error| vec![certificates::refused(settings, &error)])?;
+    tls.set_time(unix_now());
+    Ok((Arc::new(tls), trust))
 }
 
 impl fmt::Display for Bound {
@@ -171,40 +280,17 @@ fn on(kind: Listener, listeners: Vec<TcpListener>) -> impl Iterator<Item = (List
     listeners.into_iter().map(move |listener| (kind, listener))
 }
 
-fn trust(
-    crypto: &rustls::crypto::CryptoProvider,
-    authorities: &[impl AsRef<[u8]>],
-    settings: &Settings,
-) -> Result<Trust, Failure> {
-    let mut trust = Trust::new(crypto.signature_verification_algorithms.all);
-    for der in authorities {
-        let Err(error) = trust.add_anchor(der.as_ref()) else { continue };
-        // Systems ship some that cannot be read; one that the operator chose must count.
-        if settings.roots.system {
-            tracing::warn!(event = "configuration", "an authority is left out: {error}");
-            continue;
-        }
-        let path = settings.roots.file.clone().or_else(|| settings.roots.directory.clone()).unwrap_or_default();
-        let problem = Problem::Certificate { path, problem: error.to_string() };
-        return Err(vec![Error::of(&settings.file, problem)].into());
-    }
-    Ok(trust)
-}
-
 fn node_config(
     settings: &Settings,
     tls: &Arc<RustlsProvider>,
     trust: Trust,
+    secret: Secret,
     bound: &Bound,
-) -> Result<node::Config, Failure> {
-    let secret = match &settings.dialback_secret {
-        Some(secret) => secret.clone(),
-        None => Secret::new(&random()?).map_err(|error| Failure::Usage(error.to_string()))?,
-    };
+) -> node::Config {
     let provider: Arc<RustlsProvider> = Arc::clone(tls);
     let servers = settings.dns_servers.clone();
     let defaults = node::Config::new(provider, Arc::new(trust), secret, servers.clone());
-    Ok(node::Config {
+    node::Config {
         hosts: settings.hosts.iter().map(|(name, host)| (name.clone(), host.options.clone())).collect(),
         resolver: ResolverConfig { ipv4: settings.ipv4, ipv6: settings.ipv6, ..defaults.resolver },
         routes: settings.routes.clone(),
@@ -216,7 +302,7 @@ fn node_config(
         close_timeout: settings.close_timeout,
         idle_timeout: settings.idle_timeout,
         ..defaults
-    })
+    }
 }
 
 /// Where a dial would reach ourselves: a listener on every address is one on the loopback address too.
@@ -273,4 +359,61 @@ pub(crate) fn random() -> Result<[u8; 32], Failure> {
         Failure::Runtime("the operating system gives no randomness".to_owned(), io::Error::other(error.to_string()))
     })?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use std::path::Path;
+
+    const START: &str = "s2s_interfaces = [\"127.0.0.1\"]\ns2s_ports = [0]\ncomponent_ports = [0]\n\
+                         dns_servers = [\"127.0.0.1\"]\n[host.\"m.example\"]";
+
+    fn settings(text: &str) -> Settings {
+        config::parse(text, Path::new("s2sd.toml")).expect(text)
+    }
+
+    fn serving() -> Server {
+        Server::bind(&settings(START), Vec::new(), &Authorities::default()).expect("ports are free")
+    }
+
+    fn prepared(server: &Server, text: &str) -> Prepared {
+        server.running().prepare(&settings(text), Vec::new(), &Authorities::default()).expect(text)
+    }
+
+    #[test]
+    fn a_random_secret_of_dialback_survives_a_reload_and_gives_way_to_a_configured_one() {
+        let server = serving();
+        let domain = |text| Domain::parse(text).expect(text);
+        let key = |prepared: &Prepared| {
+            prepared.node.dialback_secret.key(&domain("p.example"), &domain("m.example"), "an id")
+        };
+        let random = key(&prepared(&server, START));
+        assert_eq!(key(&prepared(&server, START)), random);
+        let configured = prepared(&server, &format!("dialback_secret = \"sixteen bytes...\"\n{START}"));
+        let secret = Secret::new(b"sixteen bytes...").expect("long enough");
+        assert_eq!(key(&configured), secret.key(&domain("p.example"), &domain("m.example"), "an id"));
+        // It stays when the configuration forgets it again: peers may be asking about its keys.
+        let configured_key = key(&configured);
+        smol::block_on(async { server.running().apply(configured).await });
+        assert_eq!(key(&prepared(&server, START)), configured_key);
+        assert_ne!(random, configured_key);
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named_and_everything_else_is_taken() {
+        let server = serving();
+        assert_eq!(prepared(&server, START).kept, [""; 0]);
+        let changed = START.replace("s2s_ports = [0]", "s2s_ports = [1]\ns2s_direct_tls_ports = [2]");
+        let changed = changed.replace("component_ports = [0]", "component_ports = [3]\nlog_format = \"json\"");
+        let other = prepared(&server, &format!("s2s_timeout = 7\n{changed}\n[host.\"n.example\"]"));
+        let keys: Vec<_> = other.kept.iter().filter_map(|line| line.split('\'').nth(1)).collect();
+        assert_eq!(keys, ["s2s_ports", "s2s_direct_tls_ports", "component_ports", "log_format"]);
+        assert_eq!((other.node.negotiation_timeout.as_secs(), other.node.hosts.len()), (7, 2));
+        // The addresses that must not be dialled are those that we still listen on.
+        assert_eq!(other.node.own_listeners, [server.bound().s2s[0], server.bound().component[0]]);
+        let interfaces = START.replace("127.0.0.1\"]\ns2s_ports", "::1\"]\ns2s_ports");
+        assert!(prepared(&server, &interfaces).kept[0].contains("'s2s_interfaces'"));
+    }
 }

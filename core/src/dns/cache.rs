@@ -110,7 +110,7 @@ impl Cache {
     }
 }
 
-/// What an entry weighs, from above: long names are counted as if they were outside the name's own bytes, short ones too.
+/// About what an entry weighs. Names count in full, although short ones need no room of their own.
 fn size(question: &Question, result: &Result<Answer, Reason>) -> usize {
     // The question stands in both maps.
     let key = size_of::<Question>() + question.name.len();

@@ -27,7 +27,7 @@ use crate::reason::Reason;
 #[derive(Debug)]
 pub(super) struct Lookup {
     domain: Domain,
-    pub(super) deadline: Instant,
+    deadline: Instant,
     order: Entropy,
     stage: Stage,
 }

@@ -37,7 +37,10 @@ impl Node {
             return;
         };
         match answer.and_then(|candidates| self.admit_candidates(now, &errand, candidates)) {
-            Err(reason) => self.fail_unreached(now, &errand, reason),
+            Err(reason) => {
+                self.raise_unreached(&errand, reason);
+                self.fail_errand(now, &errand, reason);
+            }
             Ok(candidates) => {
                 if let Some(dial) = self.dial_mut(&errand) {
                     dial.begin_race(candidates);
@@ -47,7 +50,8 @@ impl Node {
         }
     }
 
-    /// The candidates that may be dialled, or why none may.
+    /// The candidates that may be dialled, or why none may. None at all if TLS is what they lack: that is no fault of
+    /// the remote domain, to be remembered for other hosts.
     fn admit_candidates(
         &self,
         now: Instant,
@@ -55,15 +59,15 @@ impl Node {
         candidates: Vec<Candidate>,
     ) -> Result<VecDeque<Candidate>, Reason> {
         let direct_tls = self.pair_of(errand).is_some_and(|pair| self.tls_enabled(&pair.local));
-        // XEP-0368 section 3: without TLS the targets of _xmpps-server are no candidates.
-        let mut reason = Reason::NoAddress;
+        let (mut reason, mut lacks_tls) = (Reason::AddressNotAllowed, false);
         let mut admitted = VecDeque::new();
         for candidate in candidates {
+            // XEP-0368 section 3: without TLS the targets of _xmpps-server are no candidates.
             if candidate.security == Security::DirectTls && !direct_tls {
+                lacks_tls = true;
                 continue;
             }
             if !self.may_dial(&candidate) {
-                reason = Reason::AddressNotAllowed;
                 continue;
             }
             match self.backoff.address_reason(now, candidate.addr) {
@@ -72,7 +76,7 @@ impl Node {
                 None => break,
             }
         }
-        if admitted.is_empty() { Err(reason) } else { Ok(admitted) }
+        if admitted.is_empty() && !lacks_tls { Err(reason) } else { Ok(admitted) }
     }
 
     fn may_dial(&self, candidate: &Candidate) -> bool {
@@ -92,7 +96,8 @@ impl Node {
             }
         }
         if self.dial_mut(errand).and_then(Dial::race).is_some_and(|race| race.is_over()) {
-            return self.fail_unreached(now, errand, Reason::NoAddress);
+            self.raise_unreached(errand, Reason::NoAddress);
+            return self.end_errand(now, errand, Reason::NoAddress);
         }
         match errand {
             Errand::Route(pair) => self.arm_route(pair),
@@ -187,7 +192,7 @@ impl Node {
     }
 
     /// There is nobody to dial: reported like any other attempt that fails.
-    pub(super) fn fail_unreached(&mut self, now: Instant, errand: &Errand, reason: Reason) {
+    fn raise_unreached(&mut self, errand: &Errand, reason: Reason) {
         if let Some(pair) = self.pair_of(errand) {
             self.events.push_back(Event::Refused {
                 local: Some(pair.local),
@@ -198,7 +203,6 @@ impl Node {
                 detail: String::new(),
             });
         }
-        self.fail_errand(now, errand, reason);
     }
 
     /// The errand has failed for good, which is remembered.
@@ -206,6 +210,10 @@ impl Node {
         if let Some(pair) = self.pair_of(errand) {
             self.backoff.note_failure(now, &pair, reason);
         }
+        self.end_errand(now, errand, reason);
+    }
+
+    fn end_errand(&mut self, now: Instant, errand: &Errand, reason: Reason) {
         match errand {
             Errand::Route(pair) => self.fail_route(now, pair, reason),
             Errand::Verify(id) => self.fail_verification(now, *id, reason),

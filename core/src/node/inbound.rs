@@ -168,9 +168,10 @@ impl Node {
 
     /// Reports a refusal on an inbound stream, with the domains of its header.
     pub(super) fn raise_refused(&mut self, now: Instant, conn: ConnId, reason: Reason, detail: String) {
-        let Some(connected) = self.links.get(&conn) else {
+        let Some(connected) = self.links.get_mut(&conn) else {
             return;
         };
+        connected.served = true;
         let (local, remote) = connected.header.clone();
         let link = self.info(now, conn);
         let direction = Direction::Inbound;
@@ -186,6 +187,9 @@ impl Node {
         reason: Reason,
         detail: String,
     ) {
+        if let Some(connected) = self.links.get_mut(&conn) {
+            connected.served = true;
+        }
         let link = self.info(now, conn);
         let direction = link.as_ref().map_or(Direction::Outbound, |link| link.direction);
         let (local, remote) = (Some(pair.local.clone()), Some(pair.remote.clone()));

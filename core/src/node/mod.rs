@@ -99,7 +99,8 @@ struct Connected {
     half_closed: bool,
     /// The domains that its header names: ours, and the peer's, not proved.
     header: (Option<Domain>, Option<Domain>),
-    /// Whether a pair was proved on it or a question of dialback was answered: it was good for something.
+    /// Whether a pair was proved on it, a question of dialback was answered, or a refusal was reported: its end needs no
+    /// report of its own.
     served: bool,
     /// Whether a pair was ever proved on it: it is no stranger.
     proved: bool,

@@ -22,7 +22,8 @@ enum Verdict {
 }
 
 impl Node {
-    /// Takes another configuration. Pairs that it forbids are closed, and what waits for them goes back.
+    /// Takes another configuration. Pairs that it forbids are closed, and what waits for them goes back. Who failed under
+    /// the last one is tried again at once.
     ///
     /// A stream on which every pair is forbidden is closed with `policy-violation`, or with `host-gone` where its
     /// host was removed; where others stay, only the pair is dropped.
@@ -30,6 +31,7 @@ impl Node {
     pub fn reconfigure(&mut self, now: Instant, config: Config) {
         self.resolver.reconfigure(config.resolver.clone());
         self.config = config;
+        self.backoff.forget();
         let conns: Vec<_> = self.links.keys().copied().collect();
         for conn in conns {
             self.judge_link_again(now, conn);

@@ -125,7 +125,8 @@ pub fn explain(options: &HostOptions, remote: &Domain, direction: Direction, cer
 #[must_use]
 pub fn rule_behind(options: &HostOptions, remote: &Domain, direction: Direction, reason: Reason) -> Option<Rule> {
     match reason {
-        Reason::HostDisabled | Reason::DomainDenied | Reason::AnonymousHost => {
+        Reason::HostDisabled => (options.s2s_disabled || options.tls_disabled).then_some(Rule::ModulesDisabled),
+        Reason::DomainDenied | Reason::AnonymousHost => {
             let admission = admission(options, remote, direction);
             admission.err().filter(|(refused, _)| *refused == reason).map(|(_, rule)| rule)
         }

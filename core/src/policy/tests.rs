@@ -1,5 +1,7 @@
 //! What is foretold is what happens, for every combination of options.
 
+mod verdicts;
+
 use std::time::Duration;
 
 use crate::addr::Domain;
@@ -225,6 +227,8 @@ fn a_refusal_names_the_option_behind_it_and_only_while_that_would_refuse() {
     let denied = HostOptions { deny_domains: list(&["p.example"]), anonymous: true, ..strict.clone() };
     let anonymous = HostOptions { anonymous: true, ..HostOptions::default() };
     let bare = HostOptions { dialback_disabled: true, ..HostOptions::default() };
+    let off = HostOptions { s2s_disabled: true, ..HostOptions::default() };
+    let clear = HostOptions { tls_disabled: true, ..HostOptions::default() };
     let open = HostOptions::default();
     let (inbound, outbound) = (Direction::Inbound, Direction::Outbound);
     for (options, direction, reason, rule) in [
@@ -240,6 +244,10 @@ fn a_refusal_names_the_option_behind_it_and_only_while_that_would_refuse() {
         (&anonymous, inbound, Reason::AnonymousHost, None),
         (&bare, inbound, Reason::DialbackDeniedByPolicy, Some(Rule::ModulesDisabled)),
         (&bare, outbound, Reason::ExternalNotOffered, Some(Rule::ModulesDisabled)),
+        (&off, inbound, Reason::HostDisabled, Some(Rule::ModulesDisabled)),
+        // Inside direct TLS.
+        (&clear, inbound, Reason::HostDisabled, Some(Rule::ModulesDisabled)),
+        (&open, inbound, Reason::HostDisabled, None),
         (&open, inbound, Reason::CertExpired, None),
         (&open, inbound, Reason::DomainDenied, None),
         (&open, outbound, Reason::ExternalNotOffered, None),

@@ -89,6 +89,11 @@ impl Backoff {
         self.note(now, Failed::Address(addr), reason);
     }
 
+    /// We are configured in another way: what failed may work now, and somebody is probably waiting to see.
+    pub fn forget(&mut self) {
+        self.failed.clear();
+    }
+
     /// A stream of ours for `pair`, over `addr`, is up.
     pub fn note_success(&mut self, pair: &Pair, addr: SocketAddr) {
         for failed in [Failed::Address(addr), Failed::Domain(pair.remote.clone()), Failed::Pair(pair.clone())] {
@@ -181,6 +186,17 @@ mod tests {
             now += full;
         }
         assert!(attempts_in_a_minute < 10, "{attempts_in_a_minute}");
+    }
+
+    #[test]
+    fn another_configuration_is_another_chance() {
+        let (mut backoff, now) = (backoff(), Instant::now());
+        let pair = pair("a.example", "b.example");
+        let addr = SocketAddr::from(([192, 0, 2, 1], 5269));
+        backoff.note_failure(now, &pair, Reason::ConnectRefused);
+        backoff.note_address(now, addr, Reason::ConnectRefused);
+        backoff.forget();
+        assert_eq!((backoff.reason(now, &pair), backoff.address_reason(now, addr)), (None, None));
     }
 
     #[test]

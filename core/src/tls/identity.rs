@@ -247,3 +247,17 @@ fn ascii_domain(text: &str) -> Option<Domain> {
     }
     Domain::parse(text).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_of_a_name_is_shown_by_its_word() {
+        for (form, word) in
+            [(NameForm::DnsId, "dns-id"), (NameForm::SrvId, "srv-id"), (NameForm::XmppAddr, "xmpp-addr")]
+        {
+            assert_eq!((form.as_str(), form.to_string().as_str()), (word, word));
+        }
+    }
+}

@@ -19,6 +19,9 @@
 //! - [RFC 6120 section 13.7.2](https://www.rfc-editor.org/rfc/rfc6120#section-13.7.2)
 //! - [RFC 5280 section 6.1](https://www.rfc-editor.org/rfc/rfc5280#section-6.1), [RFC 9525 section 6](https://www.rfc-editor.org/rfc/rfc9525#section-6)
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;

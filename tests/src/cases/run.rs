@@ -53,8 +53,8 @@ pub fn in_core(case: &Case) -> Report {
     for input in &case.inputs {
         let outcome = scene(input, Tls::Fake).and_then(|scene| {
             let bytes = attack(input)?;
-            let mut target = CoreTarget::new(scene.config.clone(), &input.peer);
-            run(&mut target, input, &scene, &cuts(&bytes), &mut report.runs)
+            let new_target = || Ok(CoreTarget::new(scene.config.clone(), &input.peer));
+            run(new_target, input, &scene, &cuts(&bytes), &mut report.runs)
         });
         if let Err(error) = outcome {
             report.failures.push(format!("{} {}: {error}", case.id, input.name));
@@ -71,8 +71,8 @@ pub fn over_sockets(case: &Case) -> Report {
     for input in case.inputs.iter().filter(|input| !waits(input) && input.learned.asked.is_empty()) {
         let outcome = scene(input, Tls::Real).and_then(|scene| {
             let bytes = attack(input)?;
-            let mut target = SocketTarget::new(&scene.config, &input.peer).map_err(|error| error.to_string())?;
-            run(&mut target, input, &scene, &[Cut::Whole, Cut::At(bytes.len() / 2)], &mut report.runs)
+            let new_target = || SocketTarget::new(&scene.config, &input.peer).map_err(|error| error.to_string());
+            run(new_target, input, &scene, &[Cut::Whole, Cut::At(bytes.len() / 2)], &mut report.runs)
         });
         if let Err(error) = outcome {
             report.failures.push(format!("{} {} over sockets: {error}", case.id, input.name));
@@ -120,26 +120,44 @@ fn spread(points: &[usize], count: usize) -> Vec<usize> {
     (0..count).filter_map(|n| points.get(n * points.len() / count).copied()).collect()
 }
 
-/// Runs one input in all `cuts` against one target, beside one honest peer.
-fn run(target: &mut impl Target, input: &Input, scene: &Scene, cuts: &[Cut], runs: &mut usize) -> Result<(), String> {
-    let mut honest = Party::new(target.connect(Listener::StartTls));
-    let reached = honest.secure_stream(target, scene.honest.as_ref(), "t.example");
-    reached
-        .and_then(|()| honest.authenticate(target, "t.example"))
-        .map_err(|error| format!("the honest peer: {error}"))?;
-    synchronise(target, &mut honest, "at first")?;
+/// Runs one input in all `cuts`, beside one honest peer. Where we dial, each run has a target of its own: who failed is
+/// remembered for a while.
+fn run<T: Target>(
+    new_target: impl Fn() -> Result<T, String>,
+    input: &Input,
+    scene: &Scene,
+    cuts: &[Cut],
+    runs: &mut usize,
+) -> Result<(), String> {
+    let learned = &input.learned;
+    let dials = matches!(input.state, State::O1 | State::O2 | State::O3 | State::V1 | State::V2)
+        || [&learned.dialled, &learned.asked, &learned.possible].iter().any(|domains| !domains.is_empty());
     let mut first: Option<String> = None;
-    for cut in cuts {
-        *runs += 1;
-        let digest = run_once(target, &mut honest, input, scene.attacker.as_ref(), *cut);
-        let digest = digest.map_err(|error| format!("{cut:?}: {error}"))?;
-        match &first {
-            None => first = Some(digest),
-            Some(first) if *first == digest => {}
-            Some(first) => return Err(format!("{cut:?}: other events\n{digest}\nthan whole\n{first}")),
+    for group in cuts.chunks(if dials { 1 } else { cuts.len() }) {
+        let mut target = new_target()?;
+        let mut honest = begin(&mut target, scene)?;
+        for cut in group {
+            *runs += 1;
+            let digest = run_once(&mut target, &mut honest, input, scene.attacker.as_ref(), *cut);
+            let digest = digest.map_err(|error| format!("{cut:?}: {error}"))?;
+            match &first {
+                None => first = Some(digest),
+                Some(first) if *first == digest => {}
+                Some(first) => return Err(format!("{cut:?}: other events\n{digest}\nthan whole\n{first}")),
+            }
         }
     }
     Ok(())
+}
+
+/// The honest peer has a stream.
+fn begin(target: &mut impl Target, scene: &Scene) -> Result<Party, String> {
+    let mut honest = Party::new(target.connect(Listener::StartTls));
+    let reached = honest.secure_stream(target, scene.honest.as_ref(), "t.example");
+    let reached = reached.and_then(|()| honest.authenticate(target, "t.example"));
+    reached.map_err(|error| format!("the honest peer: {error}"))?;
+    synchronise(target, &mut honest, "at first")?;
+    Ok(honest)
 }
 
 /// The honest peer sends a message; gives what the application was told until it arrived.
@@ -191,7 +209,8 @@ fn run_once(
     } else {
         target.wait(CLOSE);
     }
-    let notes = synchronise(target, honest, "after")?;
+    let mut notes = synchronise(target, honest, "after")?;
+    forget_our_closing(input, &mut notes);
     let told = || notes.iter().map(|note| format!("{note}\n")).collect::<String>();
     let context = |error: String| format!("{error}\nheard: {}\ntold: {}", shown(&heard), told());
 
@@ -213,6 +232,20 @@ fn run_once(
     }
     digest.push_str(&told());
     Ok(mask(&digest))
+}
+
+/// Where the attacker does nothing wrong the runner closes its streams, which is told of strangers.
+fn forget_our_closing(input: &Input, notes: &mut Vec<Note>) {
+    let closing = Note::Refused("connection-reset".to_owned());
+    for ending in [&input.expected.ending, &input.asker.ending] {
+        let refused = notes.iter().filter(|note| matches!(note, Note::Refused(_))).count();
+        if *ending == Ending::Alive
+            && refused > input.learned.refused.len()
+            && let Some(last) = notes.iter().rposition(|note| *note == closing)
+        {
+            notes.remove(last);
+        }
+    }
 }
 
 /// Nobody else was dialled, and DNS was asked about nobody else.
@@ -420,6 +453,11 @@ fn finish(target: &mut impl Target, party: &mut Party, expected: &Hearing, state
     }
     if matches!(expected.ending, Ending::Alive | Ending::Closed) && !party.ended {
         party.say(target, b"</stream:stream>");
+    }
+    // After an error our half stays open until the peer ends its own, or the close deadline.
+    if matches!(expected.ending, Ending::Error(_)) && !party.ended {
+        party.listen(target, |heard| contains(heard, "</stream:stream>"));
+        if target.takes_time() { target.hang_up(party.line) } else { target.wait(CLOSE) }
     }
     party.listen(target, |_| false);
     let heard = party.take_heard();

@@ -40,7 +40,8 @@ impl SocketTarget {
         for name in DOMAINS {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             let route = StaticRoute { addr: listener.local_addr()?, security: Security::StartTls };
-            let aliases = if *name == "m.example" { vec![*name, peer] } else { vec![*name] };
+            let has_alias = *name == "m.example" && !DOMAINS.contains(&peer);
+            let aliases = if has_alias { vec![*name, peer] } else { vec![*name] };
             for alias in aliases.into_iter().filter_map(|alias| Domain::parse(alias).ok()) {
                 config.routes.entry(alias).or_insert(route);
             }

@@ -112,6 +112,7 @@ fn s2s_deny_domains_holds_for_each_key_on_a_stream_and_before_any_call_back() {
     const DENIED: &str = "denied.example.com";
     let options = HostOptions { deny_domains: list(&[DENIED]), ..HostOptions::default() };
     let mut world = World::new(Cutting::Whole);
+    world.tap = Some(std::collections::BTreeMap::new());
     let node = world.add(addr(1), config(OURS, None, options));
     let authoritative = SocketAddr::new(addr(9), 5269);
     world.publish(DENIED, addr(9), true, false);
@@ -129,6 +130,7 @@ fn s2s_deny_domains_holds_for_each_key_on_a_stream_and_before_any_call_back() {
 fn s2s_deny_domains_answers_questions_about_our_keys_with_an_error() {
     let options = HostOptions { deny_domains: list(&[THEIRS]), ..HostOptions::default() };
     let mut world = World::new(Cutting::Whole);
+    world.tap = Some(std::collections::BTreeMap::new());
     let node = world.add(addr(1), config(OURS, None, options));
     let puppet = world.connect(node, Listener::StartTls);
     world.say(puppet, header("innocent.example.com", OURS));

@@ -89,6 +89,7 @@ fn modules_disabled_tls_neither_dials_nor_answers_direct_tls() {
     let mut two = Two::new(routed, config(THEIRS, Some(Kind::Valid), lax()));
     assert_eq!(two.there().0.bounced, [Reason::NoAddress]);
     let mut world = World::new(Cutting::Whole);
+    world.tap = Some(std::collections::BTreeMap::new());
     let node = world.add(addr(1), config(OURS, Some(Kind::Valid), HostOptions { tls_disabled: true, ..lax() }));
     let puppet = world.connect(node, Listener::DirectTls);
     let chain = authority().issue_kind(Kind::Valid, &domain(THEIRS)).chain;
@@ -110,6 +111,7 @@ fn modules_disabled_saslauth_leaves_dialback_which_the_certificate_proves() {
 #[test]
 fn modules_disabled_saslauth_answers_an_attempt_all_the_same_with_a_failure() {
     let mut world = World::new(Cutting::Whole);
+    world.tap = Some(std::collections::BTreeMap::new());
     let options = HostOptions { external_disabled: true, ..lax() };
     let node = world.add(addr(1), config(OURS, Some(Kind::Valid), options));
     let puppet = world.connect(node, Listener::StartTls);
@@ -151,6 +153,7 @@ fn modules_disabled_dialback_refuses_what_could_be_proved_in_no_other_way() {
 #[test]
 fn modules_disabled_dialback_answers_keys_and_questions_with_errors() {
     let mut world = World::new(Cutting::Whole);
+    world.tap = Some(std::collections::BTreeMap::new());
     let node = world.add(addr(1), config(OURS, None, HostOptions { dialback_disabled: true, ..lax() }));
     let authoritative = SocketAddr::new(addr(9), 5269);
     world.publish(THEIRS, addr(9), true, false);

@@ -61,6 +61,7 @@ fn s2s_secure_auth_off_takes_dialback_whatever_the_certificate() {
 fn s2s_secure_auth_turns_dialback_off_for_every_domain_on_a_stream() {
     const OTHER: &str = "other.example.com";
     let mut world = World::new(Cutting::Whole);
+    world.tap = Some(std::collections::BTreeMap::new());
     let node = world.add(addr(1), config(OURS, Some(Kind::Valid), secure()));
     let authoritative = std::net::SocketAddr::new(addr(9), 5269);
     world.publish(OTHER, addr(9), true, false);
@@ -108,6 +109,7 @@ fn s2s_require_encryption_offers_starttls_as_required_and_no_dialback_before_it(
     {
         let options = HostOptions { require_encryption: demanded, ..HostOptions::default() };
         let mut world = World::new(Cutting::Whole);
+        world.tap = Some(std::collections::BTreeMap::new());
         let node = world.add(addr(1), config(OURS, Some(Kind::Valid), options));
         let puppet = world.connect(node, Listener::StartTls);
         world.say(puppet, header(THEIRS, OURS));

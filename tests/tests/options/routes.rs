@@ -14,6 +14,7 @@ use crate::federations::{OURS, THEIRS, Told, Two, addr, config, lax, message, se
 
 fn alone(zone: Zone) -> (World, NodeIndex) {
     let mut world = World::new(Cutting::Whole);
+    world.tap = Some(std::collections::BTreeMap::new());
     let node = world.add(addr(1), config(OURS, Some(Kind::Valid), lax()));
     world.zone = zone;
     (world, node)
@@ -103,6 +104,7 @@ fn a_static_route_takes_the_place_of_dns() {
         let at = SocketAddr::new(addr(9), 7000);
         ours.routes.insert(domain(THEIRS), StaticRoute { addr: at, security });
         let mut world = World::new(Cutting::Whole);
+        world.tap = Some(std::collections::BTreeMap::new());
         let node = world.add(addr(1), ours);
         world.listen(at);
         world.send(node, &message(OURS, THEIRS, "1"));

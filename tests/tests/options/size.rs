@@ -29,6 +29,7 @@ fn limited(kind: Option<Kind>) -> Config {
 /// A puppet inside TLS, before authentication.
 fn stranger(cutting: Cutting) -> (World, NodeIndex, Puppet, Tls) {
     let mut world = World::new(cutting);
+    world.tap = Some(std::collections::BTreeMap::new());
     let node = world.add(addr(1), limited(Some(Kind::Valid)));
     let puppet = world.connect(node, Listener::StartTls);
     world.say(puppet, header(THEIRS, OURS));
@@ -139,6 +140,7 @@ fn accepted(world: &mut World, server: SocketAddr) -> Puppet {
 #[test]
 fn a_stanza_that_ends_every_stream_in_its_middle_goes_back_and_lets_the_others_through() {
     let mut world = World::new(Cutting::Whole);
+    world.tap = Some(std::collections::BTreeMap::new());
     let node = world.add(addr(1), config(OURS, None, lax()));
     let server = SocketAddr::new(addr(9), 5269);
     world.publish(THEIRS, addr(9), true, false);

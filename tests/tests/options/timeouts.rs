@@ -25,6 +25,7 @@ fn timed() -> Config {
 
 fn alone() -> (World, NodeIndex) {
     let mut world = World::new(Cutting::Whole);
+    world.tap = Some(std::collections::BTreeMap::new());
     let node = world.add(addr(1), timed());
     (world, node)
 }
@@ -141,6 +142,7 @@ fn s2s_idle_timeout_is_put_off_by_white_space() {
     let mut ours = config(OURS, Some(Kind::Valid), secure());
     ours.idle_timeout = Duration::from_secs(60);
     let mut world = World::new(Cutting::Whole);
+    world.tap = Some(std::collections::BTreeMap::new());
     let node = world.add(addr(1), ours);
     let puppet = world.connect(node, Listener::StartTls);
     world.say(puppet, header(THEIRS, OURS));

@@ -50,6 +50,7 @@ fn met_by(theirs: &'static SupportedProtocolVersion, minimum: Version) -> (bool,
     let mut config = config(OURS, None, lax());
     config.tls = Arc::new(provider);
     let mut world = World::new(Cutting::Whole);
+    world.tap = Some(std::collections::BTreeMap::new());
     let node = world.add(addr(1), config);
     let puppet = world.connect(node, Listener::DirectTls);
     let client = rustls::ClientConfig::builder_with_provider(crypto)

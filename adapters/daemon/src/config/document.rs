@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -20,12 +20,23 @@ pub(crate) struct Reader<'t> {
     text: &'t str,
     /// What is wrong, in the order in which it was found.
     pub(crate) problems: Vec<Error>,
+    /// The other files that were read, or should have been.
+    pub(crate) sources: Vec<PathBuf>,
 }
 
 /// The keys of one table that may stand there.
 #[derive(Debug, Default)]
 pub(crate) struct Section<'t> {
     entries: BTreeMap<&'static str, &'t Spanned<DeValue<'t>>>,
+}
+
+/// Where something stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Position {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// The line in it, counted from 1.
+    pub(crate) line: usize,
 }
 
 /// A value and the line it stands on.
@@ -40,12 +51,28 @@ pub(crate) struct Located<T> {
 impl<'t> Reader<'t> {
     /// A reader of `text`, the content of `file`.
     pub(crate) const fn new(file: &'t Path, text: &'t str) -> Self {
-        Self { file, text, problems: Vec::new() }
+        Self { file, text, problems: Vec::new(), sources: Vec::new() }
+    }
+
+    /// The file that is read.
+    pub(crate) const fn file(&self) -> &'t Path {
+        self.file
     }
 
     /// Notes that something is wrong at a line.
     pub(crate) fn problem(&mut self, line: usize, problem: Problem) {
-        self.problems.push(Error { file: self.file.to_owned(), line: Some(line), problem });
+        self.problems.push(Error::at(&self.position(line), problem));
+    }
+
+    /// A line of this file.
+    pub(crate) fn position(&self, line: usize) -> Position {
+        Position { file: self.file.to_owned(), line }
+    }
+
+    /// Where the keys of `section` have their values.
+    pub(crate) fn positions(&self, section: &Section<'t>) -> BTreeMap<&'static str, Position> {
+        let keys = section.entries.iter();
+        keys.map(|(key, value)| (*key, self.position(self.line(&value.span())))).collect()
     }
 
     /// The line of a position.
@@ -116,6 +143,27 @@ impl<'t> Reader<'t> {
                 Some((name.get_ref().as_ref(), line, table.value))
             })
             .collect();
+        named.sort_by_key(|(_, line, _)| *line);
+        named
+    }
+
+    /// The lists below `key`, by name, each with its line; each element being what `convert` accepts.
+    pub(crate) fn lists<T>(
+        &mut self,
+        section: &Section<'t>,
+        key: &'static str,
+        allowed: &'static str,
+        convert: impl Fn(&'t DeValue<'t>) -> Option<T>,
+    ) -> Vec<(&'t str, usize, Vec<T>)> {
+        let Some(lists) = self.value(section, key, allowed, DeValue::as_table) else { return Vec::new() };
+        let mut named = Vec::new();
+        for (name, list) in lists.value {
+            let line = self.line(&name.span());
+            let elements = self.convert(key, list, allowed, |value| value.as_array().filter(|list| !list.is_empty()));
+            let elements = elements.into_iter().flat_map(|elements| elements.value);
+            let elements = elements.filter_map(|element| self.convert(key, element, allowed, &convert));
+            named.push((name.get_ref().as_ref(), line, elements.map(|element| element.value).collect()));
+        }
         named.sort_by_key(|(_, line, _)| *line);
         named
     }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use s2s_core::addr::DomainError;
 use s2s_core::policy::DomainListError;
 
+use crate::config::document::Position;
+
 /// One thing that is wrong, and where.
 #[derive(Debug)]
 pub(crate) struct Error {
@@ -72,6 +74,17 @@ pub(crate) enum Problem {
     Twice(String),
     /// One entry both demands and waives certificates.
     Contradiction(String),
+    /// A key is demanded of a domain that need not show one.
+    PinnedInsecure(String),
+    /// A host that federates and has no way to authenticate anybody.
+    NoMethod(String),
+    /// A host that federates, demands encryption and has it disabled.
+    TlsDisabled {
+        /// The host.
+        host: String,
+        /// What demands it.
+        key: &'static str,
+    },
     /// Two keys of which only one may be given.
     Both(&'static str, &'static str),
     /// A key that is needed beside another.
@@ -98,6 +111,13 @@ pub(crate) enum Problem {
     },
     /// There is nothing to serve.
     NoHosts,
+    /// What is being served cannot go on as it was.
+    CertificateGone {
+        /// The host that had one.
+        host: String,
+        /// What is wrong with those that are there.
+        problems: Vec<String>,
+    },
     /// A certificate or key is of no use.
     Certificate {
         /// The file.
@@ -111,6 +131,8 @@ pub(crate) enum Problem {
         host: String,
         /// Where certificates were looked for.
         directory: PathBuf,
+        /// What is wrong with those that are there.
+        problems: Vec<String>,
     },
 }
 
@@ -118,6 +140,11 @@ impl Error {
     /// A problem of a whole file.
     pub(crate) fn of(file: &Path, problem: Problem) -> Self {
         Self { file: file.to_owned(), line: None, problem }
+    }
+
+    /// A problem of a line.
+    pub(crate) fn at(position: &Position, problem: Problem) -> Self {
+        Self { file: position.file.clone(), line: Some(position.line), problem }
     }
 }
 
@@ -156,6 +183,12 @@ impl fmt::Display for Problem {
             Self::Contradiction(entry) => {
                 write!(f, "'{entry}' stands in both s2s_secure_domains and s2s_insecure_domains")
             }
+            Self::PinnedInsecure(entry) => write!(f, "'{entry}' stands in both s2s_pins and s2s_insecure_domains"),
+            Self::NoMethod(host) => write!(
+                f,
+                "host '{host}' has no way to authenticate anybody: saslauth needs tls, and dialback is disabled too"
+            ),
+            Self::TlsDisabled { host, key } => write!(f, "host '{host}' has tls disabled, but {key} demands it"),
             Self::Both(one, other) => write!(f, "'{one}' and '{other}' exclude each other"),
             Self::Without { key, missing } => write!(f, "'{key}' needs '{missing}' beside it"),
             Self::RouteWithoutAddress(name) => write!(f, "the route of '{name}' has no 'address'"),
@@ -163,13 +196,19 @@ impl fmt::Display for Problem {
             Self::SecretEmpty(key) => write!(f, "'{key}' is empty"),
             Self::File { key, path, error } => write!(f, "'{key}': {} cannot be read: {error}", path.display()),
             Self::NoHosts => f.write_str("there is no [host.\"NAME\"] to serve"),
+            Self::CertificateGone { host, problems } => {
+                write!(f, "host '{host}' had a certificate and would have none now: {}", problems.join("; "))
+            }
             Self::Certificate { path, problem } => write!(f, "{}: {problem}", path.display()),
-            Self::HostWithoutCertificate { host, directory } => write!(
-                f,
-                "host '{host}' demands encryption and has no certificate: give 'certificate' and 'key', or put them \
-                 into {}",
-                directory.display()
-            ),
+            Self::HostWithoutCertificate { host, directory, problems } => {
+                write!(
+                    f,
+                    "host '{host}' demands encryption and has no certificate: give 'certificate' and 'key', or put \
+                     them into {}",
+                    directory.display()
+                )?;
+                problems.iter().try_for_each(|problem| write!(f, "; {problem}"))
+            }
         }
     }
 }

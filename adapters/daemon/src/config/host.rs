@@ -1,14 +1,18 @@
 //! What may be set globally and per host: policy, merged so that the host's value wins.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 
-use s2s_core::policy::HostOptions;
+use s2s_core::addr::Domain;
+use s2s_core::policy::{DomainList, HostOptions, Rule};
 use s2s_core::tls::Version;
 use toml::de::DeValue;
 
-use crate::config::document::{Located, Reader, Section};
-use crate::config::error::Problem;
+use crate::config::document::{Located, Position, Reader, Section};
+use crate::config::error::{Error, Problem};
 use crate::config::lists::Entries;
+use crate::config::resolve;
 
 /// The keys of one table that both the top and a host may have, as far as they are given.
 #[derive(Clone, Debug, Default)]
@@ -19,10 +23,24 @@ pub(crate) struct Shared {
     insecure_domains: Option<Entries>,
     allow_domains: Option<Entries>,
     deny_domains: Option<Entries>,
+    deny_file: Option<Entries>,
     dialback_to_verified: Option<bool>,
     modules_disabled: Option<Vec<Module>>,
     allow_anonymous: Option<bool>,
     tls_min_version: Option<Version>,
+    /// The domains of `s2s_pins`, which stand at the top only.
+    pinned: BTreeMap<Domain, Position>,
+    /// Where everything stands that was given, what stands at the top only included.
+    positions: BTreeMap<&'static str, Position>,
+}
+
+/// An option by which something was decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decider {
+    /// Its name, or a word where no option decides.
+    pub(crate) option: &'static str,
+    /// Where it stands; `None`: nowhere, so that its default decides.
+    pub(crate) position: Option<Position>,
 }
 
 /// What `modules_disabled` may name.
@@ -56,16 +74,26 @@ impl Shared {
             insecure_domains: domains(reader, section, "s2s_insecure_domains"),
             allow_domains: domains(reader, section, "s2s_allow_domains"),
             deny_domains: domains(reader, section, "s2s_deny_domains"),
+            deny_file: deny_file(reader, section),
             dialback_to_verified: switch(reader, section, "s2s_dialback_to_verified"),
             modules_disabled: modules.map(|modules| modules.into_iter().map(|module| module.value).collect()),
             allow_anonymous: switch(reader, section, "allow_anonymous_s2s"),
             tls_min_version: version.map(|version| version.value),
+            pinned: BTreeMap::new(),
+            positions: reader.positions(section),
         }
+    }
+
+    /// These values, and keys that are demanded of `pinned`.
+    pub(crate) fn with_pinned(self, pinned: BTreeMap<Domain, Position>) -> Self {
+        Self { pinned, ..self }
     }
 
     /// These values, and those of `global` where there are none.
     pub(crate) fn over(self, global: &Self) -> Self {
         let global = global.clone();
+        let mut positions = global.positions;
+        positions.extend(self.positions);
         Self {
             secure_auth: self.secure_auth.or(global.secure_auth),
             require_encryption: self.require_encryption.or(global.require_encryption),
@@ -73,33 +101,94 @@ impl Shared {
             insecure_domains: self.insecure_domains.or(global.insecure_domains),
             allow_domains: self.allow_domains.or(global.allow_domains),
             deny_domains: self.deny_domains.or(global.deny_domains),
+            deny_file: self.deny_file.or(global.deny_file),
             dialback_to_verified: self.dialback_to_verified.or(global.dialback_to_verified),
             modules_disabled: self.modules_disabled.or(global.modules_disabled),
             allow_anonymous: self.allow_anonymous.or(global.allow_anonymous),
             tls_min_version: self.tls_min_version.or(global.tls_min_version),
+            pinned: global.pinned,
+            positions,
         }
     }
 
     /// Refuses an entry that both demands and waives certificates.
     pub(crate) fn check(&self, reader: &mut Reader<'_>) {
-        let (Some(secure), Some(insecure)) = (&self.secure_domains, &self.insecure_domains) else { return };
-        if let Some(entry) = secure.common(insecure) {
-            reader.problem(entry.line, Problem::Contradiction(entry.value));
+        let Some(insecure) = &self.insecure_domains else { return };
+        if let Some((entry, position)) = self.secure_domains.as_ref().and_then(|secure| secure.common(insecure)) {
+            reader.problems.push(Error::at(&position, Problem::Contradiction(entry)));
+        }
+        for domain in self.pinned.keys() {
+            if let Some(position) = insecure.find_exact(domain) {
+                reader.problems.push(Error::at(&position, Problem::PinnedInsecure(domain.to_string())));
+            }
+        }
+    }
+
+    /// Refuses what leaves `host` no way to do what is demanded of it.
+    pub(crate) fn check_modules(&self, host: &str, options: &HostOptions, reader: &mut Reader<'_>) {
+        let Some(position) = self.positions.get("modules_disabled").filter(|_| !options.s2s_disabled) else { return };
+        let host = host.to_owned();
+        if options.tls_disabled {
+            let key = if options.require_encryption {
+                Some("s2s_require_encryption")
+            } else if options.secure_auth {
+                Some("s2s_secure_auth")
+            } else {
+                (!options.secure_domains.is_empty()).then_some("s2s_secure_domains")
+            };
+            if let Some(key) = key {
+                let problem = Problem::TlsDisabled { host, key };
+                return reader.problems.push(Error::at(position, problem));
+            }
+        }
+        if options.dialback_disabled && (options.external_disabled || options.tls_disabled) {
+            reader.problems.push(Error::at(position, Problem::NoMethod(host)));
+        }
+    }
+
+    /// Which option it is that `rule` means for `remote`, and where it stands.
+    pub(crate) fn decider(&self, rule: Rule, remote: &Domain) -> Decider {
+        let find = |entries: &Option<Entries>| entries.as_ref().and_then(|entries| entries.find(remote));
+        let given = |option| Decider { option, position: self.positions.get(option).cloned() };
+        let option = rule.option();
+        match rule {
+            Rule::Pins => Decider { option, position: self.pinned.get(remote).cloned() },
+            Rule::SecureDomains => Decider { option, position: find(&self.secure_domains) },
+            Rule::InsecureDomains => Decider { option, position: find(&self.insecure_domains) },
+            Rule::DenyDomains => match find(&self.deny_domains) {
+                None => Decider { option: "s2s_deny_domains_file", position: find(&self.deny_file) },
+                position => Decider { option, position },
+            },
+            Rule::Certificates if self.positions.contains_key("certificate") => given("certificate"),
+            // What was switched off in so many words decides more than what was never said.
+            Rule::Default if self.secure_auth == Some(false) => given("s2s_secure_auth"),
+            Rule::Default if self.require_encryption == Some(false) => given("s2s_require_encryption"),
+            _ => given(option),
         }
     }
 
     /// The policy of a host with these values.
     pub(crate) fn options(&self, anonymous: bool) -> HostOptions {
         let list = |entries: &Option<Entries>| entries.as_ref().map(Entries::list).unwrap_or_default();
+        let mut deny_domains = self.deny_domains.clone().unwrap_or_default();
+        if let Some(more) = &self.deny_file {
+            deny_domains = deny_domains.with(more);
+        }
+        let mut pinned_domains = DomainList::default();
+        for domain in self.pinned.keys() {
+            // A domain is an entry.
+            let _ = pinned_domains.insert(domain.as_str());
+        }
         let disabled = |module| self.modules_disabled.as_ref().is_some_and(|modules| modules.contains(&module));
         let defaults = HostOptions::default();
         HostOptions {
             secure_auth: self.secure_auth.unwrap_or(defaults.secure_auth),
             require_encryption: self.require_encryption.unwrap_or(defaults.require_encryption),
             secure_domains: list(&self.secure_domains),
+            pinned_domains,
             insecure_domains: list(&self.insecure_domains),
             allow_domains: list(&self.allow_domains),
-            deny_domains: list(&self.deny_domains),
+            deny_domains: deny_domains.list(),
             dialback_to_verified: self.dialback_to_verified.unwrap_or(defaults.dialback_to_verified),
             s2s_disabled: disabled(Module::S2s),
             tls_disabled: disabled(Module::Tls),
@@ -119,7 +208,7 @@ impl Shared {
 /// Which entries of lists decide for no host at all.
 #[derive(Debug, Default)]
 pub(crate) struct Idle {
-    by_entry: BTreeMap<(usize, String), Option<&'static str>>,
+    by_entry: BTreeMap<(Position, String), Option<&'static str>>,
 }
 
 impl Idle {
@@ -139,20 +228,25 @@ impl Idle {
         } else {
             self.list(insecure, &insecure.all(), "s2s_secure_auth is off, so that nothing is to be waived");
         }
-        self.list(allow, &allow.covered_by(deny), "s2s_deny_domains has it and wins");
+        let covered = match &shared.deny_file {
+            Some(more) => allow.covered_by(&deny.clone().with(more)),
+            None => allow.covered_by(deny),
+        };
+        self.list(allow, &covered, "s2s_deny_domains has it and wins");
     }
 
     /// One line for each entry that never decides.
-    pub(crate) fn warnings(self) -> impl Iterator<Item = (usize, String)> {
-        self.by_entry
-            .into_iter()
-            .filter_map(|((line, entry), why)| Some((line, format!("the entry '{entry}' never decides: {}", why?))))
+    pub(crate) fn warnings(self) -> impl Iterator<Item = (Position, String)> {
+        self.by_entry.into_iter().filter_map(|((position, entry), why)| {
+            Some((position, format!("the entry '{entry}' never decides: {}", why?)))
+        })
     }
 
     fn list(&mut self, all: &Entries, idle: &[Located<String>], why: &'static str) {
         for entry in all.all() {
             let is_idle = idle.iter().any(|idle| idle.line == entry.line && idle.value == entry.value);
-            let decides = self.by_entry.entry((entry.line, entry.value)).or_insert(Some(why));
+            let position = Position { file: all.file().to_owned(), line: entry.line };
+            let decides = self.by_entry.entry((position, entry.value)).or_insert(Some(why));
             if !is_idle {
                 *decides = None;
             }
@@ -166,13 +260,32 @@ pub(crate) fn switch<'t>(reader: &mut Reader<'t>, section: &Section<'t>, key: &'
 }
 
 fn domains<'t>(reader: &mut Reader<'t>, section: &Section<'t>, key: &'static str) -> Option<Entries> {
-    let mut entries = Entries::default();
+    let mut entries = Entries::new(reader.file());
     for entry in reader.list(section, key, DOMAINS, DeValue::as_str)? {
         if let Err(error) = entries.insert(entry.value, entry.line) {
             reader.problem(entry.line, Problem::Entry { key, entry: entry.value.to_owned(), error });
         }
     }
     Some(entries)
+}
+
+/// The entries of the file beside the list of those that may not federate.
+fn deny_file<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -> Option<Entries> {
+    let key = "s2s_deny_domains_file";
+    let file = reader.value(section, key, "a path", |value| value.as_str().filter(|path| !path.is_empty()))?;
+    let path: PathBuf = resolve(reader.file(), file.value);
+    reader.sources.push(path.clone());
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let (entries, problems) = Entries::of_file(&path, key, &text);
+            reader.problems.extend(problems);
+            Some(entries)
+        }
+        Err(error) => {
+            reader.problem(file.line, Problem::File { key, path, error: error.kind() });
+            None
+        }
+    }
 }
 
 fn module(name: &str) -> Option<Module> {

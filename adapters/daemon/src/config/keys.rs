@@ -7,6 +7,10 @@ pub(crate) enum Place {
     Top,
     /// At the top, and in `[host."NAME"]`, where it overrides.
     TopAndHost,
+    /// At the top, and at the top of the files in the directory of `include`.
+    TopAndIncluded,
+    /// At the top of such a file.
+    Included,
     /// In `[host."NAME"]`.
     Host,
     /// In `[route."NAME"]`.
@@ -47,11 +51,11 @@ pub(crate) const KEYS: &[Key] = keys! {
     "s2s_insecure_domains" TopAndHost Works,
     "s2s_allow_domains" TopAndHost Works,
     "s2s_deny_domains" TopAndHost Works,
-    "s2s_deny_domains_file" TopAndHost Later,
+    "s2s_deny_domains_file" TopAndHost Works,
     "s2s_dialback_to_verified" TopAndHost Works,
-    "s2s_pins" Top Later,
-    "s2s_crls" Top Later,
-    "s2s_crl_policy" Top Later,
+    "s2s_pins" Top Works,
+    "s2s_crls" Top Works,
+    "s2s_crl_policy" Top Works,
     "modules_disabled" TopAndHost Works,
     "allow_anonymous_s2s" TopAndHost Works,
     "anonymous" Host Works,
@@ -87,9 +91,9 @@ pub(crate) const KEYS: &[Key] = keys! {
     "control_socket" Top Later,
     "metrics_listen" Top Later,
     "limits" Top Later,
-    "include" Top Later,
-    "host" Top Works,
-    "route" Top Works,
+    "include" Top Works,
+    "host" TopAndIncluded Works,
+    "route" TopAndIncluded Works,
     "address" Route Works,
     "tls" Route Works,
 };
@@ -99,7 +103,8 @@ impl Place {
     pub(crate) const fn allows(self, table: Self) -> bool {
         matches!(
             (self, table),
-            (Self::Top | Self::TopAndHost, Self::Top)
+            (Self::Top | Self::TopAndHost | Self::TopAndIncluded, Self::Top)
+                | (Self::TopAndIncluded, Self::Included)
                 | (Self::Host | Self::TopAndHost, Self::Host)
                 | (Self::Route, Self::Route)
         )
@@ -109,6 +114,7 @@ impl Place {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Top => "at the top of the file",
+            Self::TopAndIncluded | Self::Included => "at the top of a file",
             Self::TopAndHost => "at the top of the file or in [host.\"NAME\"]",
             Self::Host => "in [host.\"NAME\"]",
             Self::Route => "in [route.\"NAME\"]",

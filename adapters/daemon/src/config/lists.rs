@@ -1,9 +1,12 @@
 //! Lists of domains as they were written, for the checks that need more than membership.
 
+use std::path::{Path, PathBuf};
+
 use s2s_core::addr::Domain;
 use s2s_core::policy::{DomainList, DomainListError};
 
-use crate::config::document::Located;
+use crate::config::document::{Located, Position};
+use crate::config::error::{Error, Problem};
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,13 +29,36 @@ impl Pattern {
     }
 }
 
-/// A list of domains with the line of each entry.
+/// A list of domains with the place of each entry.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Entries {
+    file: PathBuf,
     patterns: Vec<Located<Pattern>>,
 }
 
 impl Entries {
+    /// A list that stands in `file`.
+    pub(crate) fn new(file: &Path) -> Self {
+        Self { file: file.to_owned(), patterns: Vec::new() }
+    }
+
+    /// Reads a file of entries, one on a line; what stands behind a `#` is for people.
+    pub(crate) fn of_file(file: &Path, key: &'static str, text: &str) -> (Self, Vec<Error>) {
+        let mut entries = Self::new(file);
+        let mut problems = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let entry = line.split('#').next().unwrap_or_default().trim();
+            if entry.is_empty() {
+                continue;
+            }
+            let position = Position { file: file.to_owned(), line: number + 1 };
+            if let Err(error) = entries.insert(entry, position.line) {
+                problems.push(Error::at(&position, Problem::Entry { key, entry: entry.to_owned(), error }));
+            }
+        }
+        (entries, problems)
+    }
+
     /// Adds what stands at `line`.
     pub(crate) fn insert(&mut self, entry: &str, line: usize) -> Result<(), DomainListError> {
         DomainList::default().insert(entry)?;
@@ -53,10 +79,25 @@ impl Entries {
         list
     }
 
-    /// The first entry that stands in `other` too.
-    pub(crate) fn common(&self, other: &Self) -> Option<Located<String>> {
+    /// Where the entry stands that is for `domain`, the exact one before others.
+    pub(crate) fn find(&self, domain: &Domain) -> Option<Position> {
+        let exact = Pattern::Exact(domain.clone());
+        let found = self.patterns.iter().find(|pattern| pattern.value == exact);
+        let found = found.or_else(|| self.patterns.iter().find(|pattern| pattern.value.covers(&exact)))?;
+        Some(Position { file: self.file.clone(), line: found.line })
+    }
+
+    /// Where the entry stands that is `domain` and nothing more.
+    pub(crate) fn find_exact(&self, domain: &Domain) -> Option<Position> {
+        let exact = Pattern::Exact(domain.clone());
+        let found = self.patterns.iter().find(|pattern| pattern.value == exact)?;
+        Some(Position { file: self.file.clone(), line: found.line })
+    }
+
+    /// The first entry that stands in `other` too, and where.
+    pub(crate) fn common(&self, other: &Self) -> Option<(String, Position)> {
         let common = self.patterns.iter().find(|own| other.patterns.iter().any(|theirs| theirs.value == own.value))?;
-        Some(Located { value: written(&common.value), line: common.line })
+        Some((written(&common.value), Position { file: self.file.clone(), line: common.line }))
     }
 
     /// The entries of which `other` covers everything.
@@ -67,6 +108,17 @@ impl Entries {
     /// The entries that share no domain with `other`.
     pub(crate) fn apart_from(&self, other: &Self) -> Vec<Located<String>> {
         self.entries(|own| !other.patterns.iter().any(|theirs| theirs.value.covers(own) || own.covers(&theirs.value)))
+    }
+
+    /// The file in which the list stands.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// These entries and those of `others`, wherever they stand.
+    pub(crate) fn with(mut self, others: &Self) -> Self {
+        self.patterns.extend(others.patterns.iter().cloned());
+        self
     }
 
     /// All entries.

@@ -13,13 +13,17 @@ use s2s_core::dns::Security;
 use s2s_core::limits;
 use s2s_core::node::StaticRoute;
 use s2s_core::route::PrivateAddresses;
+use s2s_core::tls::verify::UnknownStatus;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::document::{Located, Reader, Section, integer};
+use crate::config::document::{Located, Position, Reader, Section, integer};
 use crate::config::error::{Error, Problem};
 use crate::config::host::{Idle, Shared, switch};
 use crate::config::keys::Place;
-use crate::config::{CertificateFiles, Certificates, Host, Listen, LogFormat, Roots, Settings, resolve};
+use crate::config::{
+    CertificateFiles, Certificates, Host, Listen, LogFormat, Pins, Revocation, Roots, Settings, resolve,
+};
 
 /// Where the system names its DNS servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -37,6 +41,7 @@ const PORTS: &str = "a list of port numbers, each from 0 (any free one) to 65535
 const INTERFACES: &str = "a list of IP addresses";
 const PATH: &str = "a path";
 const TABLES: &str = "a table for each NAME";
+const PINS: &str = "a table of lists of \"sha256:\" and 64 hexadecimal digits, at least one for each domain";
 const PRIVATE: &str = "true, false or a list of networks such as \"10.0.0.0/8\"";
 
 /// Reads and validates a configuration file.
@@ -45,6 +50,7 @@ pub(crate) fn load(path: &Path) -> Result<Settings, Vec<Error>> {
     let text = fs::read_to_string(path).map_err(unreadable)?;
     let mut settings = parse(&text, path)?;
     if settings.dns_servers.is_empty() {
+        settings.sources.push(PathBuf::from(RESOLV_CONF));
         settings.dns_servers = nameservers(&fs::read_to_string(RESOLV_CONF).unwrap_or_default());
     }
     if settings.dns_servers.is_empty() {
@@ -55,29 +61,44 @@ pub(crate) fn load(path: &Path) -> Result<Settings, Vec<Error>> {
     Ok(settings)
 }
 
-/// Validates the text of a configuration file. Reads no other files than those of secrets.
+/// Validates the text of a configuration file. Reads no other files than those of secrets, of lists, and those that it
+/// includes.
 pub(crate) fn parse(text: &str, path: &Path) -> Result<Settings, Vec<Error>> {
-    let document = DeTable::parse(text).map_err(|error| {
-        let line = error.span().map(|span| Reader::new(path, text).line(&span));
-        vec![Error { file: path.to_owned(), line, problem: Problem::Syntax(error.message().to_owned()) }]
-    })?;
+    let document = document(text, path).map_err(|error| vec![error])?;
     let mut reader = Reader::new(path, text);
     let top = reader.section(document.get_ref(), Place::Top);
-    let settings = settings(&mut reader, &top, path);
+    let mut settings = settings(&mut reader, &top, path);
     let mut problems = reader.problems;
-    problems.sort_by_key(|problem| problem.line);
+    // In the order of this file, then of each included one.
+    problems.sort_by(|a, b| (a.file != path, &a.file, a.line).cmp(&(b.file != path, &b.file, b.line)));
     // A contradiction of the global lists shows once for each host that has them.
     problems.dedup_by_key(|problem| problem.to_string());
+    settings.sources.extend(reader.sources);
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+fn document<'t>(text: &'t str, path: &Path) -> Result<Spanned<DeTable<'t>>, Error> {
+    DeTable::parse(text).map_err(|error| {
+        let line = error.span().map(|span| Reader::new(path, text).line(&span));
+        Error { file: path.to_owned(), line, problem: Problem::Syntax(error.message().to_owned()) }
+    })
 }
 
 fn settings<'t>(reader: &mut Reader<'t>, top: &Section<'t>, path: &Path) -> Settings {
     refuse_what_is_not_built(reader, top);
-    let global = Shared::read(reader, top);
+    let pins = pins(reader, top);
+    let pinned = pins.iter().map(|(domain, pins)| (domain.clone(), pins.position.clone())).collect();
+    let global = Shared::read(reader, top).with_pinned(pinned);
     global.check(reader);
-    let mut idle = Idle::default();
-    let hosts = hosts(reader, top, path, &global, &mut idle);
-    let warnings = idle.warnings().map(|(line, text)| format!("{}:{line}: {text}", path.display())).collect();
+    let mut tables = Tables::default();
+    tables.read(reader, top, &global);
+    include(reader, top, &global, &mut tables);
+    if tables.hosts.is_empty() && reader.problems.is_empty() {
+        reader.problems.push(Error::of(path, Problem::NoHosts));
+    }
+    let Tables { hosts, routes, route_positions, idle } = tables;
+    let warnings = idle.warnings();
+    let warnings = warnings.map(|(at, text)| format!("{}:{}: {text}", at.file.display(), at.line)).collect();
     let direct = ports(reader, top, "s2s_direct_tls_ports", &[]);
     let s2s = ports(reader, top, "s2s_ports", &[S2S_PORT]);
     let ipv4 = switch(reader, top, "use_ipv4").unwrap_or(true);
@@ -96,7 +117,8 @@ fn settings<'t>(reader: &mut Reader<'t>, top: &Section<'t>, path: &Path) -> Sett
             direct: addresses(&interfaces, &direct),
             component: addresses(&component_interfaces, &component),
         },
-        routes: routes(reader, top),
+        routes,
+        route_positions,
         private_addresses: private_addresses(reader, top),
         ipv4,
         ipv6,
@@ -106,11 +128,14 @@ fn settings<'t>(reader: &mut Reader<'t>, top: &Section<'t>, path: &Path) -> Sett
         close_timeout: seconds(reader, top, "s2s_close_timeout", limits::CLOSE),
         idle_timeout: seconds(reader, top, "s2s_idle_timeout", limits::IDLE),
         roots: roots(reader, top, path),
+        pins,
+        revocation: revocation(reader, top),
         certificates: certificates(reader, top, path),
         dialback_secret: dialback_secret(reader, top, path),
         dns_servers: dns_servers(reader, top),
         log_format: log_format(reader, top),
         warnings,
+        sources: Vec::new(),
     }
 }
 
@@ -128,42 +153,125 @@ fn refuse_what_is_not_built<'t>(reader: &mut Reader<'t>, top: &Section<'t>) {
     }
 }
 
-fn hosts<'t>(
-    reader: &mut Reader<'t>,
-    top: &Section<'t>,
-    path: &Path,
-    global: &Shared,
-    idle: &mut Idle,
-) -> BTreeMap<Domain, Host> {
-    let tables = reader.tables(top, "host", TABLES);
-    if tables.is_empty() && reader.problems.is_empty() {
-        reader.problems.push(Error::of(path, Problem::NoHosts));
+/// What may stand in several files.
+#[derive(Debug, Default)]
+struct Tables {
+    hosts: BTreeMap<Domain, Host>,
+    routes: BTreeMap<Domain, StaticRoute>,
+    route_positions: BTreeMap<Domain, Position>,
+    idle: Idle,
+}
+
+impl Tables {
+    /// Takes in what stands at the top of one file.
+    fn read<'t>(&mut self, reader: &mut Reader<'t>, top: &Section<'t>, global: &Shared) {
+        for (name, line, table) in reader.tables(top, "host", TABLES) {
+            self.host(reader, name, line, table, global);
+        }
+        self.routes(reader, top);
     }
-    let mut hosts = BTreeMap::new();
-    for (name, line, table) in tables {
+
+    fn host<'t>(&mut self, reader: &mut Reader<'t>, name: &str, line: usize, table: &'t DeTable<'t>, global: &Shared) {
+        let path = reader.file();
         let section = reader.section(table, Place::Host);
         let shared = Shared::read(reader, &section).over(global);
-        shared.check(reader);
-        idle.host(&shared);
         let options = shared.options(switch(reader, &section, "anonymous").unwrap_or_default());
+        shared.check(reader);
+        shared.check_modules(name, &options, reader);
+        self.idle.host(&shared);
         let host = Host {
-            line,
+            position: reader.position(line),
             options,
             tls_min_version: shared.tls_min_version(),
             certificate: certificate(reader, &section, path),
             component_secret: component_secret(reader, &section, path),
+            shared,
         };
         match Domain::parse(name) {
             Err(error) => reader.problem(line, Problem::Name { name: name.to_owned(), error }),
             Ok(domain) if !domain.is_qualified() => reader.problem(line, Problem::UnqualifiedHost(name.to_owned())),
             Ok(domain) => {
-                if hosts.insert(domain, host).is_some() {
+                if self.hosts.insert(domain, host).is_some() {
                     reader.problem(line, Problem::Twice(name.to_owned()));
                 }
             }
         }
     }
-    hosts
+
+    fn routes<'t>(&mut self, reader: &mut Reader<'t>, top: &Section<'t>) {
+        for (name, line, table) in reader.tables(top, "route", TABLES) {
+            let section = reader.section(table, Place::Route);
+            let security =
+                reader.value(&section, "tls", "\"starttls\" or \"direct\"", |value| match value.as_str()? {
+                    "starttls" => Some(Security::StartTls),
+                    "direct" => Some(Security::DirectTls),
+                    _ => None,
+                });
+            let security = security.map_or(Security::StartTls, |security| security.value);
+            let port = if security == Security::DirectTls { DIRECT_TLS_PORT } else { S2S_PORT };
+            let addr = reader.value(&section, "address", "\"IP:PORT\", or \"IP\" for the usual port", |value| {
+                socket_address(value.as_str()?, port).filter(|addr| addr.port() != 0)
+            });
+            if name.starts_with("*.") {
+                reader.problem(line, Problem::NotInThisVersion(format!("[route.\"{}\"]", name.escape_debug())));
+                continue;
+            }
+            match (Domain::parse(name), addr) {
+                (Err(error), _) => reader.problem(line, Problem::Name { name: name.to_owned(), error }),
+                (Ok(_), None) if !table.contains_key("address") => {
+                    reader.problem(line, Problem::RouteWithoutAddress(name.to_owned()));
+                }
+                (Ok(_), None) => {}
+                (Ok(domain), Some(addr)) => {
+                    self.route_positions.insert(domain.clone(), reader.position(line));
+                    if self.routes.insert(domain, StaticRoute { addr: addr.value, security }).is_some() {
+                        reader.problem(line, Problem::Twice(name.to_owned()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Reads the files in the directory of `include`, in the order of their names.
+fn include<'t>(reader: &mut Reader<'t>, top: &Section<'t>, global: &Shared, tables: &mut Tables) {
+    let Some(directory) = reader.value(top, "include", PATH, |value| value.as_str().filter(|path| !path.is_empty()))
+    else {
+        return;
+    };
+    let path = resolve(reader.file(), directory.value);
+    reader.sources.push(path.clone());
+    let files = fs::read_dir(&path).and_then(|entries| {
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+        paths.collect::<std::io::Result<Vec<_>>>()
+    });
+    let mut files = match files {
+        Ok(files) => files,
+        Err(error) => {
+            return reader.problem(directory.line, Problem::File { key: "include", path, error: error.kind() });
+        }
+    };
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    for file in files {
+        match fs::read_to_string(&file) {
+            Ok(text) => included(&text, &file, global, tables, reader),
+            Err(error) => reader.problems.push(Error::of(&file, Problem::Unreadable(error.kind()))),
+        }
+        reader.sources.push(file);
+    }
+}
+
+fn included(text: &str, file: &Path, global: &Shared, tables: &mut Tables, outer: &mut Reader<'_>) {
+    let document = match document(text, file) {
+        Ok(document) => document,
+        Err(error) => return outer.problems.push(error),
+    };
+    let mut reader = Reader::new(file, text);
+    let top = reader.section(document.get_ref(), Place::Included);
+    tables.read(&mut reader, &top, global);
+    outer.problems.append(&mut reader.problems);
+    outer.sources.append(&mut reader.sources);
 }
 
 fn certificate<'t>(reader: &mut Reader<'t>, section: &Section<'t>, file: &Path) -> Option<CertificateFiles> {
@@ -223,6 +331,7 @@ fn secret<'t>(
         (Some(inline), None) => Some(Located { value: inline.value.to_owned(), line: inline.line }),
         (None, Some(separate)) => {
             let path = resolve(file, separate.value);
+            reader.sources.push(path.clone());
             match fs::read_to_string(&path) {
                 Ok(text) => {
                     let value = text.trim_end_matches(['\r', '\n']).to_owned();
@@ -235,40 +344,6 @@ fn secret<'t>(
             }
         }
     }
-}
-
-fn routes<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> BTreeMap<Domain, StaticRoute> {
-    let mut routes = BTreeMap::new();
-    for (name, line, table) in reader.tables(top, "route", TABLES) {
-        let section = reader.section(table, Place::Route);
-        let security = reader.value(&section, "tls", "\"starttls\" or \"direct\"", |value| match value.as_str()? {
-            "starttls" => Some(Security::StartTls),
-            "direct" => Some(Security::DirectTls),
-            _ => None,
-        });
-        let security = security.map_or(Security::StartTls, |security| security.value);
-        let port = if security == Security::DirectTls { DIRECT_TLS_PORT } else { S2S_PORT };
-        let addr = reader.value(&section, "address", "\"IP:PORT\", or \"IP\" for the usual port", |value| {
-            socket_address(value.as_str()?, port).filter(|addr| addr.port() != 0)
-        });
-        if name.starts_with("*.") {
-            reader.problem(line, Problem::NotInThisVersion(format!("[route.\"{}\"]", name.escape_debug())));
-            continue;
-        }
-        match (Domain::parse(name), addr) {
-            (Err(error), _) => reader.problem(line, Problem::Name { name: name.to_owned(), error }),
-            (Ok(_), None) if !table.contains_key("address") => {
-                reader.problem(line, Problem::RouteWithoutAddress(name.to_owned()));
-            }
-            (Ok(_), None) => {}
-            (Ok(domain), Some(addr)) => {
-                if routes.insert(domain, StaticRoute { addr: addr.value, security }).is_some() {
-                    reader.problem(line, Problem::Twice(name.to_owned()));
-                }
-            }
-        }
-    }
-    routes
 }
 
 fn private_addresses<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> PrivateAddresses {
@@ -333,6 +408,49 @@ fn roots<'t>(reader: &mut Reader<'t>, top: &Section<'t>, file: &Path) -> Roots {
     let replaced = cafile.is_some() || cadirectory.is_some();
     let system = switch(reader, top, "system_roots").unwrap_or(!replaced);
     Roots { file: cafile, directory: cadirectory, system }
+}
+
+fn pins<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> BTreeMap<Domain, Pins> {
+    let mut pins = BTreeMap::new();
+    for (name, line, keys) in reader.lists(top, "s2s_pins", PINS, |value| pin(value.as_str()?)) {
+        let position = reader.position(line);
+        match Domain::parse(name) {
+            Err(error) => reader.problem(line, Problem::Name { name: name.to_owned(), error }),
+            Ok(domain) => {
+                if pins.insert(domain, Pins { keys, position }).is_some() {
+                    reader.problem(line, Problem::Twice(name.to_owned()));
+                }
+            }
+        }
+    }
+    pins
+}
+
+/// `sha256:` and the digest of a key.
+fn pin(text: &str) -> Option<[u8; 32]> {
+    let digits = text.strip_prefix("sha256:").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    let bytes: Option<Vec<u8>> =
+        (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()).collect();
+    bytes?.try_into().ok()
+}
+
+fn revocation<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> Revocation {
+    let policy = reader.value(top, "s2s_crl_policy", "\"soft\" or \"hard\"", |value| match value.as_str()? {
+        "soft" => Some(UnknownStatus::Accept),
+        "hard" => Some(UnknownStatus::Refuse),
+        _ => None,
+    });
+    let files = reader.list(top, "s2s_crls", "a list of paths", |value| value.as_str().filter(|path| !path.is_empty()));
+    let lists: Vec<_> = files
+        .unwrap_or_default()
+        .into_iter()
+        .map(|file| (resolve(reader.file(), file.value), reader.position(file.line)))
+        .collect();
+    if let Some(policy) = policy.as_ref().filter(|policy| policy.value == UnknownStatus::Refuse && lists.is_empty()) {
+        // Nothing would be checked.
+        reader.problem(policy.line, Problem::Without { key: "s2s_crl_policy", missing: "s2s_crls" });
+    }
+    Revocation { lists, unknown_status: policy.map(|policy| policy.value).unwrap_or_default() }
 }
 
 fn certificates<'t>(reader: &mut Reader<'t>, top: &Section<'t>, file: &Path) -> Certificates {

@@ -21,8 +21,11 @@ use s2s_core::node::StaticRoute;
 use s2s_core::policy::HostOptions;
 use s2s_core::route::PrivateAddresses;
 use s2s_core::tls::Version;
+use s2s_core::tls::verify::UnknownStatus;
 
+pub(crate) use document::Position;
 pub(crate) use error::{Error, Problem};
+pub(crate) use host::{Decider, Shared};
 pub(crate) use load::{load, parse};
 
 /// What the operator wrote, validated, with the defaults filled in.
@@ -36,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) listen: Listen,
     /// Static routes.
     pub(crate) routes: BTreeMap<Domain, StaticRoute>,
+    /// Where each of them stands.
+    pub(crate) route_positions: BTreeMap<Domain, Position>,
     /// `s2s_allow_private_addresses`
     pub(crate) private_addresses: PrivateAddresses,
     /// `use_ipv4`
@@ -54,6 +59,10 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Duration,
     /// What peers are judged against.
     pub(crate) roots: Roots,
+    /// `s2s_pins`
+    pub(crate) pins: BTreeMap<Domain, Pins>,
+    /// `s2s_crls` and `s2s_crl_policy`
+    pub(crate) revocation: Revocation,
     /// Where certificates are looked for.
     pub(crate) certificates: Certificates,
     /// `dialback_secret`; `None`: a random one.
@@ -64,13 +73,15 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
     /// What is legal and yet probably not what was meant.
     pub(crate) warnings: Vec<String>,
+    /// The other files of which something stands in here.
+    pub(crate) sources: Vec<PathBuf>,
 }
 
 /// One host.
 #[derive(Debug)]
 pub(crate) struct Host {
-    /// Its line in the file.
-    pub(crate) line: usize,
+    /// Where it stands.
+    pub(crate) position: Position,
     /// Its policy.
     pub(crate) options: HostOptions,
     /// `tls_min_version`
@@ -79,6 +90,26 @@ pub(crate) struct Host {
     pub(crate) certificate: Option<CertificateFiles>,
     /// `component_secret`
     pub(crate) component_secret: Option<ComponentSecret>,
+    /// Of what its policy was made.
+    pub(crate) shared: Shared,
+}
+
+/// The keys of one domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pins {
+    /// SHA-256 of each `SubjectPublicKeyInfo`.
+    pub(crate) keys: Vec<[u8; 32]>,
+    /// Where they stand.
+    pub(crate) position: Position,
+}
+
+/// What is known of certificates that were revoked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Revocation {
+    /// `s2s_crls`: files, and where they are named.
+    pub(crate) lists: Vec<(PathBuf, Position)>,
+    /// `s2s_crl_policy`
+    pub(crate) unknown_status: UnknownStatus,
 }
 
 /// A certificate chain and its key, in PEM.

@@ -6,6 +6,7 @@ use s2s_core::dns::Security;
 use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_core::tls::Version;
+use s2s_core::tls::verify::UnknownStatus;
 
 use super::keys::{KEYS, Place, Status};
 use super::{Settings, parse};
@@ -92,7 +93,44 @@ fn what_is_wrong_is_told_with_its_line() {
         ("[host.\"o.example\"]\ncomponent_secret = \"\"", 2, "'component_secret' is empty"),
         ("[host.\"o.example\"]\ns2s_ports = [1]", 2, "'s2s_ports' may only stand at the top of the file"),
         ("s2s_secure_auth = ", 1, "not TOML"),
+        ("s2s_pins = [\"p.example\"]", 1, "'s2s_pins' is a list, but must be a table of lists of \"sha256:\" and 64"),
+        ("[s2s_pins]\n\"p.example\" = []", 2, "'s2s_pins' is a list, but must be a table of lists"),
+        ("[s2s_pins]\n\"p.example\" = [\"sha256:00\"]", 2, "'s2s_pins' is \"sha256:00\", but must be"),
+        ("[s2s_pins]\n\"*.p.example\" = [\"sha256:PIN\"]", 2, "'*.p.example' is not a domain"),
+        ("[s2s_pins]\n\"P.example\" = [\"sha256:PIN\"]\n\"p.example\" = [\"sha256:PIN\"]", 3, "has two tables"),
+        (
+            "s2s_insecure_domains = [\"p.example\"]\ns2s_pins = {\"p.example\" = [\"sha256:PIN\"]}",
+            1,
+            "'p.example' stands in both s2s_pins and s2s_insecure_domains",
+        ),
+        ("s2s_crl_policy = \"maybe\"", 1, "must be \"soft\" or \"hard\""),
+        ("s2s_crl_policy = \"hard\"", 1, "'s2s_crl_policy' needs 's2s_crls' beside it"),
+        ("s2s_crls = \"crl.pem\"", 1, "'s2s_crls' is \"crl.pem\", but must be a list of paths"),
+        ("s2s_deny_domains_file = \"no/such/list\"", 1, "'s2s_deny_domains_file': no/such/list cannot be read"),
+        ("include = \"no/such/directory\"", 1, "'include': no/such/directory cannot be read"),
+        (
+            "modules_disabled = [\"dialback\", \"saslauth\"]",
+            1,
+            "host 'm.example' has no way to authenticate anybody: saslauth needs tls, and dialback is disabled too",
+        ),
+        ("\nmodules_disabled = [\"dialback\", \"tls\"]", 2, "host 'm.example' has no way to authenticate anybody"),
+        (
+            "s2s_secure_auth = true\nmodules_disabled = [\"tls\"]",
+            2,
+            "host 'm.example' has tls disabled, but s2s_secure_auth demands it",
+        ),
+        (
+            "s2s_require_encryption = true\nmodules_disabled = [\"tls\"]",
+            2,
+            "host 'm.example' has tls disabled, but s2s_require_encryption demands it",
+        ),
+        (
+            "s2s_secure_domains = [\"p.example\"]\n[host.\"o.example\"]\nmodules_disabled = [\"tls\"]",
+            3,
+            "host 'o.example' has tls disabled, but s2s_secure_domains demands it",
+        ),
     ] {
+        let text = text.replace("PIN", &"0".repeat(64));
         let errors = bad(&format!("{text}\n{HOST}"));
         assert!(
             errors.iter().any(|error| error.starts_with(&format!("s2sd.toml:{line}: ")) && error.contains(expected)),
@@ -112,20 +150,7 @@ fn all_problems_are_told_at_once_in_the_order_of_the_file() {
 #[test]
 fn keys_whose_function_is_missing_are_refused_and_not_ignored() {
     let later: Vec<_> = KEYS.iter().filter(|key| key.status == Status::Later).map(|key| key.name).collect();
-    assert_eq!(
-        later,
-        [
-            "s2s_deny_domains_file",
-            "s2s_pins",
-            "s2s_crls",
-            "s2s_crl_policy",
-            "s2s_outgoing_addresses",
-            "control_socket",
-            "metrics_listen",
-            "limits",
-            "include"
-        ]
-    );
+    assert_eq!(later, ["s2s_outgoing_addresses", "control_socket", "metrics_listen", "limits"]);
     for key in later {
         let text = if key == "limits" { "[limits]\nconnections = 1".to_owned() } else { format!("{key} = \"x\"") };
         assert_eq!(bad(&format!("{text}{HOST}")), [format!("s2sd.toml:1: {key} is not in this version")]);
@@ -137,21 +162,22 @@ fn keys_whose_function_is_missing_are_refused_and_not_ignored() {
     ] {
         assert_eq!(bad(&format!("{text}{HOST}")), [format!("s2sd.toml:1: {expected}")]);
     }
-    let in_host = bad("[host.\"m.example\"]\ns2s_deny_domains_file = \"x\"");
-    assert_eq!(in_host, ["s2sd.toml:2: s2s_deny_domains_file is not in this version"]);
 }
 
 #[test]
 fn every_key_that_works_is_accepted_where_it_may_stand() {
     let settings = good(
-        r#"
+        &r#"
 s2s_secure_auth = true
 s2s_require_encryption = true
 s2s_secure_domains = ["s.example"]
 s2s_insecure_domains = ["i.example", "*.s.example"]
 s2s_allow_domains = ["*.example"]
 s2s_deny_domains = ["d.example"]
+s2s_deny_domains_file = "/dev/null"
 s2s_dialback_to_verified = true
+s2s_crls = ["crl.pem", "/crls/other.der"]
+s2s_crl_policy = "hard"
 modules_disabled = ["s2s", "tls", "saslauth", "dialback", "s2s_bidi", "smacks"]
 allow_anonymous_s2s = true
 s2s_stanza_size_limit = 10_000
@@ -177,6 +203,7 @@ dns_servers = ["192.0.2.53", "[2001:db8::53]:5353"]
 nodes = 1
 runtime = "smol"
 log_format = "json"
+s2s_pins = { "pinned.example" = ["sha256:PIN"] }
 
 [host."m.example"]
 anonymous = true
@@ -189,7 +216,8 @@ address = "192.0.2.1"
 tls = "direct"
 [route."q.example"]
 address = "192.0.2.2:5222"
-"#,
+"#
+        .replace("PIN", &"0a".repeat(32)),
     );
     assert_eq!(settings.listen.s2s.len(), 4);
     assert_eq!(settings.roots.file.as_deref(), Some(Path::new("conf/ca.pem")));
@@ -198,7 +226,12 @@ address = "192.0.2.2:5222"
         settings.dns_servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["192.0.2.53:53", "[2001:db8::53]:5353"]
     );
+    assert_eq!(settings.pins[&domain("pinned.example")].keys, [[10; 32]]);
+    let lists: Vec<_> = settings.revocation.lists.iter().map(|(path, _)| path.as_path()).collect();
+    assert_eq!(lists, [Path::new("conf/crl.pem"), Path::new("/crls/other.der")]);
+    assert_eq!(settings.revocation.unknown_status, UnknownStatus::Refuse);
     let host = &settings.hosts[&domain("m.example")];
+    assert!(host.options.is_strict(&domain("pinned.example")));
     assert!(host.options.anonymous && host.options.allow_anonymous && host.options.tls_disabled);
     assert_eq!(host.options.admit(&domain("x.example")), Err(Reason::HostDisabled));
     assert_eq!(host.certificate.as_ref().map(|files| files.key.as_path()), Some(Path::new("/keys/m.key")));
@@ -208,7 +241,7 @@ address = "192.0.2.2:5222"
     assert_eq!((route.addr.to_string().as_str(), route.security), ("192.0.2.2:5222", Security::StartTls));
 
     let both = KEYS.iter().filter(|key| key.place == Place::TopAndHost && key.status == Status::Works);
-    assert_eq!(both.count(), 10, "each of them stands in the text above and is merged in host.rs");
+    assert_eq!(both.count(), 11, "each of them stands in the text above and is merged in host.rs");
 }
 
 #[test]
@@ -271,4 +304,60 @@ fn an_entry_that_can_never_decide_is_warned_of() {
     ] {
         assert_eq!(good(&format!("{text}{HOST}")).warnings, [""; 0], "{text}");
     }
+}
+
+#[test]
+fn a_list_in_a_file_has_one_entry_a_line_and_names_the_lines_that_are_none() {
+    let home = tempfile::tempdir().expect("a directory");
+    let list = home.path().join("denied");
+    let path = home.path().join("s2sd.toml");
+    std::fs::write(&list, "# enemies\n\nd.example # first\n  *.e.example\r\n").expect("writable");
+    let text = "s2s_deny_domains_file = \"denied\"\ns2s_deny_domains = [\"f.example\"]\n[host.\"m.example\"]\n\
+                [host.\"o.example\"]\ns2s_deny_domains_file = \"/dev/null\"";
+    let settings = parse(text, &path).expect(text);
+    let admit = |host: &str, remote: &str| settings.hosts[&domain(host)].options.admit(&domain(remote));
+    for denied in ["d.example", "x.e.example", "f.example"] {
+        assert_eq!(admit("m.example", denied), Err(Reason::DomainDenied), "{denied}");
+    }
+    assert_eq!(admit("m.example", "e.example"), Ok(()));
+    assert_eq!(admit("o.example", "d.example"), Ok(()));
+    assert_eq!(admit("o.example", "f.example"), Err(Reason::DomainDenied));
+
+    std::fs::write(&list, "d.example\n*\n").expect("writable");
+    let errors = parse(text, &path).expect_err("everything");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let expected = format!("{}:2: '*' in 's2s_deny_domains_file': '*' alone is not an entry", list.display());
+    assert!(errors[0].to_string().starts_with(&expected), "{}", errors[0]);
+}
+
+#[test]
+fn hosts_and_routes_may_stand_in_files_of_their_own() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("s2sd.toml");
+    let file = |name: &str, text: &str| std::fs::write(home.path().join("more").join(name), text).expect("writable");
+    std::fs::create_dir(home.path().join("more")).expect("a directory");
+    file("1.toml", "[host.\"n.example\"]\ncomponent_secret_file = \"n.secret\"\n");
+    file("n.secret", "secret");
+    file("2.toml", "[route.\"p.example\"]\naddress = \"192.0.2.1\"\n");
+    file("2.toml~", "not TOML");
+    let text = "include = \"more\"\ns2s_secure_auth = true\n";
+    let settings = parse(text, &path).expect(text);
+    let host = &settings.hosts[&domain("n.example")];
+    assert!(host.options.secure_auth && host.component_secret.is_some());
+    assert_eq!((&host.position.file, host.position.line), (&home.path().join("more/1.toml"), 1));
+    assert!(settings.routes.contains_key(&domain("p.example")));
+
+    file("2.toml", "s2s_timeout = 1\n[host.\"N.example\"]\ns2s_secure_ath = true");
+    file("3.toml", "[");
+    let errors: Vec<_> = parse(text, &path).expect_err("wrong").iter().map(ToString::to_string).collect();
+    let at = |place: &str| home.path().join("more").join(place).display().to_string();
+    for (error, (place, expected)) in errors.iter().zip([
+        ("2.toml:1", "'s2s_timeout' may only stand at the top of the file"),
+        ("2.toml:2", "'N.example' has two tables"),
+        ("2.toml:3", "did you mean 's2s_secure_auth'?"),
+        ("3.toml:1", "not TOML"),
+    ]) {
+        assert!(error.starts_with(&format!("{}: ", at(place))) && error.contains(expected), "{errors:#?}");
+    }
+    assert_eq!(errors.len(), 4, "{errors:#?}");
 }

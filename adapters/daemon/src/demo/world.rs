@@ -21,6 +21,7 @@ use crate::demo::dns::{DnsServer, Zone};
 use crate::demo::plan::{SITES, Side, Site};
 use crate::failure::Failure;
 use crate::server::{Bound, Server, random};
+use crate::trust::Authorities;
 
 /// Everything that runs.
 pub(crate) struct World {
@@ -127,7 +128,8 @@ fn bind(
         let domain = Domain::parse(site.name).map_err(|error| Failure::Usage(error.to_string()))?;
         authority.identity(&domain, site.voucher)
     });
-    Server::bind(&settings, identities.collect::<Result<_, _>>()?, &[authority.certificate()])
+    let authorities = Authorities { certificates: vec![authority.certificate().clone()], ..Authorities::default() };
+    Server::bind(&settings, identities.collect::<Result<_, _>>()?, &authorities)
 }
 
 /// Publishes for each host the one service that it has, and where it is.

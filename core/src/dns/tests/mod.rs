@@ -212,31 +212,6 @@ fn cases(normally: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(cases(1024))]
-    #[test]
-    //= RFC6120-3.2.1-1 test
-    //= RFC6120-3.2.1-3 test
-    //= RFC5452-9.1-1 test
-    fn a_lookup_comes_to_what_plain_recursion_comes_to_and_so_does_one_that_remembers_it(
-        zone in model::zones(), ipv4 in any::<bool>(), ipv6 in any::<bool>(), seed in any::<u8>(), order in any::<u64>(),
-    ) {
-        let expected = |n| {
-            let draws = Entropy::new(Seed([seed; 32])).fork("dns-order", 0).fork("lookup", n);
-            model::lookup(&zone, ipv4, ipv6, draws)
-        };
-        let config = ResolverConfig { ipv4, ipv6, query_timeout: Duration::from_millis(100), ..config(2) };
-        let mut bench = Bench::new(config, seed);
-        bench.lookup();
-        prop_assert_eq!(bench.run_with(&zone, order, zone::forgeries), expected(0));
-        bench.lookup();
-        let asked = bench.asked.len();
-        prop_assert_eq!(bench.run_with(&zone, order, zone::forgeries), expected(1));
-        let lasting = zone.soa && zone.ttl == 300 && bench.elapsed() < Duration::from_secs(1);
-        prop_assert!(!lasting || bench.asked.len() == asked, "asked again");
-    }
-}
-
-proptest! {
     #![proptest_config(cases(512))]
     #[test]
     fn nothing_that_servers_send_makes_it_panic_or_last_longer_than_a_lookup_may(

@@ -1,17 +1,50 @@
 //! What a lookup should come to, written down as plain recursion, and zones to try it on.
+//!
+//! `PROPTEST_CASES=100000 cargo test -p s2s-core plain_recursion` tries that many zones.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::super::message::{Kind, Name};
 use super::super::srv::{Service, order};
 use super::super::{Candidate, Security};
-use super::zone::{DIRECT, DOMAIN, Data, Fault, Node, PLAIN, Zone, alias, v4, v6};
+use super::zone::{DIRECT, DOMAIN, Data, Fault, Node, PLAIN, Zone, alias, forgeries, v4, v6};
+use super::{Bench, cases, config};
 use crate::addr::Domain;
-use crate::entropy::Entropy;
+use crate::dns::ResolverConfig;
+use crate::entropy::{Entropy, Seed};
+use crate::limits;
 use crate::reason::Reason;
+
+proptest! {
+    #![proptest_config(cases(1024))]
+    #[test]
+    //= RFC6120-3.2.1-1 test
+    //= RFC6120-3.2.1-3 test
+    //= RFC5452-9.1-1 test
+    fn a_lookup_comes_to_what_plain_recursion_comes_to_and_so_does_one_that_remembers_it(
+        zone in zones(), ipv4 in any::<bool>(), ipv6 in any::<bool>(), seed in any::<u8>(), order in any::<u64>(),
+    ) {
+        let expected = |n| {
+            let draws = Entropy::new(Seed([seed; 32])).fork("dns-order", 0).fork("lookup", n);
+            lookup(&zone, ipv4, ipv6, draws)
+        };
+        let config = ResolverConfig { ipv4, ipv6, query_timeout: Duration::from_millis(100), ..config(2) };
+        let mut bench = Bench::new(config, seed);
+        bench.lookup();
+        prop_assert_eq!(bench.run_with(&zone, order, forgeries), expected(0));
+        bench.lookup();
+        let asked = bench.asked.len();
+        prop_assert_eq!(bench.run_with(&zone, order, forgeries), expected(1));
+        // With more targets than are looked at, another draw leads to others.
+        let lasting = zone.soa && zone.ttl == 300 && zone.targets() <= limits::DNS_TARGETS
+            && bench.elapsed() < Duration::from_secs(1);
+        prop_assert!(!lasting || bench.asked.len() == asked, "asked again");
+    }
+}
 
 #[derive(Clone, Debug)]
 enum Found {

@@ -1,6 +1,6 @@
 //! DNS in memory: what servers with a given zone and given faults send back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
@@ -80,6 +80,15 @@ impl Zone {
             self.faults.insert((name.to_owned(), kind, server), fault);
         }
         self
+    }
+
+    /// Distinct targets of all SRV records.
+    pub(super) fn targets(&self) -> usize {
+        let records = self.nodes.values().flat_map(|node| match node {
+            Node::Data(data) => data.srv.as_slice(),
+            Node::Alias(_) => &[],
+        });
+        records.map(|(.., target)| target).collect::<BTreeSet<_>>().len()
     }
 
     pub(super) fn serve(&self, server: usize, transport: Transport, query: &[u8]) -> Delivery {

@@ -1,0 +1,201 @@
+//! Servers as processes, their components, and the authority that vouches for them.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SerialNumber};
+use s2s_core::component::ComponentSecret;
+use serde_json::Value;
+
+pub(crate) const SECRET: &str = "a secret of components";
+
+/// No two certificates have the same.
+static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server, and what it writes.
+pub(crate) struct Serving {
+    child: Child,
+    pub(crate) component: SocketAddr,
+    lines: Receiver<String>,
+    /// Lines that nobody has waited for yet.
+    unread: Vec<Value>,
+}
+
+impl Serving {
+    pub(crate) fn start(directory: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_s2sd"))
+            .args(["serve", "--config"])
+            .arg(directory.join("s2sd.toml"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut serving = Self { child, component: ([0, 0, 0, 0], 0).into(), lines, unread: Vec::new() };
+        loop {
+            let line = serving.lines.recv_timeout(PATIENCE).expect("it gets ready");
+            if let Some((_, component)) = line.split_once(" component=") {
+                serving.component = component.parse().expect("an address");
+                return serving;
+            }
+            serving.unread.push(parse(&line));
+        }
+    }
+
+    /// The next line in which each key has its value, or a text with the value in it.
+    pub(crate) fn wait(&mut self, fields: &[(&str, &str)]) -> Value {
+        let matches = |line: &Value| {
+            fields.iter().all(|(key, value)| line[*key].as_str().is_some_and(|text| text.contains(value)))
+        };
+        if let Some(at) = self.unread.iter().position(matches) {
+            return self.unread.remove(at);
+        }
+        loop {
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
+                panic!("{fields:?} did not come, but {:#?}", self.unread);
+            };
+            let line = parse(&line);
+            if matches(&line) {
+                return line;
+            }
+            self.unread.push(line);
+        }
+    }
+
+    pub(crate) fn reload(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// Ends it in good order, and gives the lines that nobody has waited for.
+    pub(crate) fn end(mut self) -> Vec<Value> {
+        self.signal("-TERM");
+        let rest: Vec<_> = self.lines.iter().map(|line| parse(&line)).collect();
+        self.unread.extend(rest);
+        assert_eq!(self.child.wait().expect("it ends").code(), Some(0), "{:#?}", self.unread);
+        std::mem::take(&mut self.unread)
+    }
+}
+
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).expect(line)
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let rest: Vec<_> = self.lines.iter().collect();
+            eprintln!("what nobody waited for in its log: {:#?}\n{}", self.unread, rest.join("\n"));
+        }
+    }
+}
+
+/// A component that reads as much as it is told to wait for.
+pub(crate) struct Component {
+    socket: TcpStream,
+    seen: String,
+}
+
+impl Component {
+    pub(crate) fn attach(addr: SocketAddr, host: &str) -> Self {
+        let socket = TcpStream::connect(addr).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut component = Self { socket, seen: String::new() };
+        component.send(&format!(
+            "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' to='{host}'>"
+        ));
+        component.wait("id=");
+        component.wait(">");
+        let (_, rest) = component.seen.split_once("id=").expect("waited for");
+        let id = rest.split(['\'', '"']).nth(1).expect("quoted");
+        let handshake = ComponentSecret::new(SECRET.to_owned()).handshake(id);
+        component.send(&format!("<handshake>{handshake}</handshake>"));
+        component.wait("<handshake");
+        component
+    }
+
+    pub(crate) fn send(&mut self, text: &str) {
+        self.socket.write_all(text.as_bytes()).expect("open");
+    }
+
+    /// Goes on as if nothing had been read.
+    pub(crate) fn forget(&mut self) {
+        self.seen.clear();
+    }
+
+    pub(crate) fn wait(&mut self, text: &str) {
+        while !self.seen.contains(text) {
+            let mut buffer = [0; 4096];
+            let length = self.socket.read(&mut buffer).unwrap_or_default();
+            assert_ne!(length, 0, "'{text}' did not come, but: {}", self.seen);
+            self.seen.push_str(std::str::from_utf8(&buffer[..length]).expect("text"));
+        }
+    }
+}
+
+pub(crate) struct Authority(pub(crate) CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority"))
+    }
+
+    pub(crate) fn issue(&self, name: &str, certificate: &Path, key: &Path) -> SerialNumber {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let serial = SerialNumber::from(NEXT_SERIAL.fetch_add(1, Ordering::Relaxed));
+        params.serial_number = Some(serial.clone());
+        let pair = KeyPair::generate().expect("a key");
+        let signed = params.signed_by(&pair, &self.0).expect("a certificate");
+        fs::create_dir_all(certificate.parent().expect("a parent")).expect("a directory");
+        fs::write(certificate, signed.pem()).expect("writable");
+        fs::write(key, pair.serialize_pem()).expect("writable");
+        serial
+    }
+}
+
+/// A port that was free a moment ago: each side has to know the other's before either has begun.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+pub(crate) fn configuration(host: &str, listen: &str, peer: &str, route: &str) -> String {
+    format!(
+        r#"
+s2s_secure_auth = true
+s2s_require_encryption = true
+s2s_interfaces = ["127.0.0.1"]
+{listen}
+component_ports = [0]
+cafile = "ca.pem"
+s2s_allow_private_addresses = true
+dns_servers = ["127.0.0.1:9"]
+s2s_close_timeout = 1
+dialback_secret_file = "dialback"
+log_format = "json"
+[host."{host}"]
+component_secret_file = "secret"
+[route."{peer}"]
+{route}
+"#
+    )
+}
