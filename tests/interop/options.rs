@@ -163,8 +163,7 @@ fn modules(rows: &mut Rows) {
         rows.both("modules_disabled = {\"saslauth\"}, valid", Secure, &without("saslauth"), &proved);
     }
     rows.both("modules_disabled = {\"tls\"}", Plain, &without("tls"), &IN_CLEAR);
-    let told = &["peer-stream-error", "dialback-error", "external-not-offered", "connection-reset"];
-    let refused = Expected::Bounces { reasons: told, words: "remote-server" };
+    let refused = Expected::Bounces { reasons: &["encryption-required"], words: "Encryption is required" };
     rows.add("modules_disabled = {\"tls\"}, they demand it", Secure, &without("tls"), [Some(refused), None]);
 }
 
