@@ -163,8 +163,7 @@ fn modules(rows: &mut Rows) {
         rows.both("modules_disabled = {\"saslauth\"}, valid", Secure, &without("saslauth"), &proved);
     }
     rows.both("modules_disabled = {\"tls\"}", Plain, &without("tls"), &IN_CLEAR);
-    let told = &["peer-stream-error", "dialback-error", "external-not-offered", "connection-reset"];
-    let refused = Expected::Bounces { reasons: told, words: "remote-server" };
+    let refused = Expected::Bounces { reasons: &["encryption-required"], words: "Encryption is required" };
     rows.add("modules_disabled = {\"tls\"}, they demand it", Secure, &without("tls"), [Some(refused), None]);
 }
 
@@ -294,8 +293,7 @@ fn idle(scene: &Scene<'_>) -> Result<Measured, Failure> {
 /// A server that takes connections and says nothing costs our sender `s2s_timeout`, and no more.
 fn silence(scene: &Scene<'_>) -> Result<Measured, Failure> {
     // Their component is served by the same process: it hears the stanza when the process goes on, or never.
-    scene.peer.pause();
-    let result = bounce(&scene.ours, &scene.theirs);
+    let result = scene.peer.pause().and_then(|()| bounce(&scene.ours, &scene.theirs));
     scene.peer.resume();
     let (error, took) = result?;
     if took < Duration::from_millis(1900) || took > Duration::from_millis(4500) {
@@ -316,10 +314,10 @@ fn no_goodbye(scene: Scene<'_>) -> Result<Measured, Failure> {
     let begin = Instant::now();
     say(&scene.ours, &scene.theirs, begin + PATIENCE)?;
     let took = begin.elapsed();
-    scene.peer.pause();
-    let begin = Instant::now();
     let peer = scene.peer;
-    let result = scene.end();
+    let paused = peer.pause();
+    let begin = Instant::now();
+    let result = paused.and_then(|()| scene.end());
     peer.resume();
     result?;
     let ended = begin.elapsed();

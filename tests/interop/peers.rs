@@ -164,8 +164,8 @@ impl Peer {
     }
 
     /// Stops it where it is: its sockets stay open, and it answers nothing until [`Peer::resume`].
-    pub(crate) fn pause(&self) {
-        self.process.pause();
+    pub(crate) fn pause(&self) -> Result<(), Failure> {
+        self.process.pause()
     }
 
     /// Lets it go on.

@@ -65,9 +65,28 @@ impl Process {
         }
     }
 
-    /// SIGSTOP to all of its group.
-    pub(crate) fn pause(&self) {
+    /// SIGSTOP to all of its group. Returns when all its threads have stopped, which they do one by one.
+    pub(crate) fn pause(&self) -> Result<(), Failure> {
         self.signal("STOP", true);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !self.is_stopped()? {
+            if Instant::now() >= deadline {
+                return fail("it does not stop");
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn is_stopped(&self) -> Result<bool, Failure> {
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // The state stands behind the name, which is in parentheses.
+            let stat = fs::read_to_string(task?.path().join("stat"))?;
+            if !stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T')) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// SIGCONT to all of its group.
