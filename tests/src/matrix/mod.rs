@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use rcgen::PublicKeyData;
 use s2s_core::addr::Domain;
+use s2s_core::limits;
 use s2s_core::machine::ConnId;
 use s2s_core::node::{Config, Direction, Event};
 use s2s_core::policy::HostOptions;
@@ -328,6 +329,10 @@ fn contact(world: &mut World, from: NodeIndex, to: NodeIndex, tls: Tls) -> Seen 
         seen.initiating_sends.retain(|error| !error.starts_with("stream"));
     }
     seen.sort();
+    // What failed here is remembered for a moment, and the other direction is to be judged on its own.
+    world.run_for(limits::BACKOFF_BASE);
+    world.take_events(from);
+    world.take_events(to);
     seen
 }
 
