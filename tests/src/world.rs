@@ -1,7 +1,9 @@
 //! A network without sockets: nodes, a DNS zone and virtual time in one thread.
 //!
-//! Bytes travel at once and in order, cut as a [`Cutting`] says; time moves only when nothing else does. Beside
-//! nodes there are puppets: peers whose every byte a test writes.
+//! Bytes travel in order, cut as a [`Cutting`] says, and at once unless there is a [latency](World::latency); time moves
+//! only when nothing else does. Beside nodes there are puppets: peers whose every byte a test writes.
+
+mod transit;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -23,6 +25,7 @@ use s2s_core::tls::verify::Trust;
 use crate::certificates::NOW;
 use crate::dns_server::Zone;
 use crate::fake_tls;
+use transit::{Happening, Transit};
 
 /// How bytes are cut on their way.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +50,8 @@ pub struct World {
     pub zone: Zone,
     /// How bytes are cut.
     pub cutting: Cutting,
+    /// How long everything but DNS takes from one end of a connection to the other. A TCP handshake takes twice as long.
+    pub latency: Duration,
     /// What nodes have written, by connection, since a test has begun to listen by putting an empty map here.
     pub tap: Option<BTreeMap<(NodeIndex, ConnId), Vec<u8>>>,
     sites: Vec<Site>,
@@ -56,6 +61,7 @@ pub struct World {
     dials: Vec<(Instant, SocketAddr)>,
     /// Both ends of every connection.
     wires: BTreeMap<(NodeIndex, ConnId), End>,
+    transit: Transit,
     random: u64,
     dialled: Vec<SocketAddr>,
     asked: Vec<String>,
@@ -107,6 +113,7 @@ impl World {
             now: Instant::now(),
             zone: Zone::new(),
             cutting,
+            latency: Duration::ZERO,
             tap: None,
             sites: Vec::new(),
             listeners: BTreeMap::new(),
@@ -114,6 +121,7 @@ impl World {
             black_holes: BTreeSet::new(),
             dials: Vec::new(),
             wires: BTreeMap::new(),
+            transit: Transit::default(),
             random,
             dialled: Vec::new(),
             asked: Vec::new(),
@@ -239,8 +247,8 @@ impl World {
         let end = self.now + span;
         loop {
             self.run();
-            let next =
-                (0..self.sites.len()).filter_map(|site| self.sites[site].node.poll_timeout()).map(|(at, _)| at).min();
+            let due = self.sites.iter().filter_map(|site| site.node.poll_timeout()).map(|(at, _)| at);
+            let next = due.chain(self.next_arrival()).min();
             match next.filter(|at| *at <= end) {
                 Some(at) => self.now = self.now.max(at),
                 None => break,
@@ -270,63 +278,38 @@ impl World {
         for (site, conn) in wires {
             moved |= self.carry(site, conn);
         }
-        moved
+        moved | self.arrive()
     }
 
     fn obey(&mut self, site: NodeIndex, effect: Effect) {
-        let now = self.now;
         match effect {
             Effect::Dial { conn, addr } => self.dial(site, conn, addr),
             Effect::Wake(_) | Effect::Forget(_) => {}
             Effect::CloseWrite(conn) => {
                 while self.carry(site, conn) {}
-                match self.wires.get(&(site, conn)).copied() {
-                    Some(End::Node(far, far_conn)) => self.sites[far].node.handle_eof(now, far_conn),
-                    Some(End::Puppet(_)) => self.sites[site].heard.entry(conn).or_default().ended = true,
-                    None => {}
+                if let Some(far) = self.wires.get(&(site, conn)).copied() {
+                    self.post(self.latency, Happening::Eof(site, conn, far));
                 }
             }
             Effect::Drop(conn) => match self.wires.remove(&(site, conn)) {
-                Some(End::Node(far, far_conn)) => {
-                    self.wires.remove(&(far, far_conn));
-                    self.sites[far].node.handle_eof(now, far_conn);
-                    self.sites[far].node.handle_closed(now, far_conn, io::ErrorKind::ConnectionReset);
-                }
-                Some(End::Puppet(_)) => self.sites[site].heard.entry(conn).or_default().ended = true,
-                None => {}
+                Some(far) => self.post(self.latency, Happening::Gone(site, conn, far)),
+                None => self.give_up(site, conn),
             },
             Effect::Ask { query, message, .. } => {
-                self.asked.push(question(&message));
+                let (name, kind) = question(&message);
+                let delay = self.answer_delay(&name, kind);
+                self.asked.push(name);
                 let reply = self.zone.respond(&message);
-                self.sites[site].node.handle_reply(now, query, reply.as_deref());
+                self.post(delay, Happening::Reply(site, query, reply));
             }
         }
     }
 
     fn dial(&mut self, site: NodeIndex, conn: ConnId, addr: SocketAddr) {
-        let now = self.now;
         self.dialled.push(addr);
-        self.dials.push((now, addr));
-        if self.black_holes.contains(&addr) {
-            return;
-        }
-        if let Some(waiting) = self.puppets.get_mut(&addr) {
-            waiting.push_back(Peer { site, conn });
-            self.wires.insert((site, conn), End::Puppet(0));
-            self.sites[site].node.handle_connected(now, conn);
-            return;
-        }
-        let Some((far, listener)) = self.listeners.get(&addr).copied() else {
-            return self.sites[site].node.handle_closed(now, conn, io::ErrorKind::ConnectionRefused);
-        };
-        let from = SocketAddr::new(self.sites[site].addr, 40_000);
-        match self.sites[far].node.handle_accept(now, from, listener) {
-            Some(far_conn) => {
-                self.wires.insert((site, conn), End::Node(far, far_conn));
-                self.wires.insert((far, far_conn), End::Node(site, conn));
-                self.sites[site].node.handle_connected(now, conn);
-            }
-            None => self.sites[site].node.handle_closed(now, conn, io::ErrorKind::ConnectionRefused),
+        self.dials.push((self.now, addr));
+        if !self.black_holes.contains(&addr) {
+            self.post(self.latency, Happening::Request(site, conn, addr));
         }
     }
 
@@ -345,10 +328,7 @@ impl World {
             let (piece, tail) = rest.split_at(self.piece(rest.len()));
             rest = tail;
             self.sites[site].node.handle_sent(now, conn, piece.len());
-            match far {
-                End::Node(far, far_conn) => self.sites[far].node.handle_bytes(now, far_conn, piece),
-                End::Puppet(_) => self.sites[site].heard.entry(conn).or_default().bytes.extend_from_slice(piece),
-            }
+            self.post(self.latency, Happening::Bytes(site, conn, far, piece.to_vec()));
         }
         true
     }
@@ -436,8 +416,8 @@ impl World {
     }
 }
 
-/// The name that a DNS query asks about.
-fn question(message: &[u8]) -> String {
+/// The name that a DNS query asks about, and the number of the type.
+fn question(message: &[u8]) -> (String, u16) {
     let mut labels = Vec::new();
     let mut rest = message.get(12..).unwrap_or_default();
     while let Some((length, tail)) = rest.split_first().filter(|(length, _)| **length > 0) {
@@ -445,7 +425,8 @@ fn question(message: &[u8]) -> String {
         labels.push(String::from_utf8_lossy(label).to_lowercase());
         rest = tail;
     }
-    labels.join(".")
+    let kind = rest.get(1..3).map_or(0, |kind| u16::from_be_bytes([kind[0], kind[1]]));
+    (labels.join("."), kind)
 }
 
 /// Reads one stanza as a server-to-server stream would.

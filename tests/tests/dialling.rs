@@ -78,6 +78,82 @@ fn an_address_that_says_nothing_costs_one_moment() {
     assert_eq!(dials[..2], [(Duration::ZERO, addr(9)), (limits::DIAL_STAGGER, addr(2))]);
 }
 
+const TYPE_A: u16 = 1;
+const TYPE_AAAA: u16 = 28;
+
+/// Publishes b at one name with an address of each family; the answer for one of them takes long.
+fn publish_both_families(world: &mut World, slow: u16, span: Duration) -> IpAddr {
+    let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 2]);
+    let host = format!("host.{B}");
+    let zone = std::mem::take(&mut world.zone).address(&host, v6).address(&host, addr(2));
+    world.zone = zone.service(&format!("_xmpp-server._tcp.{B}"), 0, 0, 5269, &host);
+    world.delay_answer(&host, slow, span);
+    v6
+}
+
+#[test]
+//= RFC8305-3-2 test
+//= RFC8305-3-4 test
+fn the_first_address_is_dialled_while_the_other_family_is_still_looked_up() {
+    let (mut world, a, b) = world();
+    let v6 = publish_both_families(&mut world, TYPE_A, Duration::from_secs(1));
+    world.swallow(SocketAddr::new(v6, 5269));
+    let start = world.now;
+    world.send(a, &message("1"));
+    world.run_for(Duration::from_secs(2));
+    let dials: Vec<_> = world.take_dials().into_iter().map(|(at, to)| (at - start, to.ip())).collect();
+    let expected = [(Duration::ZERO, v6), (Duration::from_secs(1), addr(2))];
+    assert_eq!(dials[..2], expected, "IPv6 at once; IPv4 as soon as it is known, since its moment has passed");
+    assert_eq!(delivered(&world.take_events(b)), 1);
+}
+
+#[test]
+//= RFC8305-3-3 test
+fn ipv4_waits_for_ipv6_no_longer_than_the_resolution_delay() {
+    let (mut world, a, b) = world();
+    let v6 = publish_both_families(&mut world, TYPE_AAAA, Duration::from_secs(1));
+    let start = world.now;
+    world.send(a, &message("1"));
+    world.run_for(Duration::from_secs(2));
+    let dials: Vec<_> = world.take_dials().into_iter().map(|(at, to)| (at - start, to.ip())).collect();
+    assert_eq!(dials.first(), Some(&(limits::RESOLUTION_DELAY, addr(2))));
+    assert!(dials.iter().all(|(_, to)| *to != v6), "nobody needs the late answer: {dials:?}");
+    assert_eq!(delivered(&world.take_events(b)), 1);
+}
+
+#[test]
+//= RFC8305-3-2 test
+fn an_attempt_whose_candidates_all_failed_waits_for_those_that_dns_may_still_tell() {
+    let (mut world, a, b) = world();
+    publish_b(&mut world, &[addr(9), addr(2)]);
+    world.delay_answer(&format!("host1.{B}"), TYPE_A, Duration::from_secs(1));
+    let start = world.now;
+    world.send(a, &message("1"));
+    world.run_for(Duration::from_millis(500));
+    assert_eq!(bounces(&world.take_events(a)), [], "the first refused, the second is still looked up");
+    world.run_for(Duration::from_secs(2));
+    let dials: Vec<_> = world.take_dials().into_iter().map(|(at, to)| (at - start, to.ip())).collect();
+    assert_eq!(dials[..2], [(Duration::ZERO, addr(9)), (Duration::from_secs(1), addr(2))]);
+    assert_eq!(delivered(&world.take_events(b)), 1);
+}
+
+#[test]
+fn a_late_answer_for_an_attempt_that_is_over_does_not_join_the_next_one() {
+    let (mut world, a, b) = world();
+    publish_b(&mut world, &[addr(2), addr(9)]);
+    world.delay_answer(&format!("host1.{B}"), TYPE_A, Duration::from_secs(1));
+    world.send(a, &message("1"));
+    world.run();
+    assert_eq!(delivered(&world.take_events(b)), 1, "the lookup goes on, for what will be remembered");
+    world.kill(addr(2));
+    world.send(a, &message("2"));
+    world.run_for(Duration::from_secs(6));
+    let dials: Vec<_> = world.take_dials().into_iter().map(|(_, to)| to).filter(|to| to.port() == 5269).collect();
+    let expected = [2, 2, 9].map(|last| SocketAddr::new(addr(last), 5269));
+    assert_eq!(dials, expected, "both lookups have told of the last one");
+    assert_eq!(bounces(&world.take_events(a)), [Reason::ConnectRefused]);
+}
+
 #[test]
 //= RFC6120-3.2.1-4 test
 fn an_address_that_refuses_costs_nothing() {

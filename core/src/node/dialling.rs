@@ -2,17 +2,15 @@
 //!
 //! - [RFC 6120 section 3.2](https://www.rfc-editor.org/rfc/rfc6120#section-3.2)
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::addr::{Domain, Pair};
-use crate::dns::{Candidate, LookupId, Security};
-use crate::limits;
+use crate::dns::{Candidate, LookupId, Progress, Security};
 use crate::link::Link;
 use crate::machine::{ConnId, Effect};
 use crate::node::{Direction, Errand, Event, Node, Purpose};
 use crate::reason::Reason;
-use crate::route::{Dial, Race, State, Step};
+use crate::route::{Dial, Race, State};
 
 impl Node {
     /// An attempt to reach the servers of `pair.remote`: it begins with a lookup, or with the race of a static route.
@@ -21,62 +19,69 @@ impl Node {
         let deadline = now + self.config.negotiation_timeout;
         if let Some(route) = self.config.routes.get(&pair.remote) {
             let candidate = Candidate { addr: route.addr, security: route.security };
-            let usable = route.security == Security::StartTls || self.tls_enabled(&pair.local);
-            let candidates = usable.then_some(candidate).into_iter().collect();
-            return Dial::new(now, deadline, Step::Racing(Race::new(candidates)));
+            let mut dial = Dial::new(now, deadline, Race::of([].into()));
+            if self.lacks_tls_for(pair, &candidate) {
+                dial.note_lack_of_tls();
+            } else {
+                dial.race_mut().join([candidate]);
+            }
+            return dial;
         }
         let lookup = self.resolver.lookup(now, &pair.remote);
         self.lookups.insert(lookup, errand.clone());
-        Dial::new(now, deadline, Step::Resolving(lookup))
+        Dial::new(now, deadline, Race::awaiting(lookup))
     }
 
-    /// DNS has answered.
+    /// DNS has told something. A lookup whose errand is done already goes on for the sake of what will be remembered
+    /// ([RFC 8305 section 5](https://www.rfc-editor.org/rfc/rfc8305#section-5)).
     //= RFC6120-13.9.2-1
-    pub(super) fn handle_answer(&mut self, now: Instant, lookup: LookupId, answer: Result<Vec<Candidate>, Reason>) {
-        let Some(errand) = self.lookups.remove(&lookup) else {
+    //= RFC8305-3-2
+    pub(super) fn handle_progress(&mut self, now: Instant, lookup: LookupId, progress: Progress) {
+        let known = match progress {
+            Progress::Candidates(_) => self.lookups.get(&lookup).cloned(),
+            Progress::Done(_) => self.lookups.remove(&lookup),
+        };
+        let waiting = known.filter(|errand| self.dial(errand).is_some_and(|dial| dial.race().lookup() == Some(lookup)));
+        let Some(errand) = waiting else {
             return;
         };
-        match answer.and_then(|candidates| self.admit_candidates(now, &errand, candidates)) {
-            Err(reason) => {
-                self.raise_unreached(&errand, reason);
-                self.fail_errand(now, &errand, reason);
-            }
-            Ok(candidates) => {
-                if let Some(dial) = self.dial_mut(&errand) {
-                    dial.begin_race(candidates);
+        match progress {
+            Progress::Candidates(candidates) => {
+                for candidate in candidates {
+                    self.take_candidate(now, &errand, candidate);
                 }
-                self.start_candidates(now, &errand);
+            }
+            Progress::Done(answer) => {
+                if let Some(dial) = self.dial_mut(&errand) {
+                    dial.race_mut().complete();
+                    if let Err(reason) = answer {
+                        dial.note_failure(reason);
+                    }
+                }
+            }
+        }
+        self.start_candidates(now, &errand);
+    }
+
+    /// A candidate joins the race, unless it may not be dialled.
+    fn take_candidate(&mut self, now: Instant, errand: &Errand, candidate: Candidate) {
+        let lacks_tls = self.pair_of(errand).is_some_and(|pair| self.lacks_tls_for(&pair, &candidate));
+        let refused = match self.may_dial(&candidate) {
+            true => self.backoff.address_reason(now, candidate.addr),
+            false => Some(Reason::AddressNotAllowed),
+        };
+        if let Some(dial) = self.dial_mut(errand) {
+            match refused {
+                _ if lacks_tls => dial.note_lack_of_tls(),
+                Some(reason) => dial.note_failure(reason),
+                None => dial.race_mut().join([candidate]),
             }
         }
     }
 
-    /// The candidates that may be dialled, or why none may. None at all if TLS is what they lack: that is no fault of
-    /// the remote domain, to be remembered for other hosts.
-    fn admit_candidates(
-        &self,
-        now: Instant,
-        errand: &Errand,
-        candidates: Vec<Candidate>,
-    ) -> Result<VecDeque<Candidate>, Reason> {
-        let direct_tls = self.pair_of(errand).is_some_and(|pair| self.tls_enabled(&pair.local));
-        let (mut reason, mut lacks_tls) = (Reason::AddressNotAllowed, false);
-        let mut admitted = VecDeque::new();
-        for candidate in candidates {
-            // XEP-0368 section 3: without TLS the targets of _xmpps-server are no candidates.
-            if candidate.security == Security::DirectTls && !direct_tls {
-                lacks_tls = true;
-                continue;
-            }
-            if !self.may_dial(&candidate) {
-                continue;
-            }
-            match self.backoff.address_reason(now, candidate.addr) {
-                Some(failed) => reason = failed,
-                None if admitted.len() < limits::CANDIDATES => admitted.push_back(candidate),
-                None => break,
-            }
-        }
-        if admitted.is_empty() && !lacks_tls { Err(reason) } else { Ok(admitted) }
+    /// XEP-0368 section 3: without TLS the targets of `_xmpps-server` are no candidates.
+    fn lacks_tls_for(&self, pair: &Pair, candidate: &Candidate) -> bool {
+        candidate.security == Security::DirectTls && !self.tls_enabled(&pair.local)
     }
 
     fn may_dial(&self, candidate: &Candidate) -> bool {
@@ -87,21 +92,36 @@ impl Node {
         self.config.hosts.get(local).is_some_and(|options| !options.tls_disabled)
     }
 
-    /// Dials the candidates whose moment has come, and arms the next moment.
+    /// Dials the candidates whose moment has come, and arms the next moment; ends the errand if nobody is left.
     pub(super) fn start_candidates(&mut self, now: Instant, errand: &Errand) {
-        while let Some(candidate) = self.dial_mut(errand).and_then(|dial| dial.race()?.start_next(now)) {
+        while let Some(candidate) = self.dial_mut(errand).and_then(|dial| dial.race_mut().start_next(now)) {
             let conn = self.dial_candidate(now, errand, candidate);
-            if let Some(race) = self.dial_mut(errand).and_then(Dial::race) {
-                race.started(now, conn, candidate);
+            if let Some(dial) = self.dial_mut(errand) {
+                dial.race_mut().started(now, conn, candidate);
             }
         }
-        if self.dial_mut(errand).and_then(Dial::race).is_some_and(|race| race.is_over()) {
-            self.raise_unreached(errand, Reason::NoAddress);
-            return self.end_errand(now, errand, Reason::NoAddress);
+        if self.dial(errand).is_some_and(|dial| dial.race().is_over()) {
+            return self.run_out(now, errand);
         }
         match errand {
             Errand::Route(pair) => self.arm_route(pair),
             Errand::Verify(id) => self.arm_verification(*id),
+        }
+    }
+
+    /// No candidate is left. If there was none to dial, nothing has told so yet.
+    fn run_out(&mut self, now: Instant, errand: &Errand) {
+        let Some(dial) = self.dial(errand) else {
+            return;
+        };
+        let (failure, dialled, our_fault) = (dial.failure(), dial.race().has_begun(), dial.is_our_fault());
+        if !dialled {
+            self.raise_unreached(errand, failure);
+        }
+        if our_fault {
+            self.end_errand(now, errand, failure);
+        } else {
+            self.fail_errand(now, errand, failure);
         }
     }
 
@@ -126,7 +146,7 @@ impl Node {
             return false;
         };
         let mut losers = Vec::new();
-        let won = self.dial_mut(&errand).and_then(Dial::race).is_some_and(|race| race.connected(conn, &mut losers));
+        let won = self.dial_mut(&errand).is_some_and(|dial| dial.race_mut().connected(conn, &mut losers));
         for loser in losers {
             self.with_link(loser, Link::cancel);
         }
@@ -153,9 +173,9 @@ impl Node {
             return;
         };
         dial.note_failure(reason);
-        let over = dial.race().is_none_or(|race| race.failed(conn));
+        dial.race_mut().failed(now, conn);
         let failure = dial.failure();
-        if over || shutting_down {
+        if shutting_down {
             self.fail_errand(now, errand, failure);
         } else {
             self.start_candidates(now, errand);
@@ -164,7 +184,7 @@ impl Node {
 
     /// Whether `conn` is one of the candidates that `errand` tries.
     pub(super) fn is_trying(&self, errand: &Errand, conn: ConnId) -> bool {
-        self.dial(errand).is_some_and(|dial| dial.is_trying(conn))
+        self.dial(errand).is_some_and(|dial| dial.race().is_trying(conn))
     }
 
     fn dial(&self, errand: &Errand) -> Option<&Dial> {
@@ -222,16 +242,12 @@ impl Node {
 
     /// Abandons what an attempt has under way: its lookup, or its connections.
     pub(super) fn abandon_dial(&mut self, now: Instant, dial: &Dial) {
-        match dial.step() {
-            Step::Resolving(lookup) => {
-                self.resolver.cancel(*lookup);
-                self.lookups.remove(lookup);
-            }
-            Step::Racing(race) => {
-                for conn in race.conns() {
-                    self.close(now, conn, Reason::NegotiationTimeout);
-                }
-            }
+        if let Some(lookup) = dial.race().lookup() {
+            self.resolver.cancel(lookup);
+            self.lookups.remove(&lookup);
+        }
+        for conn in dial.race().conns() {
+            self.close(now, conn, Reason::NegotiationTimeout);
         }
     }
 }

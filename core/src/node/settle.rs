@@ -211,10 +211,10 @@ impl Node {
             while let Some(effect) = self.resolver.poll_effect() {
                 self.effects.push_back(effect);
             }
-            let Some((lookup, answer)) = self.resolver.poll_answer() else {
+            let Some((lookup, progress)) = self.resolver.poll_progress() else {
                 break;
             };
-            self.handle_answer(now, lookup, answer);
+            self.handle_progress(now, lookup, progress);
         }
         let next = self.resolver.poll_timeout().map(|at| (at, "dns"));
         self.deadlines.set(Owner::Resolver, next);

@@ -1,9 +1,10 @@
 //! The attempt to reach one domain: from its lookup through a race of its candidates to a negotiated stream.
 //!
-//! Candidates are dialled one after the other, each a moment after the last, until one connection opens; the others
-//! are dropped then, so that never more than one of them negotiates. What the winner fails at, a later candidate may
-//! still succeed at.
+//! Candidates join the race as DNS tells them, the first one while others are still looked up. They are dialled one after
+//! the other, each a moment after the last, until one connection opens; the others are dropped then, so that never more
+//! than one of them negotiates. What the winner fails at, a later candidate may still succeed at.
 //!
+//! - Answers as they come: [RFC 8305 section 3](https://www.rfc-editor.org/rfc/rfc8305#section-3)
 //! - Connection attempts: [RFC 8305 section 5](https://www.rfc-editor.org/rfc/rfc8305#section-5)
 //! - Success of TCP is not success: [RFC 8305 section 9.2](https://www.rfc-editor.org/rfc/rfc8305#section-9.2)
 
@@ -20,24 +21,16 @@ use crate::reason::Reason;
 pub struct Dial {
     began: Instant,
     deadline: Instant,
-    step: Step,
+    race: Race,
     failure: Option<Reason>,
-}
-
-/// What an attempt waits for.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Step {
-    /// The answer of DNS.
-    Resolving(LookupId),
-    /// A connection, and then its negotiation.
-    Racing(Race),
+    lacked_tls: bool,
 }
 
 impl Dial {
-    /// An attempt that began with `step`.
+    /// An attempt by the candidates of `race`.
     #[must_use]
-    pub const fn new(now: Instant, deadline: Instant, step: Step) -> Self {
-        Self { began: now, deadline, step, failure: None }
+    pub const fn new(now: Instant, deadline: Instant, race: Race) -> Self {
+        Self { began: now, deadline, race, failure: None, lacked_tls: false }
     }
 
     /// When it began.
@@ -55,89 +48,129 @@ impl Dial {
     /// When something is to be done: the deadline, or the start of the next candidate.
     #[must_use]
     pub fn next_at(&self) -> (Instant, &'static str) {
-        match &self.step {
-            Step::Racing(Race { next_at: Some(at), .. }) if *at < self.deadline => (*at, "next candidate"),
-            Step::Resolving(_) | Step::Racing(_) => (self.deadline, "reach"),
+        match self.race.next_at().filter(|at| *at < self.deadline) {
+            Some(at) => (at, "next candidate"),
+            None => (self.deadline, "reach"),
         }
     }
 
-    /// What it waits for.
+    /// Its candidates.
     #[must_use]
-    pub const fn step(&self) -> &Step {
-        &self.step
+    pub const fn race(&self) -> &Race {
+        &self.race
     }
 
-    /// The race, if it has begun.
-    pub const fn race(&mut self) -> Option<&mut Race> {
-        match &mut self.step {
-            Step::Racing(race) => Some(race),
-            Step::Resolving(_) => None,
-        }
+    /// Its candidates, to let one of them move.
+    pub const fn race_mut(&mut self) -> &mut Race {
+        &mut self.race
     }
 
-    /// DNS has answered.
-    pub fn begin_race(&mut self, candidates: VecDeque<Candidate>) {
-        self.step = Step::Racing(Race::new(candidates));
-    }
-
-    /// Whether `conn` is one of the race.
-    #[must_use]
-    pub fn is_trying(&self, conn: ConnId) -> bool {
-        match &self.step {
-            Step::Racing(race) => race.is_trying(conn),
-            Step::Resolving(_) => false,
-        }
-    }
-
-    /// Remembers why a candidate failed. What got further tells more than what could not even be reached.
+    /// Remembers why a candidate failed. What got further tells more than what could not even be reached, and that more
+    /// than what may not be tried.
     pub fn note_failure(&mut self, reason: Reason) {
-        if self.failure.is_none_or(|known| !reached_something(known) || reached_something(reason)) {
+        if self.failure.is_none_or(|known| reach(known) <= reach(reason)) {
             self.failure = Some(reason);
         }
+    }
+
+    /// Remembers that a candidate needs TLS, which we do not speak.
+    pub const fn note_lack_of_tls(&mut self) {
+        self.lacked_tls = true;
     }
 
     /// Why the attempt failed, if no candidate is left.
     #[must_use]
     pub fn failure(&self) -> Reason {
-        self.failure.unwrap_or(Reason::NegotiationTimeout)
+        match self.failure {
+            _ if self.is_our_fault() => Reason::NoAddress,
+            failure => failure.unwrap_or(Reason::NegotiationTimeout),
+        }
+    }
+
+    /// Whether nobody was dialled for want of TLS on our side. That says nothing about the remote domain.
+    #[must_use]
+    pub const fn is_our_fault(&self) -> bool {
+        self.lacked_tls && !self.race.began
     }
 }
 
 /// Candidates that compete for one stream.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Race {
+    /// Who may tell of further candidates.
+    lookup: Option<LookupId>,
     /// Dialled, not open yet, in the order of dialling.
     connecting: Vec<(ConnId, Candidate)>,
     /// The one that is open and negotiates.
     active: Option<ConnId>,
     /// Not dialled yet, in the order in which to try them.
     rest: VecDeque<Candidate>,
-    /// When to dial the next one although others are still connecting.
-    next_at: Option<Instant>,
+    /// The last one that was dialled and has not failed at that, and when.
+    last: Option<(ConnId, Instant)>,
+    /// Whether any was ever dialled.
+    began: bool,
 }
 
 impl Race {
-    /// A race in which nobody has started.
+    /// A race of these candidates and no others.
     #[must_use]
-    pub const fn new(candidates: VecDeque<Candidate>) -> Self {
-        Self { connecting: Vec::new(), active: None, rest: candidates, next_at: None }
+    pub const fn of(candidates: VecDeque<Candidate>) -> Self {
+        Self { lookup: None, connecting: Vec::new(), active: None, rest: candidates, last: None, began: false }
+    }
+
+    /// A race of the candidates that `lookup` will tell.
+    #[must_use]
+    pub fn awaiting(lookup: LookupId) -> Self {
+        Self { lookup: Some(lookup), ..Self::of(VecDeque::new()) }
+    }
+
+    /// Who may tell of further candidates, if the race waits for any.
+    #[must_use]
+    pub const fn lookup(&self) -> Option<LookupId> {
+        self.lookup
+    }
+
+    /// Further candidates, to be tried after those that are known.
+    pub fn join(&mut self, candidates: impl IntoIterator<Item = Candidate>) {
+        self.rest.extend(candidates);
+    }
+
+    /// No further candidates will come.
+    pub const fn complete(&mut self) {
+        self.lookup = None;
+    }
+
+    /// Whether any candidate was ever dialled.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        self.began
     }
 
     /// The candidate to be dialled now, if there is one: nobody is connecting, or the moment for the next has come.
     //= RFC8305-5-1
     //= RFC8305-5-2
     pub fn start_next(&mut self, now: Instant) -> Option<Candidate> {
-        let due = self.connecting.is_empty() || self.next_at.is_some_and(|at| at <= now);
+        let due = self.connecting.is_empty() || self.next_at().is_some_and(|at| at <= now);
         if self.active.is_some() || !due {
             return None;
         }
         self.rest.pop_front()
     }
 
+    /// When to dial the next one although others are still connecting.
+    #[must_use]
+    pub fn next_at(&self) -> Option<Instant> {
+        if self.active.is_some() || self.rest.is_empty() {
+            return None;
+        }
+        self.last.map(|(_, at)| at + limits::DIAL_STAGGER)
+    }
+
     /// `candidate` is being dialled as `conn`.
     pub fn started(&mut self, now: Instant, conn: ConnId, candidate: Candidate) {
         self.connecting.push((conn, candidate));
-        self.next_at = (!self.rest.is_empty()).then(|| now + limits::DIAL_STAGGER);
+        self.last = Some((conn, now));
+        self.began = true;
     }
 
     /// `conn` is open. `true`: it has won, and the connections in `losers` are to be dropped; their candidates may be
@@ -156,23 +189,27 @@ impl Race {
             self.rest.push_front(candidate);
         }
         self.active = Some(conn);
-        self.next_at = None;
+        self.last = None;
         true
     }
 
-    /// `conn` has failed, open or not. True if nobody is left: neither under way nor waiting.
-    pub fn failed(&mut self, conn: ConnId) -> bool {
+    /// `conn` has failed, open or not. If it was the last one that was dialled, the next one need not wait.
+    pub fn failed(&mut self, now: Instant, conn: ConnId) {
         self.connecting.retain(|(connecting, _)| *connecting != conn);
         if self.active == Some(conn) {
             self.active = None;
         }
-        self.is_over()
+        if let Some((last, at)) = &mut self.last
+            && *last == conn
+        {
+            *at = now.checked_sub(limits::DIAL_STAGGER).unwrap_or(*at);
+        }
     }
 
-    /// Whether nobody is under way or waiting.
+    /// Whether nobody is under way, waiting, or still to come.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.active.is_none() && self.connecting.is_empty() && self.rest.is_empty()
+        self.lookup.is_none() && self.active.is_none() && self.connecting.is_empty() && self.rest.is_empty()
     }
 
     /// Whether `conn` is under way.
@@ -187,9 +224,13 @@ impl Race {
     }
 }
 
-/// Whether a peer was there at all.
-const fn reached_something(reason: Reason) -> bool {
-    !matches!(reason, Reason::ConnectRefused | Reason::ConnectTimeout | Reason::AddressNotAllowed)
+/// How far an attempt came that failed for this reason: not even to dialling, to nobody, to a peer.
+const fn reach(reason: Reason) -> u8 {
+    match reason {
+        Reason::AddressNotAllowed | Reason::NoAddress => 0,
+        Reason::ConnectRefused | Reason::ConnectTimeout => 1,
+        _ => 2,
+    }
 }
 
 #[cfg(test)]
@@ -202,7 +243,7 @@ mod tests {
     fn race(count: u16) -> Race {
         let candidate =
             |port| Candidate { addr: SocketAddr::from(([192, 0, 2, 1], port)), security: Security::StartTls };
-        Race::new((1..=count).map(candidate).collect())
+        Race::of((1..=count).map(candidate).collect())
     }
 
     fn start(race: &mut Race, now: Instant, conn: u64) -> Option<u16> {
@@ -222,16 +263,68 @@ mod tests {
         assert_eq!(start(&mut race, later, 2), Some(2));
         assert_eq!(start(&mut race, later, 3), None);
         assert_eq!(start(&mut race, later + limits::DIAL_STAGGER, 3), Some(3));
-        assert_eq!(race.next_at, None, "nobody is left to start");
+        assert_eq!(race.next_at(), None, "nobody is left to start");
     }
 
     #[test]
     fn a_candidate_that_fails_at_once_makes_way_at_once() {
         let (mut race, now) = (race(2), Instant::now());
         assert_eq!(start(&mut race, now, 1), Some(1));
-        assert!(!race.failed(ConnId(1)));
+        race.failed(now, ConnId(1));
         assert_eq!(start(&mut race, now, 2), Some(2));
-        assert!(race.failed(ConnId(2)), "nobody is left");
+        race.failed(now, ConnId(2));
+        assert!(race.is_over(), "nobody is left");
+    }
+
+    #[test]
+    fn a_candidate_that_fails_makes_way_even_while_an_earlier_one_is_connecting() {
+        let (mut race, now) = (race(4), Instant::now());
+        start(&mut race, now, 1);
+        let second = now + limits::DIAL_STAGGER;
+        assert_eq!(start(&mut race, second, 2), Some(2));
+        race.failed(second, ConnId(2));
+        assert_eq!(start(&mut race, second, 3), Some(3), "the second has made way");
+        race.failed(second, ConnId(1));
+        assert_eq!(start(&mut race, second, 4), None, "the third still has its moment");
+        assert_eq!(race.next_at(), Some(second + limits::DIAL_STAGGER));
+    }
+
+    #[test]
+    //= RFC8305-3-2 test
+    fn candidates_join_while_others_are_tried_and_the_end_waits_for_all_of_them() {
+        let (mut joining, now) = (Race::awaiting(LookupId(7)), Instant::now());
+        let candidates = Vec::from(race(3).rest);
+        assert_eq!(start(&mut joining, now, 1), None, "nobody is known yet");
+        joining.join(candidates[..1].iter().copied());
+        assert_eq!(start(&mut joining, now, 1), Some(1));
+        let late = now + limits::DIAL_STAGGER / 2;
+        joining.join(candidates[1..].iter().copied());
+        assert_eq!(start(&mut joining, late, 2), None, "the first has its whole moment");
+        assert_eq!(joining.next_at(), Some(now + limits::DIAL_STAGGER), "counted from its start");
+        assert_eq!(start(&mut joining, now + limits::DIAL_STAGGER, 2), Some(2));
+        assert_eq!(start(&mut joining, now + limits::DIAL_STAGGER * 2, 3), Some(3));
+        for conn in 1..4 {
+            joining.failed(late, ConnId(conn));
+            assert!(!joining.is_over(), "DNS may tell of more");
+        }
+        joining.complete();
+        assert!(joining.is_over());
+    }
+
+    #[test]
+    fn the_failure_that_is_told_is_that_of_who_came_furthest() {
+        let now = Instant::now();
+        let mut dial = Dial::new(now, now + limits::NEGOTIATION, Race::of(VecDeque::new()));
+        for (reason, told) in [
+            (Reason::AddressNotAllowed, Reason::AddressNotAllowed),
+            (Reason::ConnectRefused, Reason::ConnectRefused),
+            (Reason::CertExpired, Reason::CertExpired),
+            (Reason::ConnectTimeout, Reason::CertExpired),
+            (Reason::AddressNotAllowed, Reason::CertExpired),
+        ] {
+            dial.note_failure(reason);
+            assert_eq!(dial.failure(), told, "after {reason}");
+        }
     }
 
     #[test]
@@ -248,11 +341,11 @@ mod tests {
         assert_eq!(losers, [ConnId(1), ConnId(3)]);
         assert!(!race.connected(ConnId(3), &mut losers), "only one negotiates");
         assert_eq!(start(&mut race, now + limits::DIAL_STAGGER * 9, 4), None, "nobody starts while it negotiates");
-        assert!(!race.failed(ConnId(2)));
+        race.failed(now, ConnId(2));
         let again: Vec<_> = (4..7)
             .filter_map(|conn| {
                 let port = start(&mut race, now, conn);
-                race.failed(ConnId(conn));
+                race.failed(now, ConnId(conn));
                 port
             })
             .collect();

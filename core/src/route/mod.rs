@@ -14,7 +14,7 @@ use crate::reason::Reason;
 
 pub use address::{PrivateAddresses, is_private, place};
 pub use backoff::Backoff;
-pub use dial::{Dial, Race, Step};
+pub use dial::{Dial, Race};
 pub use queue::Queue;
 
 /// The route of one pair.
