@@ -1,5 +1,7 @@
 //! Processes that federate with nothing but what stands in their files, and go on when those change.
 
+mod authorities;
+mod pair;
 mod reload;
 mod world;
 

@@ -32,10 +32,13 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
+    /// What the system trusts is a file of the test too: `system.pem`, if there is one.
     pub(crate) fn start(directory: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_s2sd"))
             .args(["serve", "--config"])
             .arg(directory.join("s2sd.toml"))
+            .env("SSL_CERT_FILE", directory.join("system.pem"))
+            .env_remove("SSL_CERT_DIR")
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
