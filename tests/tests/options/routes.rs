@@ -1,16 +1,18 @@
-//! SRV records, port 5269, `s2s_ports`, `s2s_direct_tls_ports`.
+//! SRV records, port 5269, `s2s_ports`, `s2s_direct_tls_ports`, `s2s_interfaces`.
 
 use std::net::SocketAddr;
 
 use s2s_core::auth::Method;
 use s2s_core::dns::Security;
+use s2s_core::machine::Listener;
 use s2s_core::node::StaticRoute;
 use s2s_core::reason::Reason;
 use s2s_tests::certificates::Kind;
 use s2s_tests::dns_server::Zone;
+use s2s_tests::puppetry::header;
 use s2s_tests::world::{Cutting, NodeIndex, World, domain};
 
-use crate::federations::{OURS, THEIRS, Told, Two, addr, config, lax, message, secure};
+use crate::federations::{IN, OURS, THEIRS, Told, Two, addr, config, lax, message, secure};
 
 fn alone(zone: Zone) -> (World, NodeIndex) {
     let mut world = World::new(Cutting::Whole);
@@ -63,6 +65,48 @@ fn an_srv_record_of_a_dot_says_that_there_is_no_federation() {
     world.send(node, &message(OURS, THEIRS, "1"));
     world.run();
     assert_eq!(Told::of(&world.take_events(node)).bounced, [Reason::SrvDot]);
+}
+
+/// What a node answers to a header in clear, and what it tells of it.
+fn greeted(listener: Listener) -> (String, Told) {
+    let (mut world, node) = alone(Zone::new());
+    let puppet = world.connect(node, listener);
+    world.say(puppet, header(THEIRS, OURS));
+    let heard = String::from_utf8_lossy(&world.hear(puppet)).into_owned();
+    (heard, Told::of(&world.take_events(node)))
+}
+
+#[test]
+fn s2s_ports_begin_in_clear_and_offer_starttls() {
+    let (heard, told) = greeted(Listener::StartTls);
+    assert!(heard.contains("<stream:stream ") && heard.contains("<starttls "), "{heard}");
+    assert_eq!(told, Told::default());
+}
+
+#[test]
+fn s2s_direct_tls_ports_take_nothing_in_clear() {
+    let (heard, told) = greeted(Listener::DirectTls);
+    assert!(!heard.contains("<stream:stream "), "{heard}");
+    assert_eq!(told, Told { refused: vec![(IN, Reason::TlsFailed)], ..Told::default() });
+}
+
+#[test]
+fn s2s_interfaces_and_their_ports_are_never_dialled_wherever_records_lead() {
+    let service = format!("_xmpp-server._tcp.{THEIRS}");
+    for (port, ours) in [(5269, true), (5999, false)] {
+        let mut world = World::new(Cutting::Whole);
+        let mut config = config(OURS, Some(Kind::Valid), lax());
+        config.own_listeners = vec![SocketAddr::new(addr(9), 5269)];
+        let node = world.add(addr(1), config);
+        world.zone = Zone::new().address("host.example.com", addr(9)).service(&service, 0, 0, port, "host.example.com");
+        let at = SocketAddr::new(addr(9), port);
+        world.listen(at);
+        world.send(node, &message(OURS, THEIRS, "1"));
+        world.run();
+        assert_eq!(world.accept(at).is_none(), ours, "{at}");
+        let bounced = Told::of(&world.take_events(node)).bounced;
+        assert_eq!(bounced, if ours { vec![Reason::AddressNotAllowed] } else { Vec::new() });
+    }
 }
 
 #[test]

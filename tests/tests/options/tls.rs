@@ -1,4 +1,4 @@
-//! `cafile` and `tls_min_version`.
+//! `cafile`, `certificates` and `tls_min_version`.
 
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ use s2s_core::reason::Reason;
 use s2s_core::tls::verify::Trust;
 use s2s_core::tls::{Provider, RustlsProvider, Version};
 use s2s_tests::certificates::{Authority, Kind, NOW, Request};
+use s2s_tests::dns_server::Zone;
 use s2s_tests::world::{Cutting, World, domain};
 
-use crate::federations::{IN, OURS, OUT, THEIRS, Told, Two, addr, authority, config, lax, secure};
+use crate::federations::{IN, OURS, OUT, THEIRS, Told, Two, addr, authority, config, lax, message, secure};
 
 #[test]
 fn cafile_decides_whose_certificates_count() {
@@ -36,6 +37,38 @@ fn cafile_decides_whose_certificates_count() {
                 assert_eq!(ours, Told { refused: vec![(OUT, reason)], bounced: vec![reason], ..Told::default() });
                 assert_eq!(two.back().0.refused, [(IN, reason)]);
             }
+        }
+    }
+}
+
+/// Real TLS with a certificate for each of these hosts.
+fn rustls_for(hosts: &[&str]) -> Arc<dyn Provider> {
+    let identities = hosts.iter().map(|host| authority().issue(&Request::dns(host)).host(&domain(host)));
+    let crypto = Arc::new(ring::default_provider());
+    let provider = RustlsProvider::new(crypto, identities.collect(), Version::Tls12).expect("usable");
+    provider.set_time(NOW);
+    Arc::new(provider)
+}
+
+#[test]
+fn certificates_are_chosen_by_the_domain_that_the_peer_asks_for() {
+    const OTHER: &str = "other.example.org";
+    for direct in [false, true] {
+        let (mut ours, mut theirs) = (config(OURS, None, lax()), config(THEIRS, None, secure()));
+        ours.hosts.insert(domain(OTHER), lax());
+        ours.tls = rustls_for(&[OTHER, OURS]);
+        theirs.tls = rustls_for(&[THEIRS]);
+        let mut two = Two::new(ours, theirs);
+        two.world.zone = Zone::new();
+        for (host, last) in [(OURS, 1), (OTHER, 1), (THEIRS, 2)] {
+            two.world.publish(host, addr(last), !direct, direct);
+        }
+        // The peer is strict: a certificate for another host would not do.
+        for host in [OURS, OTHER] {
+            two.world.send(two.theirs, &message(THEIRS, host, host));
+            let (ours, theirs) = two.told();
+            assert_eq!(ours, Told::up(IN, Method::External).delivered(host), "direct {direct}");
+            assert_eq!(theirs, Told::up(OUT, Method::External), "direct {direct}");
         }
     }
 }
