@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use s2s_tests::matrix::puppets::{self, Peer, Surprise};
-use s2s_tests::matrix::{Cell, Disagreement, Lab, cells};
+use s2s_tests::matrix::{Cell, Disagreement, Lab, cells, real};
+use s2s_tests::oracle::software::{FACTS, Software};
 use s2s_tests::oracle::{Certificate, Outcome, Policy, Side, Transport, expect, peers, tables};
 use s2s_tests::world::Cutting;
 
@@ -77,11 +78,31 @@ fn every_row_of_the_tables_decides_some_cell() {
         let clauses = [expect(a, b).clauses, expect(b, a).clauses].concat();
         used.extend(clauses.iter().map(|clause| clause.says));
     }
+    for [initiator, receiver] in real::cells().iter().map(real::Cell::sides) {
+        used.extend(expect(&initiator, &receiver).clauses.iter().map(|clause| clause.says));
+    }
     for (peer, _) in all_peers() {
         used.extend(peer.expect().clauses.iter().map(|clause| clause.says));
     }
     let idle: Vec<_> = tables::clauses().chain(peers::clauses()).filter(|clause| !used.contains(clause.says)).collect();
     assert!(idle.is_empty(), "{idle:?}");
+}
+
+/// The cells themselves need the real servers: `tests/interop`.
+#[test]
+fn every_fact_about_a_real_server_decides_some_cell_with_it() {
+    let cells = real::cells();
+    for software in Software::ALL {
+        assert!(cells.iter().filter(|cell| cell.software == software).count() >= 24, "{software:?}");
+    }
+    for fact in FACTS {
+        let decides = cells.iter().filter(|cell| cell.software == fact.software).any(|cell| {
+            let sides = cell.sides();
+            let [initiator, receiver] = sides.map(|side| Side { habits: side.habits.without(fact.habit), ..side });
+            expect(&sides[0], &sides[1]).seen != expect(&initiator, &receiver).seen
+        });
+        assert!(decides, "{fact:?}");
+    }
 }
 
 /// What the tables must add up to, whatever their rows.

@@ -7,6 +7,7 @@
 pub mod cells;
 pub mod cover;
 pub mod puppets;
+pub mod real;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,7 +30,7 @@ use crate::certificates::{Authority, Identity, Kind, Request, algorithms};
 use crate::dns_server::Zone;
 use crate::fake_tls::FakeProvider;
 use crate::oracle::{
-    Certificate, Expected, Federation, Method, Outcome, Pin, Policy, Refusal, Seen, Side, Transport, expect, tables,
+    Certificate, Expected, Federation, Method, Outcome, Pin, Policy, Refusal, Seen, Side, Transport, expect, sides,
 };
 use crate::world::{Cutting, NodeIndex, World, domain};
 
@@ -116,7 +117,7 @@ impl fmt::Display for Disagreement {
             writeln!(f, "  because  {} [{}]", clause.says, clause.source)?;
         }
         for side in [initiator, receiver] {
-            writeln!(f, "  where    {}", tables::sources(side).join(" | "))?;
+            writeln!(f, "  where    {}", sides::sources(side).join(" | "))?;
         }
         Ok(())
     }

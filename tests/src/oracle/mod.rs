@@ -16,6 +16,9 @@
 //! - *Certificate* is what the side shows in both roles. [`Certificate::None`] is a host without any: it cannot
 //!   accept TLS, but it can begin it.
 //! - *Policy* is the side's configuration towards the other.
+//!
+//! A side that somebody else wrote is one with habits ([`software`]); what they are is the only thing here that no
+//! document says.
 
 /// An axis of the matrix: an enum that knows all its values.
 macro_rules! axis {
@@ -32,10 +35,13 @@ macro_rules! axis {
 }
 
 pub mod peers;
+pub mod sides;
+pub mod software;
 pub mod tables;
 
 use std::fmt;
 
+use software::Habits;
 use tables::{Clause, Contact, Purpose, Step};
 
 axis! {
@@ -151,6 +157,8 @@ pub struct Side {
     pub dialback: bool,
     /// `s2s_dialback_to_verified`
     pub dialback_to_verified: bool,
+    /// What it does otherwise than ours, if somebody else wrote it.
+    pub habits: Habits,
 }
 
 impl Side {
@@ -166,6 +174,7 @@ impl Side {
             external: true,
             dialback: true,
             dialback_to_verified: false,
+            habits: Habits::NONE,
         }
     }
 
@@ -316,7 +325,7 @@ pub struct Expected {
 /// What must come of it when `initiator` sends the first stanza to `receiver`.
 #[must_use]
 pub fn expect(initiator: &Side, receiver: &Side) -> Expected {
-    let contact = Contact::new(*initiator, *receiver, Purpose::Pair);
+    let mut contact = Contact::new(*initiator, *receiver, Purpose::Pair);
     let mut clauses = Vec::new();
     let mut seen = Seen::nothing();
     seen.outcome = match contact.walk(&mut clauses) {
@@ -335,13 +344,24 @@ pub fn expect(initiator: &Side, receiver: &Side) -> Expected {
         }
         step => unreachable!("a contact ends in {step:?}"),
     };
+    if contact.external_refused {
+        let code = contact.code(tables::Code::OfInitiatorsCertificate);
+        seen.initiating.push(Refusal { outbound: true, code: "external-refused" });
+        seen.receiving.push(Refusal { outbound: false, code });
+    }
+    if seen.receiving_sends.iter().any(|error| error.starts_with("dialback"))
+        && let Some(error) = tables::find(tables::KEY_REFUSED, &contact, &mut clauses)
+    {
+        seen.initiating_sends.push(error.to_owned());
+        seen.receiving.push(Refusal { outbound: false, code: "peer-stream-error" });
+    }
     seen.sort();
     Expected { seen, clauses }
 }
 
 /// The receiver asks the initiator's authoritative server: a contact of its own, the other way.
 fn call_back(contact: &Contact, encrypted: bool, seen: &mut Seen, clauses: &mut Vec<&'static Clause>) -> Outcome {
-    let back = Contact::new(contact.receiver, contact.initiator, Purpose::Verify);
+    let mut back = Contact::new(contact.receiver, contact.initiator, Purpose::Verify);
     match back.walk(clauses) {
         Step::Answered => Outcome::Delivered { initiating: Method::Dialback, receiving: Method::Dialback, encrypted },
         Step::Fails(failure) => {

@@ -2,7 +2,8 @@
 //! features and answers. One side only is judged, and the result is what the peer hears, in order, and the reason
 //! codes that our side reports.
 
-use super::tables::{Clause, Row, always, demands_of, find, flaw, row};
+use super::sides::{demands_of, flaw};
+use super::tables::{Clause, Row, always, find, row};
 use super::{Certificate, Policy};
 
 axis! {

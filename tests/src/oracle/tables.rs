@@ -1,7 +1,9 @@
 //! The tables. Each row restates one rule and says where it stands: clauses by their ids, `SEMANTICS` and its
 //! sections, decisions as `D-..`, and the seed's own meaning of its options as `seed`.
 
-use super::{Certificate, Federation, Method, Pin, Policy, Side, Transport};
+use super::sides::{demands, means, verdict};
+use super::software::{Habit, STRICTER};
+use super::{Certificate, Federation, Method, Side};
 
 /// Where a rule stands and what it says.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub struct Contact {
     purpose: Purpose,
     /// As far as it is known: whether the stream is inside TLS.
     encrypted: bool,
+    /// The same: whether the receiver has refused EXTERNAL.
+    pub(super) external_refused: bool,
 }
 
 /// What a table decides.
@@ -60,6 +64,8 @@ pub(super) enum Step {
     InClear,
     /// Both headers are accepted.
     Accepted,
+    /// The receiver refuses EXTERNAL, and the stream goes on.
+    ExternalRefused,
     /// The initiator sends a dialback key.
     Key,
     /// The pair is proved.
@@ -121,136 +127,42 @@ impl Failure {
     }
 }
 
-/// The verdict on a certificate kind: a reason code if it proves nothing.
-struct Kind {
-    kind: Certificate,
-    bad: Option<&'static str>,
-    source: &'static str,
-}
-
-const fn kind(kind: Certificate, bad: Option<&'static str>, source: &'static str) -> Kind {
-    Kind { kind, bad, source }
-}
-
-/// SEMANTICS 2, "Certificates": server usage in both directions, DNS-ID with a wildcard as whole left-most label,
-/// SRV-ID for servers, XmppAddr; never the common name.
-const CERTIFICATES: &[Kind] = &[
-    kind(Certificate::None, Some("cert-missing"), "SEMANTICS 4"),
-    kind(Certificate::Valid, None, "RFC6120-13.7.1.2.1-1"),
-    kind(Certificate::Expired, Some("cert-expired"), "RFC6120-13.7.2-1"),
-    kind(Certificate::NotYetValid, Some("cert-not-yet-valid"), "RFC6120-13.7.2-1"),
-    kind(Certificate::SelfSigned, Some("cert-self-signed"), "RFC6120-13.7.2-1"),
-    kind(Certificate::UnknownAuthority, Some("cert-unknown-issuer"), "RFC6120-13.7.2-1"),
-    kind(Certificate::WrongName, Some("cert-name-mismatch"), "RFC6120-13.7.2.1-1, RFC6120-13.7.2.1-2"),
-    kind(Certificate::Wildcard, None, "RFC6120-13.7.1.2.1-4, RFC9525-6.3-3"),
-    kind(Certificate::WildcardTooDeep, Some("cert-name-mismatch"), "RFC9525-6.3-4"),
-    kind(Certificate::SrvId, None, "RFC6120-13.7.1.2.1-2, RFC9525-6.5-1"),
-    kind(Certificate::XmppAddr, None, "RFC6120-13.7.1.2.1-3, RFC6120-13.7.2.1-3"),
-    kind(Certificate::CommonName, Some("cert-name-mismatch"), "RFC9525-A-1"),
-    kind(Certificate::ServerAuth, None, "RFC5280-4.2.1.12-1, D-05"),
-    kind(Certificate::ClientAuth, Some("cert-purpose"), "RFC5280-4.2.1.12-1, D-05"),
-    kind(Certificate::NoPurpose, None, "RFC5280-4.2.1.12-1, D-05"),
-    kind(Certificate::Revoked, Some("cert-revoked"), "RFC6120-13.7.2-3"),
-];
-
-/// What a policy makes of the other side.
-struct Demand {
-    policy: Policy,
-    strict: bool,
-    encryption: bool,
-    source: &'static str,
-}
-
-const fn demand(policy: Policy, strict: bool, encryption: bool, source: &'static str) -> Demand {
-    Demand { policy, strict, encryption, source }
-}
-
-/// SEMANTICS 2, its first sentence and rule 1.
-const DEMANDS: &[Demand] = &[
-    demand(Policy::Open, false, false, "SEMANTICS 1 defaults"),
-    demand(Policy::SecureAuth, true, true, "SEMANTICS 2 strict; seed: secure_auth implies encryption"),
-    demand(Policy::ListedInsecure, false, false, "SEMANTICS 2 lax; seed: an insecure domain may stay in clear"),
-    demand(Policy::ListedSecure, true, true, "SEMANTICS 2 strict; SEMANTICS 2.1"),
-    demand(Policy::RequireEncryption, false, true, "SEMANTICS 1 s2s_require_encryption, RFC6120-5.2-2"),
-];
-
-/// What a transport can do.
-struct Means {
-    transport: Transport,
-    tls: bool,
-    demands: bool,
-    direct: bool,
-}
-
-const MEANS: &[Means] = &[
-    Means { transport: Transport::None, tls: false, demands: false, direct: false },
-    Means { transport: Transport::StartTlsOptional, tls: true, demands: false, direct: false },
-    Means { transport: Transport::StartTlsRequired, tls: true, demands: true, direct: false },
-    Means { transport: Transport::Direct, tls: true, demands: false, direct: true },
-];
-
-fn means(side: &Side) -> &'static Means {
-    MEANS.iter().find(|means| means.transport == side.transport).expect("every transport has a row")
-}
-
-fn demands(side: &Side) -> &'static Demand {
-    DEMANDS.iter().find(|demand| demand.policy == side.policy).expect("every policy has a row")
-}
-
-/// What `judge` holds against the certificate of `shown`.
-fn verdict(shown: &Side, judge: &Side) -> Option<&'static str> {
-    let row = CERTIFICATES.iter().find(|row| row.kind == shown.certificate).expect("every certificate has a row");
-    match judge.pin {
-        _ if shown.certificate == Certificate::None => row.bad,
-        Pin::None => row.bad,
-        Pin::Match => None,
-        Pin::Mismatch => Some("cert-pin-mismatch"),
-    }
-}
-
-/// Whether the policy demands a valid certificate of the other side, and whether it demands encryption.
-pub(super) fn demands_of(policy: Policy) -> (bool, bool) {
-    let row = DEMANDS.iter().find(|demand| demand.policy == policy).expect("every policy has a row");
-    (row.strict, row.encryption)
-}
-
-/// What is wrong with a certificate.
-pub(super) fn flaw(certificate: Certificate) -> Option<&'static str> {
-    CERTIFICATES.iter().find(|row| row.kind == certificate).expect("every certificate has a row").bad
-}
-
 impl Contact {
     pub(super) const fn new(initiator: Side, receiver: Side, purpose: Purpose) -> Self {
-        Self { initiator, receiver, purpose, encrypted: false }
+        Self { initiator, receiver, purpose, encrypted: false, external_refused: false }
     }
 
     /// The code, looked up if it depends on a certificate.
     pub(super) fn code(&self, code: Code) -> &'static str {
         let of = match code {
             Is(code) => Some(code),
-            OfInitiatorsCertificate => verdict(&self.initiator, &self.receiver),
+            OfInitiatorsCertificate => self.initiators_flaw(),
             OfReceiversCertificate => verdict(&self.receiver, &self.initiator),
         };
         of.expect("only bad certificates are refused")
     }
 
     /// The stages in their order.
-    pub(super) fn walk(mut self, clauses: &mut Vec<&'static Clause>) -> Step {
-        let mut step = find(REACH, &self, clauses);
+    pub(super) fn walk(&mut self, clauses: &mut Vec<&'static Clause>) -> Step {
+        let mut step = find(REACH, self, clauses);
         if matches!(step, Step::Connected) {
-            step = find(BEFORE_TLS, &self, clauses);
+            step = find(BEFORE_TLS, self, clauses);
         }
         if matches!(step, Step::Secured) {
             self.encrypted = true;
-            step = find(HEADERS, &self, clauses);
+            step = find(HEADERS, self, clauses);
         } else if matches!(step, Step::InClear) {
             step = Step::Accepted;
         }
         if matches!(step, Step::Accepted) {
-            step = find(if self.purpose == Purpose::Verify { VERIFY } else { PROVE }, &self, clauses);
+            step = find(if self.purpose == Purpose::Verify { VERIFY } else { PROVE }, self, clauses);
+        }
+        if matches!(step, Step::ExternalRefused) {
+            self.external_refused = true;
+            step = find(AFTER_REFUSAL, self, clauses);
         }
         if matches!(step, Step::Key) {
-            step = find(KEY, &self, clauses);
+            step = find(KEY, self, clauses);
         }
         match step {
             Step::Proved { method, .. } => Step::Proved { method, encrypted: self.encrypted },
@@ -286,14 +198,23 @@ impl Contact {
         bad.is_some() && (demands(&self.initiator).strict || bad == Some("cert-pin-mismatch"))
     }
 
-    /// The receiver may not go on with the certificate that the initiator shows.
+    /// The receiver may not go on with the certificate that the initiator shows, and says so at the header.
     fn receiver_refuses(&self) -> bool {
-        let bad = verdict(&self.initiator, &self.receiver);
-        bad.is_some() && (demands(&self.receiver).strict || bad == Some("cert-pin-mismatch"))
+        let bad = self.initiators_flaw();
+        let refuses = bad.is_some() && (demands(&self.receiver).strict || bad == Some("cert-pin-mismatch"));
+        refuses && !self.receiver.habits.has(Habit::RefusesAtExternal)
+    }
+
+    /// What the receiver holds against the certificate of the initiator.
+    fn initiators_flaw(&self) -> Option<&'static str> {
+        let shown = self.initiator.certificate;
+        let stricter =
+            |(habit, kind, _): &&(Habit, Certificate, &str)| *kind == shown && self.receiver.habits.has(*habit);
+        STRICTER.iter().find(stricter).map(|(_, _, bad)| *bad).or_else(|| verdict(&self.initiator, &self.receiver))
     }
 
     fn initiators_certificate_is_good(&self) -> bool {
-        self.encrypted && verdict(&self.initiator, &self.receiver).is_none()
+        self.encrypted && self.initiators_flaw().is_none()
     }
 }
 
@@ -386,6 +307,29 @@ const BEFORE_TLS: &[Row<Contact, Step>] = &[
         ),
     ),
     row(
+        "Habit::SendsKeyRegardless; SEMANTICS 2.3, XEP0220-2.5-9",
+        "a key in clear is refused where encryption is demanded of that domain, whatever was advertised",
+        |contact| {
+            let sends = !contact.initiator_has_tls() && contact.initiator.habits.has(Habit::SendsKeyRegardless);
+            sends && contact.receiver_demands_encryption()
+        },
+        Step::Fails(
+            fails(Is("dialback-error"), Some(Is("encryption-required"))).receiver_sends("dialback policy-violation"),
+        ),
+    ),
+    row(
+        "Habit::ForbidsStartTls; RFC6120-5.3.1-1",
+        "who has no TLS cannot go on where STARTTLS is required, and may call it a feature that is not supported",
+        |contact| {
+            let forbids = !contact.initiator_has_tls() && contact.initiator.habits.has(Habit::ForbidsStartTls);
+            forbids && contact.receiver_demands_encryption()
+        },
+        Step::Fails(
+            fails(Is("encryption-required"), Some(Is("peer-stream-error")))
+                .initiator_sends("stream unsupported-feature"),
+        ),
+    ),
+    row(
         "RFC6120-5.3.1-1, SEMANTICS 2.1",
         "STARTTLS that is required, or the only feature, is mandatory: who has no TLS cannot go on",
         |contact| {
@@ -446,6 +390,12 @@ const HEADERS: &[Row<Contact, Step>] = &[
         ),
     ),
     row(
+        "Habit::LeavesInSilence",
+        "who does not like the certificate of whom it has dialled may just go",
+        |contact| contact.initiator_refuses() && contact.initiator.habits.has(Habit::LeavesInSilence),
+        Step::Fails(fails(OfReceiversCertificate, Some(Is("connection-reset")))),
+    ),
+    row(
         "SEMANTICS 2.6, SEMANTICS 4 cert-*: not-authorized, RFC6120-13.9.5-2",
         "nothing is sent to a strict peer whose certificate is bad",
         Contact::initiator_refuses,
@@ -463,6 +413,16 @@ const PROVE: &[Row<Contact, Step>] = &[
         "EXTERNAL is offered for a certificate that names the header's from, and tried first",
         |contact| contact.initiators_certificate_is_good() && contact.receiver.external && contact.initiator.external,
         Step::Proved { method: Method::External, encrypted: true },
+    ),
+    row(
+        "Habit::RefusesAtExternal; RFC6120-6.4.5-4",
+        "EXTERNAL that is offered to everybody is tried with a bad certificate too, and refused",
+        |contact| {
+            let offered = contact.encrypted && contact.receiver.habits.has(Habit::RefusesAtExternal);
+            let tried = contact.initiator.external && contact.initiator.certificate != Certificate::None;
+            offered && contact.receiver.external && tried
+        },
+        Step::ExternalRefused,
     ),
     row(
         "SEMANTICS 2.6, SEMANTICS 1 s2s_dialback_to_verified, RFC6120-6.4.5-5",
@@ -483,8 +443,28 @@ const PROVE: &[Row<Contact, Step>] = &[
     row("SEMANTICS 2.6, RFC6120-6.4.5-6, XEP0220-2.1.1-1", "dialback is what is left", always, Step::Key),
 ];
 
+/// After a refusal of EXTERNAL. The refusal is the attempt that failed.
+const AFTER_REFUSAL: &[Row<Contact, Step>] = &[
+    row(
+        "SEMANTICS 2.6, SEMANTICS 1 s2s_dialback_to_verified; SEMANTICS 4 external-refused",
+        "to a strict peer no dialback follows, unless it is allowed",
+        |contact| demands(&contact.initiator).strict && !contact.initiator.dialback_to_verified,
+        Step::Fails(fails(Is("external-refused"), None).without_attempt()),
+    ),
+    row("SEMANTICS 2.6, XEP0178-3-7, RFC6120-6.4.5-6", "dialback follows on the same stream", always, Step::Key),
+];
+
 /// What the receiver makes of a dialback key.
 const KEY: &[Row<Contact, Step>] = &[
+    row(
+        "Habit::EndsStreamAtKey",
+        "a key may end the stream where dialback is switched off",
+        |contact| !contact.receiver.dialback && contact.receiver.habits.has(Habit::EndsStreamAtKey),
+        Step::Fails(
+            fails(Is("peer-stream-error"), Some(Is("dialback-denied-by-policy")))
+                .receiver_sends("stream not-authorized"),
+        ),
+    ),
     row(
         "SEMANTICS 1 modules_disabled dialback, SEMANTICS 4, XEP0220-2.5-10",
         "without dialback a key is refused",
@@ -506,6 +486,17 @@ const KEY: &[Row<Contact, Step>] = &[
         always,
         Step::CallBack { encrypted: false },
     ),
+];
+
+/// The error with which the initiator ends the stream after its key was refused, if it does.
+pub(super) const KEY_REFUSED: &[Row<Contact, Option<&str>>] = &[
+    row(
+        "Habit::EndsStreamAfterKey",
+        "a refused key may be the end of the stream",
+        |contact| contact.initiator.habits.has(Habit::EndsStreamAfterKey),
+        Some("stream not-authorized"),
+    ),
+    row("XEP0220-2.5-2", "a refused key leaves the stream open", always, None),
 ];
 
 /// A stream that asks about a key, once both headers are accepted.
@@ -532,15 +523,10 @@ pub(super) const CALL_BACK_FAILED: &[Row<Contact, &'static str>] = &[
     ),
 ];
 
-/// Where the meaning of this side's axes stands, for reports.
-#[must_use]
-pub fn sources(side: &Side) -> [&'static str; 2] {
-    let kind = CERTIFICATES.iter().find(|row| row.kind == side.certificate).expect("every certificate has a row");
-    [kind.source, demands(side).source]
-}
-
 /// The clauses of all rows.
 pub fn clauses() -> impl Iterator<Item = &'static Clause> {
-    let steps = [REACH, BEFORE_TLS, HEADERS, PROVE, KEY, VERIFY].into_iter().flatten().map(|row| &row.clause);
-    steps.chain(CALL_BACK_FAILED.iter().map(|row| &row.clause))
+    let steps =
+        [REACH, BEFORE_TLS, HEADERS, PROVE, AFTER_REFUSAL, KEY, VERIFY].into_iter().flatten().map(|row| &row.clause);
+    let answers = CALL_BACK_FAILED.iter().map(|row| &row.clause);
+    steps.chain(KEY_REFUSED.iter().map(|row| &row.clause)).chain(answers)
 }

@@ -1,0 +1,121 @@
+//! Cells between us and servers that others wrote: which there are, and what they are to the [oracle](crate::oracle).
+//! The tests with real servers run them.
+
+use std::fmt;
+
+use crate::oracle::software::Software;
+use crate::oracle::{self, Certificate, Side, Transport};
+
+/// How a real server of the tests is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Policy {
+    /// TLS and a valid certificate are demanded.
+    Secure,
+    /// TLS is demanded, dialback does where certificates fail. Its own certificate is self-signed.
+    Lax,
+    /// As lax, with a valid certificate.
+    Fallback,
+    /// No TLS at all, dialback.
+    Plain,
+}
+
+impl Policy {
+    /// The word for it in names and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Secure => "secure",
+            Self::Lax => "lax",
+            Self::Fallback => "fallback",
+            Self::Plain => "plain",
+        }
+    }
+
+    /// What a server that is set up so is to the oracle.
+    #[must_use]
+    pub fn side(self, software: Software) -> Side {
+        use Certificate::{SelfSigned, Valid};
+        use oracle::Policy::{Open, RequireEncryption, SecureAuth};
+        let (transport, certificate, policy) = match self {
+            Self::Secure => (Transport::StartTlsRequired, Valid, SecureAuth),
+            Self::Lax => (Transport::StartTlsRequired, SelfSigned, RequireEncryption),
+            Self::Fallback => (Transport::StartTlsRequired, Valid, RequireEncryption),
+            Self::Plain => (Transport::None, Valid, Open),
+        };
+        // ejabberd demands certificates by having no dialback.
+        let dialback = (software, self) != (Software::Ejabberd, Self::Secure);
+        Side { dialback, habits: software.habits(), ..Side::new(transport, certificate, policy) }
+    }
+}
+
+/// A first contact between us and a real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// Whose server it is.
+    pub software: Software,
+    /// How it is set up.
+    pub theirs: Policy,
+    /// What we show.
+    pub certificate: Certificate,
+    /// What we demand of it.
+    pub demand: oracle::Policy,
+    /// Whether we speak first.
+    pub we_begin: bool,
+}
+
+impl Cell {
+    /// Us.
+    #[must_use]
+    pub const fn ours(&self) -> Side {
+        Side::new(Transport::StartTlsOptional, self.certificate, self.demand)
+    }
+
+    /// Who speaks first, and to whom.
+    #[must_use]
+    pub fn sides(&self) -> [Side; 2] {
+        let (ours, theirs) = (self.ours(), self.theirs.side(self.software));
+        if self.we_begin { [ours, theirs] } else { [theirs, ours] }
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {:?}, they {}", self.certificate, self.demand, self.theirs.name())
+    }
+}
+
+/// The certificates that the tests with real servers can make.
+pub const CERTIFICATES: [Certificate; 5] = [
+    Certificate::Valid,
+    Certificate::ServerAuth,
+    Certificate::SelfSigned,
+    Certificate::Expired,
+    Certificate::WrongName,
+];
+
+/// All combinations, but that lists, and a demand of encryption alone, meet a valid certificate of ours only: they
+/// judge the other side.
+#[must_use]
+pub fn cells() -> Vec<Cell> {
+    use oracle::Policy::{Open, SecureAuth};
+    let mut cells = Vec::new();
+    for software in Software::ALL {
+        for certificate in CERTIFICATES {
+            for demand in oracle::Policy::ALL.iter().copied() {
+                if certificate != Certificate::Valid && !matches!(demand, Open | SecureAuth) {
+                    continue;
+                }
+                for theirs in [Policy::Secure, Policy::Lax, Policy::Plain] {
+                    cells.extend([true, false].map(|we_begin| Cell {
+                        software,
+                        theirs,
+                        certificate,
+                        demand,
+                        we_begin,
+                    }));
+                }
+            }
+        }
+    }
+    cells
+}
