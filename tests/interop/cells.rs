@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use crate::dns::Service;
 use crate::failure::{Failure, While, fail};
-use crate::lab::Lab;
-use crate::peers::{DIRECT, ECHO, EXPIRED, LOGGED, NOT_AUTHORIZED, Peer, Policy, SELF_SIGNED, Software, WRONG_NAME};
+use crate::lab::{Lab, Place};
+use crate::peers::{
+    DIRECT, ECHO, EXPIRED, LOGGED, NOT_AUTHORIZED, Peer, Policy, SELF_SIGNED, Software, WRONG_NAME, name_and_version,
+};
 use crate::pki::Kind;
 use crate::process::{Log, tail};
 use crate::report::{Measured, Row};
@@ -135,24 +137,20 @@ struct Meeting<'a> {
 /// Runs one cell.
 pub(crate) fn run(lab: &mut Lab, software: Software, scenario: Scenario, first: First) -> Row {
     let result = meet(lab, software, scenario, first);
-    let version = software.version().unwrap_or_default();
-    Row {
-        peer: format!("{} {version}", software.name()),
-        scenario: scenario.name(),
-        first: first.name().to_owned(),
-        result,
-    }
+    Row { peer: name_and_version(software), scenario: scenario.name(), first: first.name().to_owned(), result }
 }
 
 fn meet(lab: &mut Lab, software: Software, scenario: Scenario, first: First) -> Result<Measured, Failure> {
     let direct = scenario == Scenario::DirectTls;
     let service = if direct { Service::DirectTls } else { Service::StartTls };
-    let (host, address, identity) = lab.host(scenario.our_certificate(), service)?;
+    let Place { host, address, interface, identity } = lab.host(scenario.our_certificate(), service)?;
     let peer = lab.peer(software, scenario.peer_policy(software))?;
     let settings = Settings {
         host,
         address,
+        interface,
         identity: &identity,
+        certificates: None,
         authority: lab.authority(),
         name_server: lab.name_server(),
         strict: scenario.strict(),

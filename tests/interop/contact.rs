@@ -8,9 +8,9 @@ use crate::cells::First;
 use crate::component::Component;
 use crate::dns::Service;
 use crate::failure::{Failure, While, fail};
-use crate::lab::Lab;
-use crate::peers::{ECHO, LOGGED, Peer, Policy, Software};
-use crate::pki::{Identity, Kind};
+use crate::lab::{Lab, Place};
+use crate::peers::{LOGGED, Peer, Policy, Software, name_and_version};
+use crate::pki::Kind;
 use crate::process::{Log, tail};
 use crate::report::{Measured, Row};
 use crate::s2sd::{Daemon, Settings, text};
@@ -37,6 +37,10 @@ pub(crate) struct Ours {
     pub(crate) below: String,
     /// Whether it trusts another authority than everybody else.
     pub(crate) other_authority: bool,
+    /// Whether it finds its certificate in a directory, among others.
+    pub(crate) finds_certificate: bool,
+    /// Whether `s2s_interfaces` is another address than that of components.
+    pub(crate) other_interface: bool,
 }
 
 impl Default for Ours {
@@ -52,6 +56,8 @@ impl Default for Ours {
             top: String::new(),
             below: String::new(),
             other_authority: false,
+            finds_certificate: false,
+            other_interface: false,
         }
     }
 }
@@ -93,12 +99,12 @@ pub(crate) struct Contact {
     pub(crate) software: Software,
     /// How that server treats others.
     pub(crate) policy: Policy,
+    /// The name of the component there.
+    pub(crate) component: &'static str,
     /// How s2sd is set up.
     pub(crate) ours: Ours,
     /// Who speaks first.
     pub(crate) first: First,
-    /// What must come of it.
-    pub(crate) expected: Expected,
 }
 
 /// A running s2sd, the server that it meets, and their components.
@@ -116,27 +122,26 @@ pub(crate) struct Scene<'a> {
 }
 
 impl Contact {
-    /// Holds it.
-    pub(crate) fn run(&self, lab: &mut Lab) -> Row {
-        let version = self.software.version().unwrap_or_default();
-        let result = self.stage(lab, |scene| scene.hold(self).and_then(|measured| scene.end().map(|()| measured)));
+    /// Holds it, and looks at whether what must come of it does.
+    pub(crate) fn run(&self, lab: &mut Lab, expected: &Expected) -> Row {
+        self.row(lab, |scene| scene.hold(self.first, expected).and_then(|measured| scene.end().map(|()| measured)))
+    }
+
+    /// Starts everything and runs `act`, which also ends s2sd.
+    pub(crate) fn row(&self, lab: &mut Lab, act: impl FnOnce(Scene<'_>) -> Result<Measured, Failure>) -> Row {
         Row {
-            peer: format!("{} {version}", self.software.name()),
+            peer: name_and_version(self.software),
             scenario: self.name.clone(),
             first: self.first.name().to_owned(),
-            result,
+            result: self.stage(lab, act),
         }
     }
 
-    /// Starts everything, runs `act`, which also ends s2sd, and shows the logs if something failed.
-    pub(crate) fn stage<T>(
-        &self,
-        lab: &mut Lab,
-        act: impl FnOnce(Scene<'_>) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+    /// The same, and shows the logs if something failed.
+    fn stage<T>(&self, lab: &mut Lab, act: impl FnOnce(Scene<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
         lab.need(self.software, self.policy)?;
-        let (host, address, identity) = lab.host_at(self.ours.kind, &self.ours.services)?;
-        let daemon = self.start(lab, host, address, &identity)?;
+        let place = lab.host_at(self.ours.kind, &self.ours.services, self.ours.other_interface)?;
+        let daemon = self.start(lab, &place)?;
         let logs = [daemon.log().to_owned(), lab.peer(self.software, self.policy)?.log.clone()];
         let result = self.scene(lab, daemon).and_then(act);
         result.map_err(|failure| {
@@ -146,23 +151,19 @@ impl Contact {
         })
     }
 
-    fn start(
-        &self,
-        lab: &Lab,
-        host: String,
-        address: std::net::Ipv4Addr,
-        identity: &Identity,
-    ) -> Result<Daemon, Failure> {
+    fn start(&self, lab: &Lab, place: &Place) -> Result<Daemon, Failure> {
         let peer = lab.peer(self.software, self.policy)?;
         let fill = |text: &str| {
             let address = peer.listener(0).ip().to_string();
-            text.replace("@REMOTE@", &format!("{ECHO}.{}", peer.domain)).replace("@PEER@", &address)
+            text.replace("@REMOTE@", &format!("{}.{}", self.component, peer.domain)).replace("@PEER@", &address)
         };
         let other = if self.ours.other_authority { Some(lab.other_authority()?) } else { None };
         let settings = Settings {
-            host,
-            address,
-            identity,
+            host: place.host.clone(),
+            address: place.address,
+            interface: place.interface,
+            identity: &place.identity,
+            certificates: if self.ours.finds_certificate { Some(lab.certificates(place)?) } else { None },
             authority: other.as_deref().unwrap_or_else(|| lab.authority()),
             name_server: lab.name_server(),
             strict: self.ours.strict,
@@ -179,47 +180,47 @@ impl Contact {
         let peer = lab.peer(self.software, self.policy)?;
         let log = peer.log_from_now();
         let ours = daemon.component()?;
-        let theirs = peer.component(ECHO)?;
+        let theirs = peer.component(self.component)?;
         Ok(Scene { daemon, peer, log, ours, theirs })
     }
 }
 
 impl Scene<'_> {
     /// Who speaks first, and to whom.
-    fn order(&self, first: First) -> (&Component, &Component) {
+    pub(crate) fn order(&self, first: First) -> (&Component, &Component) {
         match first {
             First::We => (&self.ours, &self.theirs),
             First::They => (&self.theirs, &self.ours),
         }
     }
 
-    fn hold(&self, contact: &Contact) -> Result<Measured, Failure> {
-        let (from, to) = self.order(contact.first);
-        match &contact.expected {
+    fn hold(&self, first: First, expected: &Expected) -> Result<Measured, Failure> {
+        let (from, to) = self.order(first);
+        match expected {
             Expected::Federates { out, inbound, encrypted } => {
-                let first = federate(from, to)?;
+                let took = federate(from, to)?;
                 let mut tls = self.proved("out", out, *encrypted)?;
                 let other = self.proved("in", inbound, *encrypted)?;
                 if other != tls {
                     tls = format!("{tls}/{other}");
                 }
                 let method = if out == inbound { (*out).to_owned() } else { format!("{out}/{inbound}") };
-                Ok(Measured { first, method, tls })
+                Ok(Measured { first: took, method, tls })
             }
             Expected::Arrives { method, encrypted } => {
                 let begin = Instant::now();
                 say(from, to, begin + PATIENCE)?;
-                let first = begin.elapsed();
-                let tls = self.proved(contact.first.direction(), method, *encrypted)?;
-                Ok(Measured { first, method: (*method).to_owned(), tls })
+                let took = begin.elapsed();
+                let tls = self.proved(first.direction(), method, *encrypted)?;
+                Ok(Measured { first: took, method: (*method).to_owned(), tls })
             }
             Expected::Bounces { reasons, words } => {
-                let (error, first) = bounce(from, to)?;
-                let reason = self.refused(contact.first, reasons).when(format!("bounced with \"{error}\""))?;
-                if contact.first == First::We && !error.contains(words) {
+                let (error, took) = bounce(from, to)?;
+                let reason = self.refused(first, reasons).when(format!("bounced with \"{error}\""))?;
+                if first == First::We && !error.contains(words) {
                     return fail(format!("the bounce does not say \"{words}\": {error}"));
                 }
-                Ok(Measured { first, method: reason, tls: "-".to_owned() })
+                Ok(Measured { first: took, method: reason, tls: "-".to_owned() })
             }
         }
     }

@@ -18,6 +18,9 @@ use crate::failure::{Failure, While};
 /// The zone that the server is authoritative for.
 pub(crate) const ZONE: &str = "interop.test.";
 
+/// A port where nobody listens.
+const NOBODY: u16 = 5998;
+
 /// How records are found: SRV records of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
@@ -77,16 +80,29 @@ impl NameServer {
 
     /// The same with ports of one's own.
     pub(crate) fn add_at(&self, domain: &str, address: Ipv4Addr, services: &[(Service, u16)]) -> Result<(), Failure> {
+        let services: Vec<_> = services.iter().map(|(service, port)| (*service, vec![*port])).collect();
+        self.add_ports(domain, address, &services)
+    }
+
+    /// Two records: the first, which is preferred, leads to a port where nobody listens.
+    pub(crate) fn add_behind_nothing(&self, domain: &str, address: Ipv4Addr, service: Service) -> Result<(), Failure> {
+        self.add_ports(domain, address, &[(service, vec![NOBODY, service.port()])])
+    }
+
+    /// Ports in the order of their priorities.
+    fn add_ports(&self, domain: &str, address: Ipv4Addr, services: &[(Service, Vec<u16>)]) -> Result<(), Failure> {
         let name = Name::from_ascii(format!("{domain}."))?;
         let mut zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner);
         zone.records.insert(name.clone(), vec![RData::A(A(address))]);
-        for (service, port) in services {
+        for (service, ports) in services {
             let label = match service {
                 Service::StartTls => "_xmpp-server",
                 Service::DirectTls => "_xmpps-server",
             };
             let owner = Name::from_ascii(format!("{label}._tcp.{domain}."))?;
-            zone.records.insert(owner, vec![RData::SRV(SRV::new(0, 0, *port, name.clone()))]);
+            let records =
+                (0..).zip(ports).map(|(priority, port)| RData::SRV(SRV::new(priority, 0, *port, name.clone())));
+            zone.records.insert(owner, records.collect());
         }
         Ok(())
     }

@@ -6,6 +6,13 @@ use std::fmt;
 #[derive(Debug)]
 pub(crate) struct Failure(String);
 
+impl Failure {
+    /// The same, with more behind it.
+    pub(crate) fn and(self, more: &str) -> Self {
+        Self(self.0 + more)
+    }
+}
+
 /// Ends a cell with these words.
 pub(crate) fn fail<T>(what: impl Into<String>) -> Result<T, Failure> {
     Err(Failure(what.into()))

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::dns::{NameServer, Service};
 use crate::failure::{Failure, While, fail};
-use crate::peers::{DIRECT, ECHO, Peer, Plan, Policy, Software};
+use crate::peers::{DIRECT, ECHO, Peer, Plan, Policy, SPARE, Software};
 use crate::pki::{Authority, Identity, Kind};
 
 const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 53);
@@ -21,6 +21,18 @@ const FIRST_PEER: u8 = 1;
 const FIRST_DAEMON: u8 = 100;
 /// How many addresses there are for them.
 const DAEMONS: u16 = 150;
+
+/// Where a program under test is to be.
+pub(crate) struct Place {
+    /// Its domain.
+    pub(crate) host: String,
+    /// Where components connect.
+    pub(crate) address: Ipv4Addr,
+    /// Where other servers connect.
+    pub(crate) interface: Ipv4Addr,
+    /// Its certificate.
+    pub(crate) identity: Identity,
+}
 
 /// The world.
 pub(crate) struct Lab {
@@ -65,6 +77,7 @@ impl Lab {
         let address = Ipv4Addr::new(127, 0, 2, octet);
         self.names.add(&domain, address, &[Service::StartTls])?;
         self.names.add(&format!("{ECHO}.{domain}"), address, &[Service::StartTls])?;
+        self.names.add_behind_nothing(&format!("{SPARE}.{domain}"), address, Service::StartTls)?;
         if policy != Policy::Plain {
             self.names.add(&format!("{DIRECT}.{domain}"), address, &[Service::DirectTls])?;
         }
@@ -89,25 +102,39 @@ impl Lab {
         self.peers.get(&(software, policy)).map_or_else(|| fail("no such server"), Ok)
     }
 
-    /// A domain that nobody knows yet, its address and its certificate, with these records in DNS.
-    pub(crate) fn host(&mut self, kind: Kind, service: Service) -> Result<(String, Ipv4Addr, Identity), Failure> {
-        self.host_at(kind, &[(service, service.port())])
+    /// A domain that nobody knows yet, with these records in DNS.
+    pub(crate) fn host(&mut self, kind: Kind, service: Service) -> Result<Place, Failure> {
+        self.host_at(kind, &[(service, service.port())], false)
     }
 
-    /// The same with these services and ports.
+    /// The same with these services and ports; `elsewhere`: they are at another address.
     pub(crate) fn host_at(
         &mut self,
         kind: Kind,
         services: &[(Service, u16)],
-    ) -> Result<(String, Ipv4Addr, Identity), Failure> {
+        elsewhere: bool,
+    ) -> Result<Place, Failure> {
         let host = format!("s{}.interop.test", self.daemons);
         // Names are new each time; addresses come round again when their programs have long ended.
         let octet = FIRST_DAEMON + u8::try_from(self.daemons % DAEMONS).unwrap_or_default();
         self.daemons += 1;
         let address = Ipv4Addr::new(127, 0, 2, octet);
-        self.names.add_at(&host, address, services)?;
+        let interface = if elsewhere { Ipv4Addr::new(127, 0, 3, octet) } else { address };
+        self.names.add_at(&host, interface, services)?;
         let identity = self.authority.issue(&host, kind)?;
-        Ok((host, address, identity))
+        Ok(Place { host, address, interface, identity })
+    }
+
+    /// A directory with the host's certificate, under a name that says nothing, and one of somebody else.
+    pub(crate) fn certificates(&self, place: &Place) -> Result<PathBuf, Failure> {
+        let directory = self.directory().join(format!("certificates of {}", place.host));
+        std::fs::create_dir_all(&directory)?;
+        let other = self.authority.issue("a.interop.test", Kind::Valid)?;
+        for (identity, name) in [(&other, "a"), (&place.identity, "b")] {
+            std::fs::copy(&identity.certificate, directory.join(format!("{name}.crt")))?;
+            std::fs::copy(&identity.key, directory.join(format!("{name}.key")))?;
+        }
+        Ok(directory)
     }
 
     /// The certificate of the authority, PEM.

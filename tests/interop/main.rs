@@ -10,6 +10,7 @@ mod component;
 mod contact;
 mod control;
 mod dns;
+mod explain;
 mod failure;
 mod lab;
 mod matrix;
@@ -19,6 +20,7 @@ mod pki;
 mod process;
 mod report;
 mod s2sd;
+mod seed;
 mod stress;
 mod talk;
 mod xml;
@@ -104,10 +106,12 @@ impl Options {
     /// Builds the world and runs the table in it.
     fn run(&self) -> Result<bool, Failure> {
         for software in Software::ALL {
-            println!("interop: {} {}", software.name(), software.version()?);
+            println!("interop: {} {}", software.name(), peers::version(software)?);
         }
         let mut lab = Lab::new()?;
-        let green = report::print(&self.table(&mut lab));
+        let rows = self.table(&mut lab);
+        let green = report::print(&rows);
+        println!("{}", matrix::summary(&rows));
         if !green || self.keep {
             println!("interop: logs and configurations are kept in {}", lab.keep().display());
         }
@@ -127,7 +131,11 @@ impl Options {
             }
         }
         rows.extend(options::run(lab, wanted));
+        rows.extend(explain::run(lab, wanted));
         rows.extend(matrix::run(lab, wanted));
+        if wanted(seed::NAME) {
+            rows.push(seed::check());
+        }
         if wanted(stress::NAME) {
             rows.push(stress::run(lab));
         }

@@ -1,125 +1,225 @@
-//! The matrix with real servers: our certificate, our policy, the policy of the peer, and who speaks first.
+//! The matrix with real servers: our certificate, our policy, how the peer is set up, and who speaks first. The cells
+//! are those of [`real`], and the oracle that judges them is the one of the big matrix.
 //!
-//! The cells come from a list, and what must come of each from [`expected`], which was written from the documents.
+//! Of what the oracle says everything is compared that can be seen from outside: what became of the stanza, method,
+//! encryption and reason codes in s2sd's log, the peer's error as s2sd received it, and in the peer's log what it made
+//! of us: the reason for which it refuses us, or our error as it received it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use s2s_tests::matrix::real::{self, Cell};
+use s2s_tests::oracle::{self, Certificate, Expected, Method, Outcome, Refusal, Seen, expect, sides};
+use serde_json::Value;
 
 use crate::cells::First;
-use crate::contact::{Contact, Expected, Ours};
+use crate::contact::{Contact, Ours, Scene};
+use crate::failure::{Failure, While, fail};
 use crate::lab::Lab;
-use crate::peers::{Policy, Software};
+use crate::peers::{ECHO, LOGGED, Software, logged_as, name_and_version};
 use crate::pki::Kind;
-use crate::report::Row;
+use crate::report::{Measured, Row};
+use crate::s2sd::text;
+use crate::talk::{Became, contact};
 
 /// What the cells have in their names.
 const NAME: &str = "matrix";
 
-/// What s2sd demands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Demand {
-    /// The defaults: TLS first, dialback as fallback, clear text where there is nothing else.
-    Open,
-    /// `s2s_require_encryption`
-    Encryption,
-    /// `s2s_secure_auth` too.
-    Certificates,
-}
-
-/// One cell.
-#[derive(Clone, Copy, Debug)]
-struct Cell {
-    software: Software,
-    certificate: Kind,
-    demand: Demand,
-    peer: Policy,
-    first: First,
-}
+/// How often the log is looked at.
+const POLL: Duration = Duration::from_millis(20);
 
 /// Runs the cells whose description `wanted` accepts.
 pub(crate) fn run(lab: &mut Lab, wanted: impl Fn(&str) -> bool) -> Vec<Row> {
-    let contacts = cells().into_iter().map(Cell::contact);
-    let contacts: Vec<_> = contacts.filter(|it| wanted(&format!("{} {}", it.software.name(), it.name))).collect();
-    contacts.iter().map(|contact| contact.run(lab)).collect()
+    let cells = real::cells().into_iter().map(|cell| (cell, meeting(&cell)));
+    let cells = cells.filter(|(cell, contact)| wanted(&format!("{} {}", cell.software.name(), contact.name)));
+    cells.map(|(cell, contact)| contact.row(lab, |scene| judge(&cell, scene))).collect()
 }
 
-/// All combinations, but for a demand of encryption alone: that differs from the defaults towards who has no TLS
-/// only.
-fn cells() -> Vec<Cell> {
-    let mut cells = Vec::new();
-    for software in Software::ALL {
-        for certificate in [Kind::Valid, Kind::ServerAuthOnly, Kind::SelfSigned, Kind::Expired, Kind::WrongName] {
-            for demand in [Demand::Open, Demand::Encryption, Demand::Certificates] {
-                for peer in [Policy::Secure, Policy::Lax, Policy::Plain] {
-                    if demand == Demand::Encryption && (peer != Policy::Plain || certificate != Kind::Valid) {
-                        continue;
-                    }
-                    cells.extend(First::BOTH.map(|first| Cell { software, certificate, demand, peer, first }));
-                }
-            }
-        }
-    }
-    cells
+/// The line that says how many cells there were, and how many of them do not agree with the oracle.
+pub(crate) fn summary(rows: &[Row]) -> String {
+    let cells: Vec<_> = rows.iter().filter(|row| row.scenario.starts_with(NAME)).collect();
+    let counts = Software::ALL.map(|software| {
+        let peer = name_and_version(software);
+        format!("{} cells with {peer}", cells.iter().filter(|row| row.peer == peer).count())
+    });
+    let disagreements = cells.iter().filter(|row| row.result.is_err()).count();
+    format!("matrix (real servers): {}, disagreements {disagreements}", counts.join(", "))
 }
 
-impl Cell {
-    fn contact(self) -> Contact {
-        let demand = match self.demand {
-            Demand::Open => "open",
-            Demand::Encryption => "encrypted",
-            Demand::Certificates => "strict",
-        };
-        Contact {
-            name: format!("{NAME}: {:?}, {demand}, they {}", self.certificate, self.peer.name()),
-            software: self.software,
-            policy: self.peer,
-            ours: Ours {
-                kind: self.certificate,
-                strict: self.demand == Demand::Certificates,
-                encrypted: self.demand != Demand::Open,
-                ..Ours::default()
-            },
-            first: self.first,
-            expected: expected(self),
-        }
-    }
-}
-
-/// What we are told, or see, when the peer refuses us. Dialling, s2sd is told; dialled, it may just see the peer go.
-const REFUSED_BY_THEM: &[&str] =
-    &["peer-stream-error", "external-refused", "external-not-offered", "connection-reset", "tls-failed"];
-
-/// What must come of the first stanza of a cell.
-fn expected(cell: Cell) -> Expected {
-    let strict = cell.demand == Demand::Certificates;
-    match cell.peer {
-        // They have no TLS at all.
-        Policy::Plain if cell.demand == Demand::Open => Expected::Arrives { method: "dialback", encrypted: false },
-        Policy::Plain if cell.first == First::We => {
-            Expected::Bounces { reasons: &["starttls-not-offered"], words: "does not offer encryption" }
-        }
-        // Their key comes in clear, or they go when they see that TLS is required.
-        Policy::Plain => {
-            Expected::Bounces { reasons: &["encryption-required", "connection-reset", "peer-stream-error"], words: "" }
-        }
-        // Their certificate is self-signed.
-        Policy::Lax if strict => Expected::Bounces { reasons: &["cert-self-signed"], words: "is self-signed" },
-        Policy::Lax if cell.first == First::They => Expected::Arrives { method: "dialback", encrypted: true },
-        Policy::Lax => {
-            let method = if they_take(cell, cell.first) { "external" } else { "dialback" };
-            Expected::Arrives { method, encrypted: true }
-        }
-        // Their certificate is valid.
-        Policy::Fallback | Policy::Secure if they_take(cell, cell.first) => {
-            Expected::Arrives { method: "external", encrypted: true }
-        }
-        Policy::Fallback | Policy::Secure => Expected::Bounces { reasons: REFUSED_BY_THEM, words: "remote-server" },
+/// The cell as a contact: the same, in the words of configurations.
+fn meeting(cell: &Cell) -> Contact {
+    use oracle::Policy::{ListedInsecure, ListedSecure, Open, RequireEncryption, SecureAuth};
+    let list = |name: &str| format!("{name} = [\"@REMOTE@\"]");
+    let top = match cell.demand {
+        ListedInsecure => list("s2s_insecure_domains"),
+        ListedSecure => list("s2s_secure_domains"),
+        Open | SecureAuth | RequireEncryption => String::new(),
+    };
+    let kind = match cell.certificate {
+        Certificate::Valid => Kind::Valid,
+        Certificate::ServerAuth => Kind::ServerAuthOnly,
+        Certificate::SelfSigned => Kind::SelfSigned,
+        Certificate::Expired => Kind::Expired,
+        Certificate::WrongName => Kind::WrongName,
+        other => unreachable!("no cell has {other:?}"),
+    };
+    Contact {
+        name: format!("{NAME}: {cell}"),
+        software: cell.software,
+        policy: cell.theirs,
+        component: ECHO,
+        ours: Ours {
+            kind,
+            strict: matches!(cell.demand, SecureAuth | ListedInsecure),
+            encrypted: cell.demand == RequireEncryption,
+            top,
+            ..Ours::default()
+        },
+        first: if cell.we_begin { First::We } else { First::They },
     }
 }
 
-/// Whether our certificate is good in their eyes.
-fn they_take(cell: Cell, first: First) -> bool {
-    match cell.certificate {
-        Kind::Valid => true,
-        // ejabberd 23.01 demands the purpose of a client from who dials it.
-        Kind::ServerAuthOnly => cell.software == Software::Prosody || first == First::They,
-        Kind::SelfSigned | Kind::Expired | Kind::WrongName => false,
+/// One side of what the oracle says, and what it calls the other one.
+struct Views<'a> {
+    /// What we report.
+    ours: &'a [Refusal],
+    /// What they write to us.
+    their_errors: &'a [String],
+    /// What they report.
+    theirs: &'a [Refusal],
+    /// What we write to them.
+    our_errors: &'a [String],
+}
+
+impl<'a> Views<'a> {
+    fn of(seen: &'a Seen, we_begin: bool) -> Self {
+        let (one, other) = ((&seen.initiating, &seen.initiating_sends), (&seen.receiving, &seen.receiving_sends));
+        let (ours, theirs) = if we_begin { (one, other) } else { (other, one) };
+        Self { ours: ours.0, our_errors: ours.1, theirs: theirs.0, their_errors: theirs.1 }
     }
+}
+
+/// Lets the contact happen, and compares.
+fn judge(cell: &Cell, scene: Scene<'_>) -> Result<Measured, Failure> {
+    let [initiator, receiver] = cell.sides();
+    let expected = expect(&initiator, &receiver);
+    let (from, to) = scene.order(if cell.we_begin { First::We } else { First::They });
+    let (became, took) = contact(from, to)?;
+    let wanted = promised(&expected.seen, cell.we_begin);
+    let observed = wait_for(&wanted, || report(&scene, &became, cell.we_begin));
+    let compared = if observed == wanted {
+        check_errors(&scene, &Views::of(&expected.seen, cell.we_begin))
+    } else {
+        fail(format!("expected {wanted:?}, got {observed:?}"))
+    };
+    compared.when(format!("{became:?}")).map_err(|failure| because(failure, &expected, [&initiator, &receiver]))?;
+    scene.end()?;
+    // How it was proved, or why it was refused.
+    let line = if matches!(became, Became::Arrived(_)) { wanted.first() } else { wanted.last() };
+    let method = line.and_then(|line| line.split(' ').next_back()).unwrap_or_default();
+    Ok(Measured { first: took, method: method.to_owned(), tls: "-".to_owned() })
+}
+
+/// What our side must show of it, one line each.
+fn promised(seen: &Seen, we_begin: bool) -> Vec<String> {
+    let outcome = match seen.outcome {
+        Outcome::Delivered { initiating, receiving, encrypted } => {
+            delivered(word(if we_begin { initiating } else { receiving }), encrypted)
+        }
+        Outcome::Bounced(code) => bounced(we_begin.then_some(code)),
+        Outcome::Lost => unreachable!("no document promises that"),
+    };
+    let refusals = Views::of(seen, we_begin).ours.iter();
+    let mut lines: Vec<_> =
+        refusals.map(|refusal| refused(if refusal.outbound { "out" } else { "in" }, refusal.code)).collect();
+    lines.sort_unstable();
+    lines.insert(0, outcome);
+    lines
+}
+
+/// What our side has shown of it so far.
+fn report(scene: &Scene<'_>, became: &Became, we_begin: bool) -> Vec<String> {
+    let direction = if we_begin { "out" } else { "in" };
+    let events = about_them(scene);
+    let event = |name: &str| {
+        let mut named = events.iter().filter(|event| text(event, "event") == name);
+        named.find(|event| text(event, "direction") == direction)
+    };
+    let outcome = match became {
+        Became::Arrived(_) => {
+            event("peer-up").map(|event| delivered(text(event, "method"), text(event, "tls").starts_with("TLSv1.")))
+        }
+        Became::CameBack(_) if we_begin => event("undeliverable").map(|event| bounced(Some(text(event, "reason")))),
+        Became::CameBack(_) => Some(bounced(None)),
+    };
+    let refusals = events.iter().filter(|event| text(event, "event") == "refused");
+    let mut lines: Vec<_> = refusals.map(|event| refused(text(event, "direction"), text(event, "reason"))).collect();
+    lines.sort_unstable();
+    lines.insert(0, outcome.unwrap_or_else(|| "nothing in our log".to_owned()));
+    lines
+}
+
+fn delivered(method: &str, encrypted: bool) -> String {
+    format!("delivered {} by {method}", if encrypted { "encrypted" } else { "in clear" })
+}
+
+fn bounced(code: Option<&str>) -> String {
+    format!("bounced by {}", code.unwrap_or("them"))
+}
+
+fn refused(direction: &str, code: &str) -> String {
+    format!("refused {direction} for {code}")
+}
+
+/// The word that s2sd has for it.
+const fn word(method: Method) -> &'static str {
+    match method {
+        Method::External => "external",
+        Method::Dialback => "dialback",
+        Method::Certificate => "certificate",
+    }
+}
+
+/// Our events about them, those of streams that have not named them included.
+fn about_them(scene: &Scene<'_>) -> Vec<Value> {
+    let mut events = scene.daemon.events();
+    events.retain(|event| ["", scene.theirs.domain.as_str()].contains(&text(event, "remote")));
+    events
+}
+
+/// Looks until it is as wanted, or has had the time to become so.
+fn wait_for<T: PartialEq>(wanted: &T, look: impl Fn() -> T) -> T {
+    let deadline = Instant::now() + LOGGED;
+    loop {
+        let seen = look();
+        if seen == *wanted || Instant::now() >= deadline {
+            return seen;
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// Errors on the wire, as each side tells of the other's, and for what they refuse us.
+fn check_errors(scene: &Scene<'_>, views: &Views<'_>) -> Result<(), Failure> {
+    for error in views.their_errors {
+        let condition = error.split(' ').next_back().unwrap_or_default();
+        if !about_them(scene).iter().any(|event| text(event, "detail").starts_with(condition)) {
+            return fail(format!("their error \"{error}\" stands in no detail of our log"));
+        }
+    }
+    let codes = views.theirs.iter().map(|refusal| refusal.code);
+    for what in views.our_errors.iter().map(String::as_str).chain(codes) {
+        let words = logged_as(what);
+        if !words.is_empty() {
+            scene.log.wait_for_any(words, Instant::now() + LOGGED).when(format!("they must log {what}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The failure, with the rows of the oracle behind what was expected.
+fn because(failure: Failure, expected: &Expected, between: [&oracle::Side; 2]) -> Failure {
+    let clauses = expected.clauses.iter().map(|clause| format!("\n  because {} [{}]", clause.says, clause.source));
+    let places = between.map(|side| format!("\n  where   {side}: {}", sides::sources(side).join(" | ")));
+    failure.and(&format!("{}{}", clauses.collect::<String>(), places.concat()))
 }

@@ -1,5 +1,7 @@
 //! The options of the seed document through `s2sd serve`, with real servers. Each row is named after its option.
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::cells::First;
@@ -7,19 +9,19 @@ use crate::contact::{Contact, Expected, Ours, Scene};
 use crate::dns::Service;
 use crate::failure::{Failure, While, fail};
 use crate::lab::Lab;
-use crate::peers::{LOGGED, Policy, Software};
+use crate::peers::{ECHO, LOGGED, Policy, SPARE, Software};
 use crate::pki::Kind;
 use crate::report::{Measured, Row};
 use crate::s2sd::text;
-use crate::talk::{PATIENCE, bounce, say, unique};
+use crate::talk::{PATIENCE, bounce, federate, say, unique};
 
 /// Runs the rows whose description `wanted` accepts.
 pub(crate) fn run(lab: &mut Lab, wanted: impl Fn(&str) -> bool) -> Vec<Row> {
     let mut rows = Vec::new();
     for software in Software::ALL {
-        for contact in contacts(software) {
+        for (contact, expected) in contacts(software) {
             if wanted(&format!("{} {}", software.name(), contact.name)) {
-                rows.push(contact.run(lab));
+                rows.push(contact.run(lab, &expected));
             }
         }
         for (name, ours, act) in acts() {
@@ -40,10 +42,19 @@ const FALLBACK: Expected = Expected::Federates { out: "external", inbound: "dial
 const DIALBACK: Expected = Expected::Federates { out: "dialback", inbound: "dialback", encrypted: true };
 const EXTERNAL: Expected = Expected::Federates { out: "external", inbound: "external", encrypted: true };
 
+/// What the rows are called, those of both servers.
+pub(crate) fn names() -> impl Iterator<Item = (Software, String)> {
+    Software::ALL.into_iter().flat_map(|software| {
+        let contacts = contacts(software).into_iter().map(|(contact, _)| contact.name);
+        let acts = acts().into_iter().map(|(name, _, _)| name.to_owned());
+        contacts.chain(acts).map(move |name| (software, name))
+    })
+}
+
 /// A row in both directions, from which everything may come.
 struct Rows {
     software: Software,
-    contacts: Vec<Contact>,
+    contacts: Vec<(Contact, Expected)>,
 }
 
 impl Rows {
@@ -51,18 +62,20 @@ impl Rows {
         for (first, expected) in First::BOTH.into_iter().zip(expected) {
             if let Some(expected) = expected {
                 let (name, software, ours) = (name.to_owned(), self.software, ours.clone());
-                self.contacts.push(Contact { name, software, policy, ours, first, expected });
+                self.contacts.push((Contact { name, software, policy, component: ECHO, ours, first }, expected));
             }
         }
     }
 
-    /// The same whoever speaks first.
-    fn both(&mut self, name: &str, policy: Policy, ours: &Ours, expected: &Expected) {
+    /// The same whoever speaks first. Returns both, so that they can be changed.
+    fn both(&mut self, name: &str, policy: Policy, ours: &Ours, expected: &Expected) -> &mut [(Contact, Expected)] {
+        let before = self.contacts.len();
         self.add(name, policy, ours, [Some(expected.clone()), Some(expected.clone())]);
+        &mut self.contacts[before..]
     }
 }
 
-fn contacts(software: Software) -> Vec<Contact> {
+fn contacts(software: Software) -> Vec<(Contact, Expected)> {
     let mut rows = Rows { software, contacts: Vec::new() };
     certificates(&mut rows);
     admission(&mut rows);
@@ -106,6 +119,8 @@ fn certificates(rows: &mut Rows) {
     rows.both("s2s_secure_auth = true for the host", Lax, &below(lax(), "s2s_secure_auth = true"), &SELF_SIGNED);
     let unknown = Expected::Bounces { reasons: &["cert-unknown-issuer"], words: "is not trusted" };
     rows.both("cafile of another authority", Secure, &Ours { other_authority: true, ..strict() }, &unknown);
+    let found = Ours { finds_certificate: true, ..strict() };
+    rows.both("certificates = a directory with several", Secure, &found, &EXTERNAL);
     let for_servers = |ours: Ours| Ours { kind: Kind::ServerAuthOnly, ..ours };
     if rows.software == Software::Ejabberd {
         // ejabberd 23.01 refuses such a certificate from who dials it, and takes it from who is dialled.
@@ -191,6 +206,10 @@ fn places(rows: &mut Rows) {
     rows.add("s2s_ports = { 5269 }, without SRV records", Secure, &bare, [None, arrives()]);
     let direct = Ours { services: vec![(Service::DirectTls, 7270)], starttls: None, direct: 7270, ..strict() };
     rows.add("s2s_direct_tls_ports = { 7270 }, by SRV record", Secure, &direct, [None, arrives()]);
+    // Both of theirs are for STARTTLS; at the first one nobody listens.
+    for (contact, _) in rows.both("SRV records, the first target is dead", Secure, &strict(), &EXTERNAL) {
+        contact.component = SPARE;
+    }
     // Their component has records for STARTTLS only.
     let route = below(strict(), "[route.\"@REMOTE@\"]\naddress = \"@PEER@:5270\"\ntls = \"direct\"");
     rows.add("route, direct TLS", Secure, &route, [arrives(), None]);
@@ -205,6 +224,9 @@ fn acts() -> Vec<(&'static str, Ours, Act)> {
             end(our_size_limit, scene)
         }),
         ("s2s_stanza_size_limit of theirs", strict(), |scene| end(their_size_limit, scene)),
+        ("s2s_interfaces = another address", Ours { other_interface: true, ..strict() }, |scene| {
+            end(other_interface, scene)
+        }),
         ("s2s_idle_timeout = 1", top(strict(), "s2s_idle_timeout = 1"), |scene| end(idle, scene)),
         ("s2s_timeout = 2", top(strict(), "s2s_timeout = 2"), |scene| end(silence, scene)),
         ("s2s_close_timeout = 1", top(strict(), "s2s_close_timeout = 1"), no_goodbye),
@@ -217,16 +239,9 @@ fn end(act: fn(&Scene<'_>) -> Result<Measured, Failure>, scene: Scene<'_>) -> Re
 }
 
 fn perform(lab: &mut Lab, software: Software, name: &str, ours: Ours, act: Act) -> Row {
-    let arrives = Expected::Arrives { method: "external", encrypted: true };
-    let (policy, first, expected) = (Policy::Secure, First::We, arrives);
-    let contact = Contact { name: name.to_owned(), software, policy, ours, first, expected };
-    let version = software.version().unwrap_or_default();
-    Row {
-        peer: format!("{} {version}", software.name()),
-        scenario: name.to_owned(),
-        first: "-".to_owned(),
-        result: contact.stage(lab, act),
-    }
+    let (name, policy, first) = (name.to_owned(), Policy::Secure, First::We);
+    let contact = Contact { name, software, policy, component: ECHO, ours, first };
+    Row { first: "-".to_owned(), ..contact.row(lab, act) }
 }
 
 /// What they send passes up to our limit; beyond it the stream ends, and the next one is as good as the first.
@@ -271,6 +286,19 @@ fn their_size_limit(scene: &Scene<'_>) -> Result<Measured, Failure> {
         return fail(format!("{ups} streams for one stanza that is too big"));
     }
     Ok(Scene::measured(took, text(&event, "reason")))
+}
+
+/// Other servers find us at the address of `s2s_interfaces`, and nobody listens for them at any other.
+fn other_interface(scene: &Scene<'_>) -> Result<Measured, Failure> {
+    let took = federate(&scene.theirs, &scene.ours)?;
+    for port in [5269, 5270] {
+        let address = SocketAddr::from((scene.daemon.address, port));
+        match TcpStream::connect(address) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+            other => return fail(format!("{address} is no interface of s2s_interfaces: {other:?}")),
+        }
+    }
+    Ok(Scene::measured(took, "external"))
 }
 
 /// A stream that nobody uses is closed; the next stanza opens another one.

@@ -13,67 +13,30 @@ use crate::failure::{Failure, fail};
 use crate::pki::Identity;
 use crate::process::{Log, Process};
 
-/// Whose server it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Software {
-    /// Prosody, in Lua.
-    Prosody,
-    /// ejabberd, in Erlang.
-    Ejabberd,
+pub(crate) use s2s_tests::matrix::real::Policy;
+pub(crate) use s2s_tests::oracle::software::Software;
+
+/// The version of the package that is installed.
+pub(crate) fn version(software: Software) -> Result<String, Failure> {
+    let query = Command::new("dpkg-query").args(["-W", "-f", "${Version}", software.name()]).output()?;
+    if !query.status.success() {
+        return fail(format!("{} is not installed; tests/run does it", software.name()));
+    }
+    let version = String::from_utf8_lossy(&query.stdout).into_owned();
+    Ok(version.split('-').next().unwrap_or_default().to_owned())
 }
 
-impl Software {
-    /// Both.
-    pub(crate) const ALL: [Self; 2] = [Self::Prosody, Self::Ejabberd];
-
-    /// The name of the program and of its package.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Prosody => "prosody",
-            Self::Ejabberd => "ejabberd",
-        }
-    }
-
-    /// The version of the package that is installed.
-    pub(crate) fn version(self) -> Result<String, Failure> {
-        let query = Command::new("dpkg-query").args(["-W", "-f", "${Version}", self.name()]).output()?;
-        if !query.status.success() {
-            return fail(format!("{} is not installed; tests/run does it", self.name()));
-        }
-        let version = String::from_utf8_lossy(&query.stdout).into_owned();
-        Ok(version.split('-').next().unwrap_or_default().to_owned())
-    }
-}
-
-/// How a server treats those that it federates with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Policy {
-    /// TLS and a valid certificate are demanded.
-    Secure,
-    /// TLS is demanded, dialback does where certificates fail. Its own certificate is self-signed.
-    Lax,
-    /// As lax, with a valid certificate. Started where it is needed.
-    Fallback,
-    /// No TLS at all, dialback.
-    Plain,
-}
-
-impl Policy {
-    /// The word for it in names and reports.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Secure => "secure",
-            Self::Lax => "lax",
-            Self::Fallback => "fallback",
-            Self::Plain => "plain",
-        }
-    }
+/// The program and its version, as reports have it.
+pub(crate) fn name_and_version(software: Software) -> String {
+    format!("{} {}", software.name(), version(software).unwrap_or_default())
 }
 
 /// The name of the component that has only `_xmpps-server` records in DNS.
 pub(crate) const DIRECT: &str = "direct";
 /// The name of the component that is found in the usual way.
 pub(crate) const ECHO: &str = "echo";
+/// The name of the component whose first SRV record leads to a port where nobody listens.
+pub(crate) const SPARE: &str = "spare";
 
 /// How long logs may lag behind the stanzas; Erlang writes them with a delay.
 pub(crate) const LOGGED: Duration = Duration::from_secs(10);
@@ -86,6 +49,19 @@ pub(crate) const SELF_SIGNED: &[&str] =
 pub(crate) const EXPIRED: &[&str] = &["certificate has expired"];
 /// The same of one for another domain.
 pub(crate) const WRONG_NAME: &[&str] = &["certificate host name mismatch", "certificate is not valid for this name"];
+
+/// How a server's log has a reason of its own, by our code, or an error of ours. Empty: not at all.
+pub(crate) fn logged_as(what: &str) -> &'static [&'static str] {
+    match what {
+        "cert-self-signed" => SELF_SIGNED,
+        "cert-expired" => EXPIRED,
+        "cert-name-mismatch" => WRONG_NAME,
+        "cert-purpose" => &["unsupported certificate purpose"],
+        "stream not-authorized" => NOT_AUTHORIZED,
+        "stream policy-violation" => &["policy-violation", "policy violation"],
+        _ => &[],
+    }
+}
 
 /// What a server is to be.
 pub(crate) struct Plan<'a> {

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::ChildStderr;
+use std::process::{ChildStderr, Command};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,10 +27,14 @@ const END: Duration = Duration::from_secs(8);
 pub(crate) struct Settings<'a> {
     /// The only host.
     pub(crate) host: String,
-    /// Where everything listens.
+    /// Where everything listens, but for `s2s_interfaces`.
     pub(crate) address: Ipv4Addr,
+    /// `s2s_interfaces`.
+    pub(crate) interface: Ipv4Addr,
     /// The host's certificate.
     pub(crate) identity: &'a Identity,
+    /// `certificates`: a directory in which it is found by its name. Else the host says where it is.
+    pub(crate) certificates: Option<PathBuf>,
     /// The certificate of the authority that it trusts.
     pub(crate) authority: &'a Path,
     /// Whom it asks for names.
@@ -53,7 +57,10 @@ pub(crate) struct Settings<'a> {
 pub(crate) struct Daemon {
     process: Process,
     log: PathBuf,
-    address: Ipv4Addr,
+    /// Its configuration.
+    pub(crate) config: PathBuf,
+    /// Where components connect.
+    pub(crate) address: Ipv4Addr,
     host: String,
 }
 
@@ -81,11 +88,21 @@ impl Daemon {
         let (sender, ready) = mpsc::channel();
         let file = File::create(&log)?;
         thread::spawn(move || copy(stderr, file, &sender));
-        let daemon = Self { process, log, address: settings.address, host: settings.host.clone() };
+        let daemon = Self { process, log, config, address: settings.address, host: settings.host.clone() };
         match ready.recv_timeout(START) {
             Ok(()) => Ok(daemon),
             Err(_) => fail(format!("s2sd did not get ready\n{}", tail(&daemon.log, 20))),
         }
+    }
+
+    /// What `s2sd explain` says about `remote` by the configuration that this program runs with.
+    pub(crate) fn explain(&self, remote: &str) -> Result<Value, Failure> {
+        let mut command = Command::new(program()?);
+        let output = command.args(["explain", "--json", "--config"]).arg(&self.config).arg(remote).output()?;
+        if !output.status.success() {
+            return fail(format!("s2sd explain: {}", String::from_utf8_lossy(&output.stderr).trim()));
+        }
+        serde_json::from_slice(&output.stdout).map_err(std::io::Error::from).when("s2sd explain")
     }
 
     /// Connects the host's component.
@@ -138,11 +155,16 @@ pub(crate) fn text<'a>(event: &'a Value, member: &str) -> &'a str {
 }
 
 fn configuration(settings: &Settings<'_>) -> String {
-    let Settings { host, address, identity, authority, name_server, strict, encrypted, direct, top, below, .. } =
+    let Settings { host, address, interface, authority, name_server, strict, encrypted, direct, top, below, .. } =
         settings;
+    let Identity { certificate, key, .. } = settings.identity;
+    let (directory, files) = match &settings.certificates {
+        Some(directory) => (format!("certificates = \"{}\"", directory.display()), String::new()),
+        None => (String::new(), format!("certificate = \"{}\"\nkey = \"{}\"", certificate.display(), key.display())),
+    };
     let starttls = settings.starttls.map(|port| port.to_string()).unwrap_or_default();
     format!(
-        r#"s2s_interfaces = ["{address}"]
+        r#"s2s_interfaces = ["{interface}"]
 s2s_ports = [{starttls}]
 s2s_direct_tls_ports = [{direct}]
 component_interfaces = ["{address}"]
@@ -154,17 +176,15 @@ s2s_require_encryption = {encrypted}
 dialback_secret = "a secret of the interop tests"
 cafile = "{authority}"
 log_format = "json"
+{directory}
 {top}
 
 [host."{host}"]
-certificate = "{certificate}"
-key = "{key}"
+{files}
 component_secret = "{SECRET}"
 {below}
 "#,
         authority = authority.display(),
-        certificate = identity.certificate.display(),
-        key = identity.key.display(),
     )
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::component::Component;
 use crate::dns::Service;
 use crate::failure::{Failure, While, fail};
-use crate::lab::Lab;
-use crate::peers::{ECHO, Peer, Policy, Software};
+use crate::lab::{Lab, Place};
+use crate::peers::{ECHO, Peer, Policy, Software, name_and_version};
 use crate::pki::Kind;
 use crate::process::tail;
 use crate::report::{Measured, Row};
@@ -42,9 +42,8 @@ struct Accounts {
 
 /// Runs the cell.
 pub(crate) fn run(lab: &mut Lab) -> Row {
-    let version = Software::Prosody.version().unwrap_or_default();
     Row {
-        peer: format!("{} {version}", Software::Prosody.name()),
+        peer: name_and_version(Software::Prosody),
         scenario: NAME.to_owned(),
         first: "s2sd -> peer".to_owned(),
         result: survive(lab),
@@ -52,11 +51,13 @@ pub(crate) fn run(lab: &mut Lab) -> Row {
 }
 
 fn survive(lab: &mut Lab) -> Result<Measured, Failure> {
-    let (host, address, identity) = lab.host(Kind::Valid, Service::StartTls)?;
+    let Place { host, address, interface, identity } = lab.host(Kind::Valid, Service::StartTls)?;
     let settings = Settings {
         host,
         address,
+        interface,
         identity: &identity,
+        certificates: None,
         authority: lab.authority(),
         name_server: lab.name_server(),
         strict: true,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::component::Component;
 use crate::failure::{Failure, While, fail};
+use crate::xml::Element;
 
 /// How long a cell may take from its first stanza to its last.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,16 +22,34 @@ pub(crate) fn federate(first: &Component, second: &Component) -> Result<Duration
     Ok(took)
 }
 
+/// What became of a stanza.
+#[derive(Debug)]
+pub(crate) enum Became {
+    /// It arrived.
+    Arrived(Element),
+    /// It came back, and this is what the error says.
+    CameBack(String),
+}
+
+/// A message from `first` to `second`, what became of it, and how long that took.
+pub(crate) fn contact(first: &Component, second: &Component) -> Result<(Became, Duration), Failure> {
+    let begin = Instant::now();
+    let id = unique("contact");
+    first.message(&second.address(), &id, "a first contact")?;
+    let became = await_either(first, second, &id, begin + PATIENCE)?;
+    // Neither twice nor both.
+    let again = [first, second].map(|component| component.receive(&id, Instant::now()));
+    match again.into_iter().flatten().next() {
+        Some(stanza) => fail(format!("{became:?}, and then: {stanza:?}")),
+        None => Ok((became, begin.elapsed())),
+    }
+}
+
 /// A message from `first` to `second` must come back as an error. Returns what it said and how long it took.
 pub(crate) fn bounce(first: &Component, second: &Component) -> Result<(String, Duration), Failure> {
-    let begin = Instant::now();
-    let id = unique("bounce");
-    first.message(&second.address(), &id, "this must not arrive")?;
-    let reply = first.receive(&id, begin + PATIENCE)?;
-    let Some(error) = reply.error() else { return fail(format!("no error but {reply:?}")) };
-    match second.receive(&id, Instant::now()) {
-        Ok(stanza) => fail(format!("bounced with \"{error}\", and arrived nevertheless: {stanza:?}")),
-        Err(_) => Ok((error, begin.elapsed())),
+    match contact(first, second)? {
+        (Became::CameBack(error), took) => Ok((error, took)),
+        (Became::Arrived(_), _) => fail("it arrived, and must not"),
     }
 }
 
@@ -59,17 +78,27 @@ fn ping(from: &Component, to: &Component, deadline: Instant) -> Result<(), Failu
 }
 
 /// What arrived with that id; if it does not, what came back to the sender says why.
-fn receive(from: &Component, to: &Component, id: &str, deadline: Instant) -> Result<crate::xml::Element, Failure> {
+fn receive(from: &Component, to: &Component, id: &str, deadline: Instant) -> Result<Element, Failure> {
+    match await_either(from, to, id, deadline)? {
+        Became::Arrived(stanza) => Ok(stanza),
+        Became::CameBack(error) => fail(format!("it came back: {error}")),
+    }
+}
+
+/// Waits until the stanza with that id has arrived or come back.
+fn await_either(from: &Component, to: &Component, id: &str, deadline: Instant) -> Result<Became, Failure> {
     loop {
-        let step = deadline.min(Instant::now() + Duration::from_millis(50));
+        let step = deadline.min(Instant::now() + Duration::from_millis(20));
         match to.receive(id, step) {
-            Ok(stanza) => return Ok(stanza),
-            Err(_) if Instant::now() < deadline => {
-                if let Ok(reply) = from.receive(id, Instant::now()) {
-                    return fail(format!("it came back: {}", reply.error().unwrap_or_default()));
-                }
-            }
-            Err(error) => return Err(error),
+            Ok(stanza) => return Ok(Became::Arrived(stanza)),
+            Err(error) => match from.receive(id, Instant::now()) {
+                Ok(reply) => match reply.error() {
+                    Some(error) => return Ok(Became::CameBack(error)),
+                    None => return fail(format!("no error but {reply:?}")),
+                },
+                Err(_) if Instant::now() >= deadline => return Err(error),
+                Err(_) => {}
+            },
         }
     }
 }
