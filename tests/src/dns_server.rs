@@ -27,7 +27,7 @@ const DATAGRAM_BYTES: usize = 1232;
 /// Aliases that one reply follows.
 const ALIASES: usize = 16;
 
-/// Seconds that anybody may keep a record.
+/// Seconds that anybody may keep a record, unless the zone is transient.
 const TTL: u32 = 1;
 
 /// What the server knows. Names are given as text, with or without the final dot.
@@ -36,6 +36,7 @@ pub struct Zone {
     records: BTreeMap<(Name, RecordType), Vec<RData>>,
     failing: BTreeSet<Name>,
     truncating: bool,
+    transient: bool,
 }
 
 impl Zone {
@@ -88,6 +89,18 @@ impl Zone {
         self
     }
 
+    /// Nobody may keep what is answered.
+    #[must_use]
+    pub const fn transient(mut self) -> Self {
+        self.transient = true;
+        self
+    }
+
+    /// Seconds that anybody may keep what is answered.
+    const fn lifetime(&self) -> u32 {
+        if self.transient { 0 } else { TTL }
+    }
+
     /// The reply to a query, both as they travel; none to what is no question.
     #[must_use]
     pub fn respond(&self, query: &[u8]) -> Option<Vec<u8>> {
@@ -101,7 +114,7 @@ impl Zone {
 
     fn records(&self, name: &Name, kind: RecordType) -> Vec<Record> {
         let data = self.records.get(&(name.clone(), kind)).into_iter().flatten();
-        data.map(|data| Record::from_rdata(name.clone(), TTL, data.clone())).collect()
+        data.map(|data| Record::from_rdata(name.clone(), self.lifetime(), data.clone())).collect()
     }
 
     /// The reply to `query`, or none to what is no question.
@@ -145,7 +158,7 @@ impl Zone {
                 if !self.holds(&name) {
                     reply.metadata.response_code = ResponseCode::NXDomain;
                 }
-                reply.add_authority(start_of_authority());
+                reply.add_authority(start_of_authority(self.lifetime()));
                 return;
             };
             if let RData::CNAME(target) = &alias.data {
@@ -162,9 +175,9 @@ fn absolute(name: &str) -> Name {
     name
 }
 
-fn start_of_authority() -> Record {
-    let soa = SOA::new(absolute("ns.test"), absolute("hostmaster.test"), 1, 1, 1, 1, TTL);
-    Record::from_rdata(Name::root(), TTL, RData::SOA(soa))
+fn start_of_authority(lifetime: u32) -> Record {
+    let soa = SOA::new(absolute("ns.test"), absolute("hostmaster.test"), 1, 1, 1, 1, lifetime);
+    Record::from_rdata(Name::root(), lifetime, RData::SOA(soa))
 }
 
 /// A running server. Dropping it ends its threads and frees its port.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use s2s_core::machine::{Listener, Machine as _};
 use s2s_core::node::Config;
 
-use super::setup::DOMAINS;
+use super::setup::{DOMAINS, server_of};
 use super::target::{LineIndex, Note, Target};
 use crate::world::{Cutting, NodeIndex, Puppet, World};
 
@@ -23,13 +23,9 @@ impl CoreTarget {
     pub fn new(config: Config, peer: &str) -> Self {
         let mut world = World::new(Cutting::Whole);
         let site = world.add(IpAddr::from([192, 0, 2, 1]), config);
-        let mut domains = DOMAINS.to_vec();
-        if !domains.contains(&peer) {
-            domains.push(peer);
-        }
-        for domain in domains {
-            world.publish(domain, addr(domain).ip(), true, false);
-            world.listen(addr(domain));
+        for domain in DOMAINS.iter().copied().chain([peer]) {
+            world.publish(domain, addr(server_of(domain)).ip(), true, false);
+            world.listen(addr(server_of(domain)));
         }
         Self { world, site, lines: Vec::new() }
     }
@@ -91,12 +87,17 @@ impl Target for CoreTarget {
             .collect()
     }
 
-    fn take_asked(&mut self) -> Option<Vec<String>> {
-        Some(self.world.take_asked())
+    fn take_asked(&mut self) -> Vec<String> {
+        self.world.take_asked()
     }
 
-    fn left(&mut self) -> Option<(usize, Option<&'static str>)> {
+    fn left(&mut self) -> Result<(), String> {
         let node = self.world.node(self.site);
-        Some((node.connections(), node.poll_timeout().map(|(_, why)| why)))
+        match (node.connections(), node.poll_timeout().map(|(_, why)| why)) {
+            (1, Some("idle")) => Ok(()),
+            (connections, deadline) => {
+                Err(format!("{connections} connections are left, with the deadline {deadline:?}"))
+            }
+        }
     }
 }

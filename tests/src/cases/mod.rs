@@ -1,7 +1,7 @@
 //! Adversarial cases: what a peer sends, when, and what must happen.
 //!
-//! A case is a text file; the same file drives the core in a network without sockets and a node behind real sockets (see
-//! [`target::Target`]). The world of a case: we serve `v.example` and `chat.v.example`; the attacker owns `m.example`
+//! A case is a text file; the same file drives the core in a network without sockets, and the program `s2sd serve` over
+//! real ones (see [`target::Target`]). The world of a case: we serve `v.example` and `chat.v.example`; the attacker owns `m.example`
 //! and a genuine certificate; `t.example` is an honest third domain, which has a stream of its own to us and sends a
 //! message over it after every run.
 //!
@@ -27,7 +27,7 @@
 //!   tls                           the attacker begins TLS, and everything from here on is inside
 //!   raw TEXT                      bytes beside TLS
 //!   eof                           the attacker ends its half of the connection
-//!   wait 10                       seconds pass (in the core only)
+//!   wait 10                       seconds pass (for the program fewer, see [`program`])
 //!   expect ...
 //!   must ...
 //! ```
@@ -52,15 +52,18 @@
 //! `down REASON` (of what was proved before), `returned REASON` (a message of ours), `dialled DOMAIN`, `asked DOMAIN` (a lookup).
 //! `may DOMAIN`: it may be dialled and asked about, where that depends on how far a lookup came. Always: the rules that hold in every case, see [`run`].
 
+mod cut;
 mod parse;
 mod party;
+mod reach;
 mod reader;
 mod setup;
 mod verdict;
 
 pub mod core_target;
+pub mod list;
+pub mod program;
 pub mod run;
-pub mod socket_target;
 pub mod target;
 
 pub use parse::{CaseError, parse};

@@ -73,6 +73,21 @@ pub(super) fn read_streams(text: &str, in_stream: bool) -> (Vec<Item>, Result<()
     }
 }
 
+/// The elements that stand at the beginning of `text`, as they are written, and what follows them.
+pub(super) fn split_elements(text: &str) -> (Vec<&str>, &str) {
+    let mut elements = Vec::new();
+    let mut reader = Reader::new(text);
+    reader.scopes.push(Reader::stream_scope());
+    loop {
+        let before = reader.rest;
+        if reader.element().is_err() {
+            return (elements, before);
+        }
+        elements.push(&before[..before.len() - reader.rest.len()]);
+        reader.scopes.truncate(1);
+    }
+}
+
 struct Reader<'a> {
     rest: &'a str,
     scopes: Vec<BTreeMap<String, String>>,

@@ -8,53 +8,34 @@
 //! - Five seconds after the end there is no connection left, and no deadline but that of the honest stream.
 //! - Events and bytes are the same however the attacker's bytes were cut, but for random ids.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use s2s_core::machine::Listener;
 use s2s_core::tls::Provider;
 
 use super::core_target::CoreTarget;
-use super::party::{HANDSHAKE, Party, client, contains, expand, header, server};
-use super::setup::{DOMAINS, Scene, Tls, scene};
-use super::socket_target::SocketTarget;
+use super::cut::{Cut, cuts};
+use super::list::Report;
+use super::party::{HANDSHAKE, Party, client, contains, expand, server};
+use super::reach::{Stage, reach};
+use super::setup::{Scene, Tls, scene};
 use super::target::{Note, Target};
 use super::verdict::{count_elements, judge_hearing, judge_notes, same};
 use super::{Case, Ending, Hearing, Input, State, Step};
 
-/// Inputs up to this size are cut at every byte.
-const SMALL: usize = 4096;
-/// How often larger ones are cut.
-const CUTS: usize = 64;
 /// Seconds from an end to the end of the connection, decision D-20.
 const CLOSE: u64 = 5;
 
-/// How the bytes of an input are cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cut {
-    Whole,
-    At(usize),
-    Bytes,
-}
-
-/// What became of a case.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// Runs in all.
-    pub runs: usize,
-    /// What went wrong.
-    pub failures: Vec<String>,
-}
-
-/// Runs a case in the core, in all cuts.
+/// Runs a case in the core, in all cuts, and whole once more to see that it is the same again.
 #[must_use]
 pub fn in_core(case: &Case) -> Report {
     let mut report = Report::default();
     for input in &case.inputs {
+        report.inputs += 1;
         let outcome = scene(input, Tls::Fake).and_then(|scene| {
-            let bytes = attack(input)?;
-            let new_target = || Ok(CoreTarget::new(scene.config.clone(), &input.peer));
-            run(new_target, input, &scene, &cuts(&bytes), &mut report.runs)
+            let new_target = || CoreTarget::new(scene.config.clone(), &input.peer);
+            replay(new_target, input, &scene)?;
+            run(new_target, input, &scene, &cuts(&attack(input)?), &mut report.runs)
         });
         if let Err(error) = outcome {
             report.failures.push(format!("{} {}: {error}", case.id, input.name));
@@ -63,26 +44,8 @@ pub fn in_core(case: &Case) -> Report {
     report
 }
 
-/// Runs a case over sockets: whole, and cut once. Inputs that need virtual time or DNS are left out.
-#[must_use]
-pub fn over_sockets(case: &Case) -> Report {
-    let mut report = Report::default();
-    let waits = |input: &Input| input.steps.iter().any(|step| matches!(step, Step::Wait(_)));
-    for input in case.inputs.iter().filter(|input| !waits(input) && input.learned.asked.is_empty()) {
-        let outcome = scene(input, Tls::Real).and_then(|scene| {
-            let bytes = attack(input)?;
-            let new_target = || SocketTarget::new(&scene.config, &input.peer).map_err(|error| error.to_string());
-            run(new_target, input, &scene, &[Cut::Whole, Cut::At(bytes.len() / 2)], &mut report.runs)
-        });
-        if let Err(error) = outcome {
-            report.failures.push(format!("{} {} over sockets: {error}", case.id, input.name));
-        }
-    }
-    report
-}
-
 /// All that the attacker sends, for the choice of cuts.
-fn attack(input: &Input) -> Result<Vec<u8>, String> {
+pub(super) fn attack(input: &Input) -> Result<Vec<u8>, String> {
     let sends = input.steps.iter().filter_map(|step| if let Step::Send(pieces) = step { Some(pieces) } else { None });
     let pieces: Result<Vec<_>, _> = sends.map(|pieces| bytes(pieces, &input.peer, &"0".repeat(32))).collect();
     Ok(pieces?.concat())
@@ -94,64 +57,60 @@ fn bytes(pieces: &[(String, usize)], peer: &str, id: &str) -> Result<Vec<u8>, St
     Ok(pieces?.concat())
 }
 
-fn cuts(bytes: &[u8]) -> Vec<Cut> {
-    let mut cuts = vec![Cut::Whole];
-    if bytes.len() <= SMALL {
-        cuts.extend((1..bytes.len()).map(Cut::At));
-        return cuts;
-    }
-    cuts.push(Cut::Bytes);
-    let near_limit = |at: &usize| [4096, 8192, 10_000, 65_536, 131_072].iter().any(|limit| at.abs_diff(*limit) < 2);
-    let is_seam = |at: &usize| bytes[*at] == b'<' || bytes[*at - 1] == b'>' || bytes[*at] >= 0x80;
-    let (mut points, seams): (BTreeSet<usize>, Vec<usize>) =
-        ((1..bytes.len()).filter(near_limit).collect(), (1..bytes.len()).filter(is_seam).collect());
-    points.extend(spread(&seams, CUTS - points.len().min(CUTS / 2)));
-    let all: Vec<usize> = (1..bytes.len()).collect();
-    points.extend(spread(&all, CUTS.saturating_sub(points.len())));
-    cuts.extend(points.into_iter().map(Cut::At));
-    cuts
+/// Whether we dial or ask DNS: who failed is remembered for a while.
+pub(super) fn dials(input: &Input) -> bool {
+    let learned = &input.learned;
+    matches!(input.state, State::O1 | State::O2 | State::O3 | State::V1 | State::V2)
+        || [&learned.dialled, &learned.asked, &learned.possible].iter().any(|domains| !domains.is_empty())
 }
 
-/// So many of `points`, evenly.
-fn spread(points: &[usize], count: usize) -> Vec<usize> {
-    if points.len() <= count {
-        return points.to_vec();
-    }
-    (0..count).filter_map(|n| points.get(n * points.len() / count).copied()).collect()
+/// The same seed and the same bytes give the same, random ids included.
+fn replay(new_target: impl Fn() -> CoreTarget, input: &Input, scene: &Scene) -> Result<(), String> {
+    let once = || {
+        let mut target = new_target();
+        let mut honest = begin(&mut target, scene)?;
+        run_once(&mut target, &mut honest, input, scene.attacker.as_ref(), Cut::Whole)
+    };
+    let (first, second) = (once()?, once()?);
+    if first == second { Ok(()) } else { Err(format!("a replay gives\n{second}\nafter\n{first}")) }
 }
 
-/// Runs one input in all `cuts`, beside one honest peer. Where we dial, each run has a target of its own: who failed is
-/// remembered for a while.
-fn run<T: Target>(
-    new_target: impl Fn() -> Result<T, String>,
+/// Runs one input in all `cuts`, beside one honest peer. Where we dial, each run has a target of its own.
+fn run(
+    new_target: impl Fn() -> CoreTarget,
     input: &Input,
     scene: &Scene,
     cuts: &[Cut],
     runs: &mut usize,
 ) -> Result<(), String> {
-    let learned = &input.learned;
-    let dials = matches!(input.state, State::O1 | State::O2 | State::O3 | State::V1 | State::V2)
-        || [&learned.dialled, &learned.asked, &learned.possible].iter().any(|domains| !domains.is_empty());
-    let mut first: Option<String> = None;
-    for group in cuts.chunks(if dials { 1 } else { cuts.len() }) {
-        let mut target = new_target()?;
+    let mut digests = Digests::default();
+    for group in cuts.chunks(if dials(input) { 1 } else { cuts.len() }) {
+        let mut target = new_target();
         let mut honest = begin(&mut target, scene)?;
         for cut in group {
             *runs += 1;
             let digest = run_once(&mut target, &mut honest, input, scene.attacker.as_ref(), *cut);
-            let digest = digest.map_err(|error| format!("{cut:?}: {error}"))?;
-            match &first {
-                None => first = Some(digest),
-                Some(first) if *first == digest => {}
-                Some(first) => return Err(format!("{cut:?}: other events\n{digest}\nthan whole\n{first}")),
-            }
+            digests.compare(*cut, &digest.map_err(|error| format!("{cut:?}: {error}"))?)?;
         }
     }
     Ok(())
 }
 
+/// Whether every run of an input gave the same.
+#[derive(Debug, Default)]
+pub(super) struct Digests(Option<String>);
+
+impl Digests {
+    /// Compares this run with the first.
+    pub(super) fn compare(&mut self, cut: Cut, digest: &str) -> Result<(), String> {
+        let digest = mask(digest);
+        let first = self.0.get_or_insert_with(|| digest.clone());
+        if *first == digest { Ok(()) } else { Err(format!("{cut:?}: other events\n{digest}\nthan whole\n{first}")) }
+    }
+}
+
 /// The honest peer has a stream.
-fn begin(target: &mut impl Target, scene: &Scene) -> Result<Party, String> {
+pub(super) fn begin(target: &mut impl Target, scene: &Scene) -> Result<Party, String> {
     let mut honest = Party::new(target.connect(Listener::StartTls));
     let reached = honest.secure_stream(target, scene.honest.as_ref(), "t.example");
     let reached = reached.and_then(|()| honest.authenticate(target, "t.example"));
@@ -170,15 +129,8 @@ fn synchronise(target: &mut impl Target, honest: &mut Party, id: &str) -> Result
     Ok(notes)
 }
 
-/// The streams of one run.
-struct Stage {
-    main: Party,
-    asker: Option<Party>,
-    /// The id of the stream with the key.
-    id: String,
-}
-
-fn run_once(
+/// Runs an input once, and judges it. Gives what is to be the same in every run.
+pub(super) fn run_once(
     target: &mut impl Target,
     honest: &mut Party,
     input: &Input,
@@ -225,13 +177,9 @@ fn run_once(
     }
     judge_notes(&input.learned, &before, &notes).map_err(context)?;
     judge_contacts(target, input, dialled).map_err(context)?;
-    if let Some((connections, deadline)) = target.left()
-        && (connections, deadline) != (1, Some("idle"))
-    {
-        return Err(context(format!("{connections} connections are left, with the deadline {deadline:?}")));
-    }
+    target.left().map_err(context)?;
     digest.push_str(&told());
-    Ok(mask(&digest))
+    Ok(digest)
 }
 
 /// Where the attacker does nothing wrong the runner closes its streams, which is told of strangers.
@@ -252,9 +200,7 @@ fn forget_our_closing(input: &Input, notes: &mut Vec<Note>) {
 fn judge_contacts(target: &mut impl Target, input: &Input, mut dialled: Vec<String>) -> Result<(), String> {
     dialled.retain(|domain| !input.learned.possible.contains(domain));
     same("dialled", &dialled, &input.learned.dialled)?;
-    let Some(asked) = target.take_asked() else {
-        return Ok(());
-    };
+    let asked = target.take_asked();
     let known: Vec<&String> =
         [&input.learned.dialled, &input.learned.asked, &input.learned.possible].into_iter().flatten().collect();
     let strangers: Vec<&String> =
@@ -265,97 +211,6 @@ fn judge_contacts(target: &mut impl Target, input: &Input, mut dialled: Vec<Stri
         ([], Some(domain)) => Err(format!("{domain} was not looked up")),
         _ => Err(format!("looked up: {strangers:?}")),
     }
-}
-
-/// Brings the attacker to where the input begins.
-fn reach(target: &mut impl Target, input: &Input, tls: &dyn Provider) -> Result<Stage, String> {
-    let peer = input.peer.as_str();
-    match input.state {
-        State::O1 | State::O2 | State::O3 => {
-            target.route(&format!("<message from='u@v.example' to='w@{peer}' id='waiting'/>"));
-            let mut main = accept(target, peer)?;
-            if input.state != State::O1 {
-                serve_tls(target, &mut main, tls, peer)?;
-            }
-            if input.state == State::O3 {
-                serve_external(target, &mut main, peer)?;
-            }
-            Ok(Stage { main, asker: None, id: String::new() })
-        }
-        State::V1 | State::V2 => {
-            let mut asker = Party::new(target.connect(Listener::StartTls));
-            asker.open_stream(target, peer)?;
-            asker.start_tls(target, tls, peer)?;
-            asker.say(target, header(peer, "")?.as_bytes());
-            asker.listen(target, |heard| contains(heard, "stream:features>"));
-            let id = stream_id(&asker.take_heard()).ok_or("no stream id")?;
-            asker.say(target, format!("<db:result from='{peer}' to='v.example'>a key</db:result>").as_bytes());
-            let mut main = accept(target, peer)?;
-            if input.state == State::V2 {
-                serve_tls(target, &mut main, tls, peer)?;
-            }
-            Ok(Stage { main, asker: Some(asker), id })
-        }
-        state => {
-            let on = if state == State::D0 { Listener::DirectTls } else { Listener::StartTls };
-            let mut main = Party::new(target.connect(on));
-            match state {
-                State::P1 => main.open_stream(target, peer)?,
-                State::T => {
-                    main.open_stream(target, peer)?;
-                    main.start_tls(target, tls, peer)?;
-                }
-                State::P2 => main.secure_stream(target, tls, peer)?,
-                State::P3 => {
-                    main.secure_stream(target, tls, peer)?;
-                    main.authenticate(target, peer)?;
-                }
-                _ => {}
-            }
-            Ok(Stage { main, asker: None, id: String::new() })
-        }
-    }
-}
-
-/// Our connection to `peer`, with our header.
-fn accept(target: &mut impl Target, peer: &str) -> Result<Party, String> {
-    let domain = if DOMAINS.contains(&peer) { peer } else { "m.example" };
-    let mut party = Party::new(target.accept(domain).ok_or("nobody dials")?);
-    party.expect(target, "<stream:stream")?;
-    Ok(party)
-}
-
-/// The header of the attacker in answer to ours.
-fn response(peer: &str) -> Result<String, String> {
-    header(peer, "to='v.example' id='of-the-attacker'")
-}
-
-fn serve_tls(target: &mut impl Target, main: &mut Party, tls: &dyn Provider, peer: &str) -> Result<(), String> {
-    let starttls = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>";
-    main.say(target, format!("{}<stream:features>{starttls}</stream:features>", response(peer)?).as_bytes());
-    main.expect(target, "<starttls")?;
-    main.say(target, b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
-    let session = server(tls, peer)?;
-    if !main.begin_tls(target, session) {
-        return Err("TLS does not come up".to_owned());
-    }
-    main.expect(target, "<stream:stream")
-}
-
-fn serve_external(target: &mut impl Target, main: &mut Party, peer: &str) -> Result<(), String> {
-    let sasl = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
-    main.say(target, format!("{}<stream:features>{sasl}</stream:features>", response(peer)?).as_bytes());
-    main.expect(target, "<auth")?;
-    main.say(target, b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
-    main.expect(target, "<stream:stream")?;
-    main.say(target, format!("{}<stream:features/>", response(peer)?).as_bytes());
-    main.expect(target, "<message")
-}
-
-fn stream_id(heard: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(heard);
-    let (_, rest) = text.split_once(" id='")?;
-    Some(rest.split_once('\'')?.0.to_owned())
 }
 
 /// Does what the attacker does, as long as somebody listens.

@@ -18,8 +18,16 @@ use crate::world::World;
 /// The domains that have servers: the attacker's and the honest one's.
 pub(super) const DOMAINS: &[&str] = &["m.example", "t.example"];
 
+/// Whose server serves `domain`: what the attacker calls itself is found where `m.example` is.
+pub(super) fn server_of(domain: &str) -> &'static str {
+    DOMAINS.iter().find(|name| **name == domain).copied().unwrap_or("m.example")
+}
+
 /// The domains that we serve.
-const HOSTS: &[&str] = &["v.example", "chat.v.example"];
+pub(super) const HOSTS: &[&str] = &["v.example", "chat.v.example"];
+
+/// When certificates that are valid begin and end to be so.
+const YEARS: (i32, i32) = (2025, 2040);
 
 /// Which TLS is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,19 +90,20 @@ fn set_option(options: &mut HostOptions, config: &mut Config, name: &str, value:
     Ok(())
 }
 
-fn authority() -> &'static Authority {
+pub(super) fn authority() -> &'static Authority {
     static AUTHORITY: OnceLock<Authority> = OnceLock::new();
     AUTHORITY.get_or_init(|| Authority::root("the authority"))
 }
 
-fn valid(name: &str) -> Identity {
-    authority().issue(&Request::dns(name))
+/// A certificate for `name`, valid as long as the authority is: the program lives by the clock of the machine.
+pub(super) fn valid(name: &str) -> Identity {
+    authority().issue(&Request::dns(name).with_years(YEARS.0, YEARS.1))
 }
 
 /// The certificate that a case asks for.
 fn certificate(words: &[String]) -> Result<Option<Identity>, String> {
     let (kind, names) = words.split_first().ok_or("which certificate?")?;
-    let mut request = Request::new(Vec::new());
+    let mut request = Request::new(Vec::new()).with_years(YEARS.0, YEARS.1);
     for name in names {
         match name.split_once(':') {
             None => request.names.push(San::Dns(name.clone())),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use s2s_core::addr::Pair;
 use s2s_core::machine::Listener;
 use s2s_core::node::{Direction, Event};
 
@@ -22,7 +23,7 @@ pub trait Target {
     fn receive(&mut self, line: LineIndex) -> (Vec<u8>, bool);
     /// Whether more may come if one waits longer.
     fn takes_time(&self) -> bool;
-    /// Lets virtual time pass.
+    /// Lets time pass: virtual seconds, or fewer real ones where timeouts are as much shorter.
     fn wait(&mut self, seconds: u64);
     /// The application sends a stanza.
     fn route(&mut self, stanza: &str);
@@ -30,10 +31,10 @@ pub trait Target {
     fn notes_until(&mut self, text: &str) -> Vec<Note>;
     /// Whom it dialled since the last call.
     fn take_dialled(&mut self) -> Vec<String>;
-    /// What it asked DNS for since the last call, if that can be told.
-    fn take_asked(&mut self) -> Option<Vec<String>>;
-    /// Connections that there are, and what the next deadline is for, if that can be told.
-    fn left(&mut self) -> Option<(usize, Option<&'static str>)>;
+    /// The names that it asked DNS for since the last call.
+    fn take_asked(&mut self) -> Vec<String>;
+    /// Fails if there is something left beside the connections of the honest peer and of the application.
+    fn left(&mut self) -> Result<(), String>;
 }
 
 /// What the application was told.
@@ -53,9 +54,8 @@ pub enum Note {
 
 impl Note {
     pub(super) fn of(event: &Event) -> Self {
-        let pair = |pair: &s2s_core::addr::Pair, direction| match direction {
-            Direction::Inbound => format!("{} {}", pair.remote, pair.local),
-            Direction::Outbound => format!("{} {} out", pair.remote, pair.local),
+        let pair = |pair: &Pair, direction: Direction| {
+            pair_of(pair.remote.as_str(), pair.local.as_str(), direction == Direction::Outbound)
         };
         match event {
             Event::Stanza { stanza, .. } => Self::Delivered(String::from_utf8_lossy(stanza.bytes()).into_owned()),
@@ -66,6 +66,11 @@ impl Note {
             other => unreachable!("an event of a new kind: {other:?}"),
         }
     }
+}
+
+/// A pair as notes name it.
+pub(super) fn pair_of(remote: &str, local: &str, is_outbound: bool) -> String {
+    format!("{remote} {local}{}", if is_outbound { " out" } else { "" })
 }
 
 impl fmt::Display for Note {
