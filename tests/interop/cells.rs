@@ -10,7 +10,7 @@ use crate::lab::{Lab, Place};
 use crate::peers::{
     DIRECT, ECHO, EXPIRED, LOGGED, NOT_AUTHORIZED, Peer, Policy, SELF_SIGNED, Software, WRONG_NAME, name_and_version,
 };
-use crate::pki::Kind;
+use crate::pki::Certificate;
 use crate::process::{Log, tail};
 use crate::report::{Measured, Row};
 use crate::s2sd::{Daemon, Settings, text};
@@ -60,7 +60,7 @@ pub(crate) enum Scenario {
     /// We demand certificates, theirs is self-signed.
     WeRefuse,
     /// They demand certificates, ours is bad in this way.
-    TheyRefuse(Kind),
+    TheyRefuse(Certificate),
 }
 
 impl Scenario {
@@ -71,9 +71,9 @@ impl Scenario {
         Self::Plain,
         Self::ServerAuthOnly,
         Self::WeRefuse,
-        Self::TheyRefuse(Kind::SelfSigned),
-        Self::TheyRefuse(Kind::Expired),
-        Self::TheyRefuse(Kind::WrongName),
+        Self::TheyRefuse(Certificate::SelfSigned),
+        Self::TheyRefuse(Certificate::Expired),
+        Self::TheyRefuse(Certificate::WrongName),
     ];
 
     pub(crate) fn name(self) -> String {
@@ -84,8 +84,8 @@ impl Scenario {
             Self::Plain => "plaintext dialback".to_owned(),
             Self::ServerAuthOnly => "our certificate without clientAuth".to_owned(),
             Self::WeRefuse => "we refuse a self-signed peer".to_owned(),
-            Self::TheyRefuse(Kind::Expired) => "they refuse us, expired".to_owned(),
-            Self::TheyRefuse(Kind::WrongName) => "they refuse us, wrong name".to_owned(),
+            Self::TheyRefuse(Certificate::Expired) => "they refuse us, expired".to_owned(),
+            Self::TheyRefuse(Certificate::WrongName) => "they refuse us, wrong name".to_owned(),
             Self::TheyRefuse(_) => "they refuse us, self-signed".to_owned(),
         }
     }
@@ -107,12 +107,12 @@ impl Scenario {
         }
     }
 
-    const fn our_certificate(self) -> Kind {
+    const fn our_certificate(self) -> Certificate {
         match self {
-            Self::Dialback => Kind::SelfSigned,
-            Self::ServerAuthOnly => Kind::ServerAuthOnly,
+            Self::Dialback => Certificate::SelfSigned,
+            Self::ServerAuthOnly => Certificate::ServerAuth,
             Self::TheyRefuse(kind) => kind,
-            _ => Kind::Valid,
+            _ => Certificate::Valid,
         }
     }
 
@@ -238,10 +238,10 @@ impl Meeting<'_> {
         Ok(Measured { first, method: reason.to_owned(), tls: "-".to_owned() })
     }
 
-    fn they_refused(&self, kind: Kind, error: &str, first: Duration) -> Result<Measured, Failure> {
+    fn they_refused(&self, kind: Certificate, error: &str, first: Duration) -> Result<Measured, Failure> {
         let words = match kind {
-            Kind::Expired => EXPIRED,
-            Kind::WrongName => WRONG_NAME,
+            Certificate::Expired => EXPIRED,
+            Certificate::WrongName => WRONG_NAME,
             _ => SELF_SIGNED,
         };
         self.theirs(words).when(format!("bounced with \"{error}\""))?;

@@ -10,7 +10,7 @@ use crate::dns::Service;
 use crate::failure::{Failure, While, fail};
 use crate::lab::{Lab, Place};
 use crate::peers::{LOGGED, Peer, Policy, Software, name_and_version};
-use crate::pki::Kind;
+use crate::pki::Certificate;
 use crate::process::{Log, tail};
 use crate::report::{Measured, Row};
 use crate::s2sd::{Daemon, Settings, text};
@@ -20,7 +20,7 @@ use crate::talk::{PATIENCE, bounce, federate, say};
 #[derive(Clone, Debug)]
 pub(crate) struct Ours {
     /// Its certificate.
-    pub(crate) kind: Kind,
+    pub(crate) certificate: Certificate,
     /// `s2s_secure_auth`
     pub(crate) strict: bool,
     /// `s2s_require_encryption`
@@ -47,7 +47,7 @@ impl Default for Ours {
     /// The defaults of the configuration, with a valid certificate.
     fn default() -> Self {
         Self {
-            kind: Kind::Valid,
+            certificate: Certificate::Valid,
             strict: false,
             encrypted: false,
             services: vec![(Service::StartTls, 5269)],
@@ -140,7 +140,7 @@ impl Contact {
     /// The same, and shows the logs if something failed.
     fn stage<T>(&self, lab: &mut Lab, act: impl FnOnce(Scene<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
         lab.need(self.software, self.policy)?;
-        let place = lab.host_at(self.ours.kind, &self.ours.services, self.ours.other_interface)?;
+        let place = lab.host_at(self.ours.certificate, &self.ours.services, self.ours.other_interface)?;
         let daemon = self.start(lab, &place)?;
         let logs = [daemon.log().to_owned(), lab.peer(self.software, self.policy)?.log.clone()];
         let result = self.scene(lab, daemon).and_then(act);

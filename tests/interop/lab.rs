@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::dns::{NameServer, Service};
 use crate::failure::{Failure, While, fail};
 use crate::peers::{DIRECT, ECHO, Peer, Plan, Policy, SPARE, Software};
-use crate::pki::{Authority, Identity, Kind};
+use crate::pki::{Authority, Certificate, Identity};
 
 const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 53);
 /// The last octet of the first server's address.
@@ -72,7 +72,7 @@ impl Lab {
     /// Starts one more server under a label of its own, not waiting for it.
     pub(crate) fn start(&self, software: Software, policy: Policy, label: &str, octet: u8) -> Result<Peer, Failure> {
         let domain = format!("{}-{label}.interop.test", software.name());
-        let kind = if policy == Policy::Lax { Kind::SelfSigned } else { Kind::Valid };
+        let kind = if policy == Policy::Lax { Certificate::SelfSigned } else { Certificate::Valid };
         let identity = self.authority.issue(&domain, kind)?;
         let address = Ipv4Addr::new(127, 0, 2, octet);
         self.names.add(&domain, address, &[Service::StartTls])?;
@@ -103,14 +103,14 @@ impl Lab {
     }
 
     /// A domain that nobody knows yet, with these records in DNS.
-    pub(crate) fn host(&mut self, kind: Kind, service: Service) -> Result<Place, Failure> {
+    pub(crate) fn host(&mut self, kind: Certificate, service: Service) -> Result<Place, Failure> {
         self.host_at(kind, &[(service, service.port())], false)
     }
 
     /// The same with these services and ports; `elsewhere`: they are at another address.
     pub(crate) fn host_at(
         &mut self,
-        kind: Kind,
+        kind: Certificate,
         services: &[(Service, u16)],
         elsewhere: bool,
     ) -> Result<Place, Failure> {
@@ -129,7 +129,7 @@ impl Lab {
     pub(crate) fn certificates(&self, place: &Place) -> Result<PathBuf, Failure> {
         let directory = self.directory().join(format!("certificates of {}", place.host));
         std::fs::create_dir_all(&directory)?;
-        let other = self.authority.issue("a.interop.test", Kind::Valid)?;
+        let other = self.authority.issue("a.interop.test", Certificate::Valid)?;
         for (identity, name) in [(&other, "a"), (&place.identity, "b")] {
             std::fs::copy(&identity.certificate, directory.join(format!("{name}.crt")))?;
             std::fs::copy(&identity.key, directory.join(format!("{name}.key")))?;

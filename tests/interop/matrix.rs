@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use s2s_tests::matrix::real::{self, Cell};
-use s2s_tests::oracle::{self, Certificate, Expected, Method, Outcome, Refusal, Seen, expect, sides};
+use s2s_tests::oracle::{self, Expected, Method, Outcome, Refusal, Seen, expect, sides};
 use serde_json::Value;
 
 use crate::cells::First;
@@ -17,7 +17,6 @@ use crate::contact::{Contact, Ours, Scene};
 use crate::failure::{Failure, While, fail};
 use crate::lab::Lab;
 use crate::peers::{ECHO, LOGGED, Software, logged_as, name_and_version};
-use crate::pki::Kind;
 use crate::report::{Measured, Row};
 use crate::s2sd::text;
 use crate::talk::{Became, contact};
@@ -55,21 +54,13 @@ fn meeting(cell: &Cell) -> Contact {
         ListedSecure => list("s2s_secure_domains"),
         Open | SecureAuth | RequireEncryption => String::new(),
     };
-    let kind = match cell.certificate {
-        Certificate::Valid => Kind::Valid,
-        Certificate::ServerAuth => Kind::ServerAuthOnly,
-        Certificate::SelfSigned => Kind::SelfSigned,
-        Certificate::Expired => Kind::Expired,
-        Certificate::WrongName => Kind::WrongName,
-        other => unreachable!("no cell has {other:?}"),
-    };
     Contact {
         name: format!("{NAME}: {cell}"),
         software: cell.software,
         policy: cell.theirs,
         component: ECHO,
         ours: Ours {
-            kind,
+            certificate: cell.certificate,
             strict: matches!(cell.demand, SecureAuth | ListedInsecure),
             encrypted: cell.demand == RequireEncryption,
             top,

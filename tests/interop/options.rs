@@ -10,7 +10,7 @@ use crate::dns::Service;
 use crate::failure::{Failure, While, fail};
 use crate::lab::Lab;
 use crate::peers::{ECHO, LOGGED, Policy, SPARE, Software};
-use crate::pki::Kind;
+use crate::pki::Certificate;
 use crate::report::{Measured, Row};
 use crate::s2sd::text;
 use crate::talk::{PATIENCE, bounce, federate, say, unique};
@@ -121,7 +121,7 @@ fn certificates(rows: &mut Rows) {
     rows.both("cafile of another authority", Secure, &Ours { other_authority: true, ..strict() }, &unknown);
     let found = Ours { finds_certificate: true, ..strict() };
     rows.both("certificates = a directory with several", Secure, &found, &EXTERNAL);
-    let for_servers = |ours: Ours| Ours { kind: Kind::ServerAuthOnly, ..ours };
+    let for_servers = |ours: Ours| Ours { certificate: Certificate::ServerAuth, ..ours };
     if rows.software == Software::Ejabberd {
         // ejabberd 23.01 refuses such a certificate from who dials it, and takes it from who is dialled.
         let verified = top(for_servers(strict()), "s2s_dialback_to_verified = true");
@@ -135,7 +135,7 @@ fn certificates(rows: &mut Rows) {
         rows.both("TLS first, then dialback, serverAuth only", Lax, &for_servers(lax()), &proved);
     } else {
         rows.both("serverAuth only", Secure, &for_servers(strict()), &EXTERNAL);
-        let ours = Ours { kind: Kind::SelfSigned, ..lax() };
+        let ours = Ours { certificate: Certificate::SelfSigned, ..lax() };
         rows.both("TLS first, then dialback", Lax, &ours, &DIALBACK);
     }
 }

@@ -8,7 +8,7 @@ use crate::dns::Service;
 use crate::failure::{Failure, While, fail};
 use crate::lab::{Lab, Place};
 use crate::peers::{ECHO, Peer, Policy, Software, name_and_version};
-use crate::pki::Kind;
+use crate::pki::Certificate;
 use crate::process::tail;
 use crate::report::{Measured, Row};
 use crate::s2sd::{Daemon, Settings};
@@ -51,7 +51,7 @@ pub(crate) fn run(lab: &mut Lab) -> Row {
 }
 
 fn survive(lab: &mut Lab) -> Result<Measured, Failure> {
-    let Place { host, address, interface, identity } = lab.host(Kind::Valid, Service::StartTls)?;
+    let Place { host, address, interface, identity } = lab.host(Certificate::Valid, Service::StartTls)?;
     let settings = Settings {
         host,
         address,

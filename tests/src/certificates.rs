@@ -375,7 +375,9 @@ kinds! {
 }
 
 impl Kind {
-    fn request(self, domain: &Domain) -> Request {
+    /// What is asked for, for `domain`.
+    #[must_use]
+    pub fn request(self, domain: &Domain) -> Request {
         let request = Request::dns(domain.as_str());
         let parent = domain.as_str().split_once('.').map_or("", |(_, parent)| parent);
         match self {

@@ -215,27 +215,35 @@ fn addr(index: usize) -> IpAddr {
     IpAddr::from([192, 0, 2, if index == 0 { 1 } else { 2 }])
 }
 
+/// What such a certificate is made of. Revoked is a valid one that stands on a list.
+#[must_use]
+pub const fn kind(certificate: Certificate) -> Option<Kind> {
+    Some(match certificate {
+        Certificate::None => return None,
+        Certificate::Valid | Certificate::Revoked => Kind::Valid,
+        Certificate::Expired => Kind::Expired,
+        Certificate::NotYetValid => Kind::NotYetValid,
+        Certificate::SelfSigned => Kind::SelfSigned,
+        Certificate::UnknownAuthority => Kind::UnknownAuthority,
+        Certificate::WrongName => Kind::WrongName,
+        Certificate::Wildcard => Kind::Wildcard,
+        Certificate::WildcardTooDeep => Kind::WildcardTooDeep,
+        Certificate::SrvId => Kind::SrvId,
+        Certificate::XmppAddr => Kind::XmppAddr,
+        Certificate::CommonName => Kind::CommonName,
+        Certificate::ServerAuth => Kind::ServerAuth,
+        Certificate::ClientAuth => Kind::ClientAuth,
+        Certificate::NoPurpose => Kind::NoPurpose,
+    })
+}
+
 fn identities(authority: &Authority, host: &Domain, revoked: &Request) -> BTreeMap<Certificate, Identity> {
     let issue = |certificate: &Certificate| {
-        let kind = match certificate {
-            Certificate::None => return None,
-            Certificate::Revoked => return Some((*certificate, authority.issue(revoked))),
-            Certificate::Valid => Kind::Valid,
-            Certificate::Expired => Kind::Expired,
-            Certificate::NotYetValid => Kind::NotYetValid,
-            Certificate::SelfSigned => Kind::SelfSigned,
-            Certificate::UnknownAuthority => Kind::UnknownAuthority,
-            Certificate::WrongName => Kind::WrongName,
-            Certificate::Wildcard => Kind::Wildcard,
-            Certificate::WildcardTooDeep => Kind::WildcardTooDeep,
-            Certificate::SrvId => Kind::SrvId,
-            Certificate::XmppAddr => Kind::XmppAddr,
-            Certificate::CommonName => Kind::CommonName,
-            Certificate::ServerAuth => Kind::ServerAuth,
-            Certificate::ClientAuth => Kind::ClientAuth,
-            Certificate::NoPurpose => Kind::NoPurpose,
+        let identity = match kind(*certificate)? {
+            Kind::Valid if *certificate == Certificate::Revoked => authority.issue(revoked),
+            kind => authority.issue_kind(kind, host),
         };
-        Some((*certificate, authority.issue_kind(kind, host)))
+        Some((*certificate, identity))
     };
     Certificate::ALL.iter().filter_map(issue).collect()
 }

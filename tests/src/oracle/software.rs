@@ -18,8 +18,16 @@ axis! {
     Habit {
         /// Offers EXTERNAL whatever certificate it saw, even none, and refuses it only then: never at the header.
         RefusesAtExternal,
-        /// Wants the purpose of a TLS client in the certificate of who dials it.
+        /// Wants the purpose of a TLS client in the certificate of who dials it, and no other.
         WantsClientPurpose,
+        /// Takes a certificate without any other name by its common name.
+        TakesCommonNames,
+        /// Does not know SRV-IDs.
+        PassesOverSrvIds,
+        /// Does not know XmppAddrs.
+        PassesOverXmppAddrs,
+        /// Drops the stream when it has to judge a certificate with an XmppAddr.
+        FallsOverXmppAddrs,
         /// Ends the stream at a dialback key where it has dialback switched off.
         EndsStreamAtKey,
         /// Goes without a word when it does not like the certificate of whom it has dialled.
@@ -61,6 +69,31 @@ pub const FACTS: &[Fact] = &[
         "0.12.3, mod_dialback: any answer but valid is followed by the stream error not-authorized",
     ),
     fact(
+        Software::Prosody,
+        Habit::TakesCommonNames,
+        "0.12.3: without subject alternative names the common name counts",
+    ),
+    fact(
+        Software::Prosody,
+        Habit::PassesOverXmppAddrs,
+        "0.12.3: a certificate with nothing else 'is not valid for this name'",
+    ),
+    fact(
+        Software::Ejabberd,
+        Habit::TakesCommonNames,
+        "23.01: without subject alternative names the common name counts",
+    ),
+    fact(
+        Software::Ejabberd,
+        Habit::PassesOverSrvIds,
+        "23.01: a certificate with nothing else is a 'certificate host name mismatch'",
+    ),
+    fact(
+        Software::Ejabberd,
+        Habit::FallsOverXmppAddrs,
+        "23.01: an internal server error, when it judges a certificate that has one",
+    ),
+    fact(
         Software::Ejabberd,
         Habit::RefusesAtExternal,
         "23.01: EXTERNAL is offered to everybody; a bad certificate is answered by a SASL failure with a text",
@@ -68,7 +101,8 @@ pub const FACTS: &[Fact] = &[
     fact(
         Software::Ejabberd,
         Habit::WantsClientPurpose,
-        "23.01: serverAuth alone is an 'unsupported certificate purpose' in who dials; in who is dialled it is good",
+        "23.01: serverAuth alone is an 'unsupported certificate purpose' in who dials, and clientAuth alone is good; in who \
+         is dialled it is the other way round",
     ),
     fact(
         Software::Ejabberd,
@@ -89,9 +123,28 @@ pub const FACTS: &[Fact] = &[
     ),
 ];
 
-/// What is wrong, in the eyes of who has the habit, with the certificate of who dials.
-pub(super) const STRICTER: &[(Habit, Certificate, &str)] =
-    &[(Habit::WantsClientPurpose, Certificate::ServerAuth, "cert-purpose")];
+/// A certificate that is judged otherwise by who has the habit.
+pub(super) struct Judged {
+    pub(super) by: Habit,
+    /// False if only that of who dials is.
+    pub(super) in_both_roles: bool,
+    pub(super) certificate: Certificate,
+    /// What is wrong with it.
+    pub(super) flaw: Option<&'static str>,
+}
+
+const fn judged(by: Habit, in_both_roles: bool, certificate: Certificate, flaw: Option<&'static str>) -> Judged {
+    Judged { by, in_both_roles, certificate, flaw }
+}
+
+/// What the habits make of certificates.
+pub(super) const JUDGED: &[Judged] = &[
+    judged(Habit::WantsClientPurpose, false, Certificate::ServerAuth, Some("cert-purpose")),
+    judged(Habit::WantsClientPurpose, false, Certificate::ClientAuth, None),
+    judged(Habit::TakesCommonNames, true, Certificate::CommonName, None),
+    judged(Habit::PassesOverSrvIds, true, Certificate::SrvId, Some("cert-name-mismatch")),
+    judged(Habit::PassesOverXmppAddrs, true, Certificate::XmppAddr, Some("cert-name-mismatch")),
+];
 
 impl Software {
     /// Both.

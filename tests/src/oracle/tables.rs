@@ -2,7 +2,7 @@
 //! sections, decisions as `D-..`, and the seed's own meaning of its options as `seed`.
 
 use super::sides::{demands, means, verdict};
-use super::software::{Habit, STRICTER};
+use super::software::{Habit, JUDGED, Judged};
 use super::{Certificate, Federation, Method, Side};
 
 /// Where a rule stands and what it says.
@@ -137,7 +137,7 @@ impl Contact {
         let of = match code {
             Is(code) => Some(code),
             OfInitiatorsCertificate => self.initiators_flaw(),
-            OfReceiversCertificate => verdict(&self.receiver, &self.initiator),
+            OfReceiversCertificate => self.receivers_flaw(),
         };
         of.expect("only bad certificates are refused")
     }
@@ -194,7 +194,7 @@ impl Contact {
 
     /// The initiator may not go on with the certificate that the receiver shows.
     fn initiator_refuses(&self) -> bool {
-        let bad = verdict(&self.receiver, &self.initiator);
+        let bad = self.receivers_flaw();
         bad.is_some() && (demands(&self.initiator).strict || bad == Some("cert-pin-mismatch"))
     }
 
@@ -207,10 +207,16 @@ impl Contact {
 
     /// What the receiver holds against the certificate of the initiator.
     fn initiators_flaw(&self) -> Option<&'static str> {
-        let shown = self.initiator.certificate;
-        let stricter =
-            |(habit, kind, _): &&(Habit, Certificate, &str)| *kind == shown && self.receiver.habits.has(*habit);
-        STRICTER.iter().find(stricter).map(|(_, _, bad)| *bad).or_else(|| verdict(&self.initiator, &self.receiver))
+        let shown = |judged: &&Judged| judged.certificate == self.initiator.certificate;
+        let otherwise = JUDGED.iter().filter(shown).find(|judged| self.receiver.habits.has(judged.by));
+        otherwise.map_or_else(|| verdict(&self.initiator, &self.receiver), |judged| judged.flaw)
+    }
+
+    /// What the initiator holds against the certificate of the receiver.
+    fn receivers_flaw(&self) -> Option<&'static str> {
+        let shown = |judged: &&Judged| judged.in_both_roles && judged.certificate == self.receiver.certificate;
+        let otherwise = JUDGED.iter().filter(shown).find(|judged| self.initiator.habits.has(judged.by));
+        otherwise.map_or_else(|| verdict(&self.receiver, &self.initiator), |judged| judged.flaw)
     }
 
     fn initiators_certificate_is_good(&self) -> bool {
@@ -390,6 +396,15 @@ const HEADERS: &[Row<Contact, Step>] = &[
         ),
     ),
     row(
+        "Habit::FallsOverXmppAddrs",
+        "who falls over the certificate of whom it has dialled is gone (silent: what it calls that)",
+        |contact| {
+            let judges = contact.initiator.habits.has(Habit::FallsOverXmppAddrs) && demands(&contact.initiator).strict;
+            judges && contact.receiver.certificate == Certificate::XmppAddr
+        },
+        Step::Fails(fails(Is("connection-reset"), Some(Is("connection-reset")))),
+    ),
+    row(
         "Habit::LeavesInSilence",
         "who does not like the certificate of whom it has dialled may just go",
         |contact| contact.initiator_refuses() && contact.initiator.habits.has(Habit::LeavesInSilence),
@@ -408,6 +423,15 @@ const HEADERS: &[Row<Contact, Step>] = &[
 
 /// How the initiator proves itself.
 const PROVE: &[Row<Contact, Step>] = &[
+    row(
+        "Habit::FallsOverXmppAddrs",
+        "who falls over the certificate that is shown with EXTERNAL is gone (silent: what it calls that)",
+        |contact| {
+            let judges = contact.receiver.habits.has(Habit::FallsOverXmppAddrs) && contact.initiator.external;
+            judges && contact.encrypted && contact.initiator.certificate == Certificate::XmppAddr
+        },
+        Step::Fails(fails(Is("connection-reset"), Some(Is("connection-reset")))),
+    ),
     row(
         "SEMANTICS 2.1, RFC6120-6.3.4-2, RFC6120-6.3.4-5, XEP0178-3-2, XEP0178-3-5",
         "EXTERNAL is offered for a certificate that names the header's from, and tried first",
