@@ -31,6 +31,16 @@ impl Domain {
     //= RFC7622-3.2-4
     //= RFC7622-3.2.3-1
     //= RFC5891-5.5-1
+    //= RFC7622-3.2-5
+    //= RFC7622-3.2.1-1
+    //= RFC5891-5.3-1
+    //= RFC7622-4-2
+    //= RFC7622-3.2-6
+    //= RFC7622-3.2.2-1
+    //= RFC7622-3.2.1-3
+    //= RFC5890-2.3.2.1-1
+    //= RFC7622-5-1
+    //= RFC7622-5-2
     pub fn parse(text: &str) -> Result<Self, DomainError> {
         if text.is_empty() {
             return Err(DomainError::Empty);
@@ -38,6 +48,7 @@ impl Domain {
         if text.len() > limits::ADDRESS_PART_BYTES {
             return Err(DomainError::TooLong);
         }
+        //= RFC7622-3.2-3
         if text.starts_with('[') || text.contains(':') {
             return Err(DomainError::IpLiteral);
         }
@@ -192,6 +203,7 @@ impl Address {
     /// [RFC 7622 section 3.2](https://www.rfc-editor.org/rfc/rfc7622#section-3.2) says.
     //= RFC7622-3.2-1
     //= RFC7622-3.1-1
+    //= RFC7622-3.1-2
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let (bare, resource) = match text.split_once('/') {
             Some((bare, resource)) => (bare, Some(resource)),
@@ -309,6 +321,10 @@ mod tests {
     #[test]
     //= RFC7622-3.2-4 test
     //= RFC7622-3.2.3-1 test
+    //= RFC7622-3.2-6 test
+    //= RFC7622-3.2.2-1 test
+    //= RFC7622-3.2.1-3 test
+    //= RFC5890-2.3.2.1-1 test
     fn spellings_of_one_name_are_one_domain() {
         for text in ["m.example", "M.EXAMPLE", "m.example.", "ｍ.example", "m\u{3002}example"] {
             assert_eq!(domain(text).as_str(), "m.example", "{text}");
@@ -323,6 +339,8 @@ mod tests {
     }
 
     #[test]
+    //= RFC7622-5-1 test
+    //= RFC7622-5-2 test
     fn a_name_that_two_versions_of_idna_read_differently_is_refused() {
         for text in [
             "faß.example",
@@ -338,6 +356,7 @@ mod tests {
     }
 
     #[test]
+    //= RFC7622-3.2-3 test
     fn addresses_and_numbers_are_not_domains() {
         for text in ["127.0.0.1", "[::1]", "::1", "192.0.2.1", "0x7f.1", "2130706433", "1", "a.0x7f"] {
             assert_eq!(Domain::parse(text), Err(DomainError::IpLiteral), "{text}");
@@ -345,6 +364,10 @@ mod tests {
     }
 
     #[test]
+    //= RFC7622-3.2-5 test
+    //= RFC7622-3.2.1-1 test
+    //= RFC5891-5.3-1 test
+    //= RFC7622-4-2 test
     fn what_is_not_a_host_name_is_refused() {
         for text in [
             "_xmpp-server._tcp.t.example",
@@ -375,6 +398,7 @@ mod tests {
     #[test]
     //= RFC7622-3.2-1 test
     //= RFC7622-3.1-1 test
+    //= RFC7622-3.1-2 test
     fn an_address_is_split_at_the_slash_first() {
         let address = Address::parse("a@M.example/x@y/z").expect("legal");
         assert_eq!(address.domain().as_str(), "m.example");
@@ -386,6 +410,7 @@ mod tests {
             ("a@b@m.example", AddressError::Domain(DomainError::NotADomainName)),
             ("a@", AddressError::Domain(DomainError::Empty)),
             ("/r", AddressError::Domain(DomainError::Empty)),
+            ("a\u{ff20}m.example", AddressError::Domain(DomainError::NotADomainName)),
             ("a b@m.example", AddressError::ForbiddenCharacter),
             ("a\n@m.example", AddressError::ForbiddenCharacter),
             ("a@m.example/\u{7}", AddressError::ForbiddenCharacter),

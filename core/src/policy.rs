@@ -153,6 +153,7 @@ impl HostOptions {
     }
 
     /// The option by which a valid certificate is demanded of `remote`.
+    //= RFC7590-3.4-1
     fn demand_for_certificate(&self, remote: &Domain) -> Option<Rule> {
         if self.pinned_domains.contains(remote) {
             Some(Rule::Pins)
@@ -164,6 +165,8 @@ impl HostOptions {
     }
 
     /// The option by which nothing may travel in clear.
+    //= RFC6120-5.2-2
+    //= RFC9325-3.2-1
     fn demand_for_encryption(&self, remote: &Domain) -> Option<Rule> {
         if self.require_encryption { Some(Rule::RequireEncryption) } else { self.demand_for_certificate(remote) }
     }
@@ -274,6 +277,8 @@ pub fn offer(
     }
 }
 
+//= RFC6120-4.3.2-6
+//= RFC6120-6.3.4-1
 fn offer_in_clear(options: &HostOptions, from: Option<&Domain>, tls_available: bool) -> Result<Offer, Reason> {
     let clear_is_allowed = match from {
         Some(remote) => !options.demands_encryption(remote),
@@ -290,6 +295,16 @@ fn offer_in_clear(options: &HostOptions, from: Option<&Domain>, tls_available: b
     Ok(Offer { starttls, external: None, dialback: clear_is_allowed && !options.dialback_disabled })
 }
 
+//= RFC6120-5.4.3.3-5
+//= RFC6120-5.4.3.3-6
+//= RFC6120-6.4.1-2
+//= RFC6120-6.4.6-1
+//= RFC6120-13.7.2-5
+//= RFC7712-4.3-1
+//= XEP0178-3-1
+//= XEP0178-3-2
+//= XEP0178-3-3
+//= XEP0368-3-6
 fn offer_protected(
     options: &HostOptions,
     from: Option<&Domain>,
@@ -323,6 +338,8 @@ pub enum KeyVerdict {
 /// Judges a dialback key for `remote`, whatever was advertised.
 //= RFC7712-4.4.1-1
 //= XEP0344-2.4-2
+//= RFC7590-3.4-2
+//= XEP0220-3-1
 #[must_use]
 pub fn judge_key(options: &HostOptions, remote: &Domain, protection: Protection<'_>) -> KeyVerdict {
     if let Err(reason) = options.admit(remote) {
@@ -334,6 +351,9 @@ pub fn judge_key(options: &HostOptions, remote: &Domain, protection: Protection<
     match protection {
         Protection::Clear if options.demands_encryption(remote) => KeyVerdict::Refuse(Reason::EncryptionRequired),
         Protection::Clear => KeyVerdict::CallBack,
+        //= RFC7712-4.4.1-2
+        //= XEP0344-2.4-1
+        //= XEP0344-3.3-2
         Protection::Tls(Ok(verified)) => KeyVerdict::Proved(verified.clone()),
         Protection::Tls(Err(rejection)) if options.refuses(remote, *rejection) => {
             KeyVerdict::Refuse(rejection.reason())
@@ -357,6 +377,8 @@ pub enum Authentication {
 /// Whether TLS is asked for on an outbound stream in clear. An error: the stream cannot go on.
 //= RFC6120-5.2-3
 //= RFC6120-5.3.4-1
+//= RFC6120-13.9.4-1
+//= RFC6120-13.14-2
 pub fn judge_clear(options: &HostOptions, remote: &Domain, starttls_offered: bool) -> Result<bool, Reason> {
     match (options.tls_disabled, starttls_offered) {
         (false, true) => Ok(true),
@@ -378,6 +400,9 @@ pub fn judge_outbound(options: &HostOptions, remote: &Domain, protection: Protec
 
 /// Chooses how we prove ourselves on an outbound stream that [`judge_outbound`] let pass.
 //= RFC6120-6.3.4-5
+//= RFC6120-6.3.1-1
+//= RFC6120-13.6-1
+//= RFC6120-6.4.5-5
 pub fn authenticate(
     options: &HostOptions,
     remote: &Domain,

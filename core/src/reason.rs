@@ -136,6 +136,7 @@ impl Reason {
     /// ([RFC 6120 section 8.3.3](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.3)).
     //= RFC6120-10.4.3-2
     //= RFC6120-10.4.3-3
+    //= XEP0220-2.1.1-14
     #[must_use]
     pub const fn bounce(self) -> StanzaCondition {
         match self {
@@ -258,6 +259,9 @@ mod tests {
     #[test]
     //= RFC6120-10.4.3-2 test
     //= RFC6120-10.4.3-3 test
+    //= XEP0220-2.1.1-12 test
+    //= XEP0220-2.5-2 test
+    //= XEP0220-2.1.1-14 test
     fn a_bounce_tells_what_could_not_be_reached_from_what_could() {
         assert_eq!(Reason::DnsNxdomain.bounce(), StanzaCondition::RemoteServerNotFound);
         assert_eq!(Reason::ConnectRefused.bounce(), StanzaCondition::RemoteServerNotFound);
@@ -265,6 +269,8 @@ mod tests {
         assert_eq!(Reason::DomainDenied.bounce(), StanzaCondition::NotAllowed);
         assert_eq!(Reason::QueueFull.bounce(), StanzaCondition::ResourceConstraint);
         assert_eq!(Reason::StanzaTooBig.bounce(), StanzaCondition::PolicyViolation);
+        assert_eq!(Reason::DialbackInvalid.bounce(), StanzaCondition::InternalServerError);
+        assert_eq!(Reason::DialbackError.bounce(), StanzaCondition::RemoteServerTimeout);
     }
 
     #[test]

@@ -18,9 +18,18 @@ pub const EXTERNAL: &str = "EXTERNAL";
 //= RFC4422-A.1-5
 pub const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
 /// The server asks for the initial response that `auth` did not carry.
+//= RFC6120-6.4.3-1
 pub const EMPTY_CHALLENGE: &str = "<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
 
 /// Our attempt, with our own domain as authorization identity (decision D-06).
+//= RFC6120-6.3.5-1
+//= RFC6120-6.2-1
+//= RFC6120-13.5-1
+//= RFC6120-13.8.4-1
+//= RFC6120-6.3.5-2
+//= RFC6120-6.3.8-1
+//= RFC6120-6.3.8-3
+//= XEP0178-3-4
 #[must_use]
 pub fn auth(local: &Domain) -> String {
     format!("<auth xmlns='{}' mechanism='{EXTERNAL}'>{}</auth>", ns::SASL, STANDARD.encode(local.as_str()))
@@ -138,6 +147,15 @@ failures! {
 //= RFC6120-6.6-1
 //= RFC6120-6.3.8-4
 //= RFC6120-13.9.1-1
+//= RFC6120-6.3.8-3
+//= RFC6120-6.5.5-1
+//= RFC6120-6.5.8-1
+//= RFC4422-A.1-2
+//= RFC4422-A.1-3
+//= XEP0178-2-1
+//= RFC6120-6.5.6-1
+//= RFC6120-13.9.1-2
+//= RFC6120-13.9.1-3
 pub fn judge_identity(response: &str, proved: &Domain) -> Result<(), Failure> {
     if matches!(response, "" | "=") {
         return Ok(());
@@ -161,6 +179,9 @@ mod tests {
     //= RFC6120-6.6-1 test
     //= RFC6120-6.3.8-4 test
     //= RFC6120-13.9.1-1 test
+    //= RFC6120-6.3.8-3 test
+    //= RFC6120-13.9.1-2 test
+    //= RFC6120-13.9.1-3 test
     fn only_no_identity_or_the_proved_one_is_accepted() {
         let proved = Domain::parse("m.example").expect("a domain");
         let encode = |text: &str| STANDARD.encode(text);
@@ -191,6 +212,10 @@ mod tests {
     }
 
     #[test]
+    //= RFC6120-6.3.5-2 test
+    //= RFC6120-6.3.8-1 test
+    //= RFC6120-6.3.8-3 test
+    //= XEP0178-3-4 test
     fn what_we_write_carries_our_domain_in_base64() {
         assert_eq!(
             auth(&domain()),

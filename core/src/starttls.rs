@@ -4,6 +4,7 @@ use crate::ns;
 use crate::xml::Element;
 
 /// Asks for TLS.
+//= RFC6120-5.3.3-1
 pub const REQUEST: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
 /// Grants it: TLS begins behind the `>`.
 pub const PROCEED: &str = "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";

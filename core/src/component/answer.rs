@@ -18,6 +18,10 @@ use crate::xml::{Element, StanzaKind, escape_attribute, escape_text};
 //= RFC6120-8.3.3.13-1
 //= RFC6120-8.3.3.19-1
 //= XEP0199-7-1
+//= RFC6120-8.4-5
+//= RFC6120-10.2-1
+//= RFC6120-13.10.2-1
+//= RFC6120-13.11-1
 pub(super) fn answer(host: &Host, stanza: &Stanza) -> Option<Stanza> {
     if stanza.head().kind == StanzaKind::Presence || !stanza.may_bounce() {
         return None;
@@ -26,6 +30,11 @@ pub(super) fn answer(host: &Host, stanza: &Stanza) -> Option<Stanza> {
     if stanza.head().kind == StanzaKind::Message {
         return unavailable();
     }
+    let stanza_type = stanza.head().stanza_type.as_deref();
+    //= RFC6120-8.2.3-1
+    if !matches!(stanza_type, Some("get" | "set")) {
+        return refuse(stanza, StanzaCondition::BadRequest);
+    }
     let request = match stanza.payload() {
         Ok(request) => request,
         //= RFC6120-8.2.3-4
@@ -33,7 +42,7 @@ pub(super) fn answer(host: &Host, stanza: &Stanza) -> Option<Stanza> {
         Err(NoPayload::NotOne) => return refuse(stanza, StanzaCondition::BadRequest),
         Err(NoPayload::TooBig) => return unavailable(),
     };
-    if stanza.head().to.is_domain() && stanza.head().stanza_type.as_deref() == Some("get") {
+    if stanza.head().to.is_domain() && stanza_type == Some("get") {
         //= RFC6120-8.2.3-2
         //= XEP0199-4.3-1
         if request.is(ns::PING, "ping") {

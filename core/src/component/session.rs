@@ -88,6 +88,7 @@ impl Hub {
     //= RFC6120-4.9.3.7-1
     //= RFC6120-4.9.3.9-1
     //= RFC6120-8.1.2.2-3
+    //= RFC7622-4-4
     fn handle_stanza(&mut self, conn: ConnId, frame: StanzaFrame) -> Result<(), Ending> {
         let stanza = Stanza::from_frame(frame).map_err(LinkError::Improper)?;
         let from = stanza.head().from.domain();

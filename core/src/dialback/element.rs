@@ -67,6 +67,7 @@ pub enum Malformed {
 impl Message {
     /// Reads an element of the dialback namespace.
     //= XEP0220-6.1-1
+    //= RFC7622-4-3
     pub fn read(element: &Element) -> Result<Self, Malformed> {
         let domain =
             |name: &str| element.attribute(name).and_then(|text| Domain::parse(text).ok()).ok_or(Malformed::Addresses);
@@ -126,6 +127,9 @@ fn read_key(element: &Element) -> Result<String, Malformed> {
     Ok(key.to_owned())
 }
 
+//= RFC6120-8.3.2-2
+//= RFC6120-8.3.2-3
+//= RFC6120-8.3.4-1
 fn error_condition(element: &Element) -> Option<StanzaCondition> {
     let error = element.children().find(|child| child.name == "error")?;
     error
@@ -233,6 +237,7 @@ mod tests {
     }
 
     #[test]
+    //= RFC7622-4-3 test
     fn both_addresses_must_be_domains() {
         for attributes in [&PAIR[1..], &[PAIR[0], ("to", "")], &[PAIR[0], ("to", "a@v.example")]] {
             assert_eq!(Message::read(&element("result", attributes, "k")), Err(Malformed::Addresses));
@@ -240,6 +245,8 @@ mod tests {
     }
 
     #[test]
+    //= RFC6120-8.3.2-3 test
+    //= RFC6120-8.3.4-1 test
     fn the_condition_of_an_error_is_the_first_known_one_of_its_namespace() {
         let read = |error: Element| {
             let result = element("result", &[PAIR[0], PAIR[1], ("type", "error")], "");

@@ -24,6 +24,7 @@ impl Secret {
     /// From a configured text, or from random bytes.
     //= XEP0185-2-4
     //= XEP0185-2-5
+    //= XEP0185-3-1
     pub fn new(secret: &[u8]) -> Result<Self, SecretTooShort> {
         if secret.len() < MIN_SECRET_BYTES {
             return Err(SecretTooShort);
@@ -92,6 +93,9 @@ mod tests {
     #[test]
     //= XEP0185-2-2 test
     //= XEP0185-2-7 test
+    //= XEP0185-2-1 test
+    //= XEP0185-2-4 test
+    //= XEP0185-3-1 test
     fn the_published_keys_come_out() {
         // XEP-0185 section 4; XEP-0220 sections 2.1.1 and 2.1.2
         for (text, receiving, originating, id, key) in [
@@ -123,6 +127,7 @@ mod tests {
 
     #[test]
     //= XEP0185-2-3 test
+    //= XEP0220-2.2.2-2 test
     fn inputs_that_join_to_the_same_text_make_different_keys() {
         let secret = secret("s3cr3tf0rd14lb4ck");
         let (a, b) = (domain("a.example"), domain("bber.example"));

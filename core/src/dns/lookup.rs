@@ -148,6 +148,7 @@ fn take(inquiry: &mut Inquiry) -> Result<Finding, Reason> {
 //= RFC2782-p5-4
 //= XEP0368-5-1
 //= XEP0368-5-2
+//= RFC7712-5.1-2
 fn choose(direct: Offer, plain: Offer) -> Result<Option<Vec<Service>>, Reason> {
     match (direct, plain) {
         (Offer::Usable(mut direct), Offer::Usable(plain)) => {

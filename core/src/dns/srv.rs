@@ -119,6 +119,7 @@ fn draw(left: &[Service], below: &mut impl FnMut(u64) -> u64) -> usize {
         .unwrap_or(0)
 }
 
+//= RFC9325-3.2-2
 fn put_direct_tls_first(ordered: &mut [Service]) {
     let mut rest = ordered;
     while let [first, others @ ..] = rest {
@@ -181,6 +182,7 @@ mod tests {
     }
 
     #[test]
+    //= RFC9325-3.2-2 test
     fn direct_tls_comes_first_on_a_target_and_leaves_the_chances_of_targets_alone() {
         let services = [
             service(Security::StartTls, 5, 20, 1, 1),

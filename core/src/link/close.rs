@@ -188,6 +188,7 @@ impl Link {
     }
 
     /// The connection broke, or could not be opened.
+    //= RFC6120-4.6.1-1
     pub fn handle_closed(&mut self, _now: Instant, detail: &str) {
         match self.phase.clone() {
             Phase::Open => {
@@ -218,6 +219,8 @@ impl Link {
                     self.part();
                 }
                 (Timer::Close, _) => self.phase = Phase::Ended,
+                //= RFC6120-4.6.3-1
+                //= RFC6120-4.9.3.4-1
                 (Timer::Idle, Phase::Open) if self.unauthenticated_bytes.is_none() => self.close(now, Reason::Idle),
                 (Timer::Attempt | Timer::Negotiation, Phase::Open) => self.give_up(now),
                 _ => {}
@@ -236,6 +239,7 @@ impl Link {
     }
 
     /// Ends the stream because of `error`, which the peer is told.
+    //= RFC6120-4.9.1.4-1
     pub(super) fn fail(&mut self, now: Instant, error: &StreamError, local: Option<&Domain>) {
         if !self.phase.reads() {
             return;
@@ -253,6 +257,8 @@ impl Link {
     /// Ends the connection because TLS failed: its alert is all that the peer is told.
     //= RFC6120-5.4.3.2-1
     //= RFC6120-5.4.3.2-2
+    //= RFC6120-5.3.5-2
+    //= RFC6120-5.3.5-3
     pub(super) fn fail_tls(&mut self, now: Instant, detail: &str) {
         if !self.phase.reads() {
             return;

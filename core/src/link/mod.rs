@@ -197,6 +197,9 @@ impl Link {
     }
 
     /// The connection that was dialled is open.
+    //= RFC6120-3.1-1
+    //= XEP0368-3-3
+    //= XEP0368-3-4
     pub fn handle_connected(&mut self, now: Instant) {
         let Role::Initiating { stream, direct_tls, .. } = &mut self.role else {
             return;
@@ -305,6 +308,7 @@ impl Link {
 
     /// TLS is up: a new document begins on both sides.
     //= RFC6120-5.3.2-1
+    //= RFC6120-4.3.3-1
     fn secured(&mut self) {
         self.framer.restart();
         match &mut self.role {
@@ -373,9 +377,13 @@ impl Link {
     fn follow(&mut self, now: Instant, flow: Flow) {
         match flow {
             Flow::Continue | Flow::Undecided | Flow::StartTls => {}
+            //= RFC6120-3.1-2
+            //= RFC6120-4.3.3-2
+            //= RFC6120-4.3.3-3
             Flow::Restart => {
                 self.framer.restart();
                 if let Role::Receiving { stream, .. } = &mut self.role {
+                    //= RFC6120-4.7.3-1
                     stream.restarted(self.entropy.hex_128());
                 }
             }
@@ -388,6 +396,9 @@ impl Link {
     /// The next byte is TLS; `rest` came behind `<starttls/>` or `<proceed/>` in the same piece.
     //= RFC6120-5.4.2.3-1
     //= RFC6120-5.4.2.3-2
+    //= RFC6120-5.2-1
+    //= RFC6120-13.4-1
+    //= RFC7590-3.1-1
     fn splice(&mut self, now: Instant, rest: &[u8]) {
         self.begin_tls(now, true);
         if !rest.is_empty() && self.phase.reads() {
@@ -397,6 +408,7 @@ impl Link {
 
     /// Begins the handshake. `spliced`: after STARTTLS, where the domain of the stream chooses the certificate.
     //= RFC6120-5.4.3.1-5
+    //= XEP0368-6-1
     fn begin_tls(&mut self, now: Instant, spliced: bool) {
         let session = match &self.role {
             Role::Initiating { local, remote, direct_tls, .. } => self.tls.client(local, remote, *direct_tls),
@@ -440,6 +452,7 @@ impl Link {
 
     /// Whether the owner must take, and perhaps answer, an event before input goes on. Stanzas are not answered here,
     /// and nothing is decided any more once we have closed the stream.
+    //= RFC6120-10.1-3
     fn is_suspended(&self) -> bool {
         if !matches!(self.events.back(), None | Some(Event::Receiving(ReceivingEvent::Stanza { .. }))) {
             return true;
@@ -464,6 +477,8 @@ impl Link {
             self.unauthenticated_bytes = None;
             self.timers.cancel(Timer::Negotiation);
             self.timers.cancel(Timer::Attempt);
+            //= RFC6120-13.12-4
+            //= XEP0205-4.5-1
             self.framer.set_bounds(Bounds {
                 element_bytes: self.settings.stanza_bytes,
                 depth: limits::ELEMENT_DEPTH,

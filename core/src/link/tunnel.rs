@@ -45,6 +45,7 @@ impl Tunnel {
     }
 
     /// Whether XML can be written at all.
+    //= RFC6120-5.4.3.1-1
     pub(super) const fn carries_xml(&self) -> bool {
         !matches!(self, Self::Handshaking { .. })
     }
@@ -79,6 +80,7 @@ impl Tunnel {
     }
 
     /// Appends `plain` to what is to be written, protected if there is TLS.
+    //= RFC6120-5.4.3.1-8
     pub(super) fn send(&mut self, plain: &[u8], output: &mut Output) {
         match self {
             Self::Clear => output.tail().extend_from_slice(plain),

@@ -125,6 +125,8 @@ impl Node {
         }
     }
 
+    //= RFC9525-6.1.1-2
+    //= RFC8305-10-1
     fn dial_candidate(&mut self, now: Instant, errand: &Errand, candidate: Candidate) -> ConnId {
         self.config.tls.set_time(self.anchor.unix_at(now));
         let id = self.next_id();
@@ -159,6 +161,8 @@ impl Node {
     /// A candidate failed before it could serve: the next one is tried, or the errand fails.
     //= RFC6120-3.2.1-4
     //= RFC8305-9.2-1
+    //= RFC6120-5.4.3.2-3
+    //= RFC9325-3.1.3-1
     pub(super) fn candidate_failed(&mut self, now: Instant, errand: &Errand, conn: ConnId, reason: Reason) {
         if !self.is_trying(errand, conn) {
             return;

@@ -68,8 +68,12 @@ impl Node {
             let offer = Offer { starttls: None, external: None, dialback: !options.dialback_disabled };
             return Ok((local.clone(), offer));
         }
+        //= RFC6120-5.4.3.1-7
+        //= RFC6120-13.7.2-4
+        //= RFC7712-4.2-1
         let certificate = match &header.from {
             Some(from) => self.certificate(now, conn, from),
+            //= RFC6120-4.7.1-4
             None => self.is_protected(conn).then_some(Err(crate::tls::verify::Rejection::Missing)),
         };
         let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);

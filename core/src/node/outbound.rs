@@ -22,6 +22,7 @@ impl Node {
                 self.handle_external_refused(now, conn, detail);
             }
             InitiatingEvent::Authorised { pair, by } => self.handle_authorised(now, conn, &pair, by),
+            //= XEP0220-2.1.1-11
             InitiatingEvent::KeyRefused { pair, answer } => {
                 let invalid = answer == Answer::Invalid;
                 let reason = if invalid { Reason::DialbackInvalid } else { Reason::DialbackError };
@@ -42,6 +43,9 @@ impl Node {
 
     /// The protected header is there: now a strict peer's certificate is judged, whatever the peer says next
     /// (decision D-01).
+    //= RFC6120-5.4.3.1-6
+    //= RFC6120-13.7.2-4
+    //= RFC7712-4.2-1
     fn handle_response_header(&mut self, now: Instant, conn: ConnId) {
         let pair = self.errand_of(conn).and_then(|errand| self.pair_of(&errand));
         let verdict = pair.and_then(|pair| {
@@ -72,6 +76,7 @@ impl Node {
         }
     }
 
+    //= RFC6120-4.3.2-4
     fn judge_features(
         &self,
         now: Instant,
@@ -110,6 +115,7 @@ impl Node {
 
     /// EXTERNAL was refused: dialback may follow on the same stream.
     //= XEP0178-3-7
+    //= RFC6120-6.4.5-4
     fn handle_external_refused(&mut self, now: Instant, conn: ConnId, detail: &str) {
         let Some((pair, features)) = self.errand_of(conn).and_then(|errand| {
             let features = self.links.get(&conn)?.link.initiating_stream()?.features()?.clone();
@@ -144,12 +150,14 @@ impl Node {
         self.with_link(conn, |link| link.send_key(now, pair, key));
     }
 
+    //= XEP0220-2.1.1-10
     fn handle_authorised(&mut self, now: Instant, conn: ConnId, pair: &Pair, by: Method) {
         self.raise_up(now, conn, pair.clone(), by);
         self.route_is_up(now, pair, conn);
     }
 
     /// A stream is over, whoever opened it.
+    //= XEP0220-2.1.1-8
     pub(super) fn handle_ended(&mut self, now: Instant, conn: ConnId, end: &End) {
         let Some(connected) = self.links.get_mut(&conn) else {
             return;

@@ -43,6 +43,9 @@ impl Node {
     //= RFC6120-10.4.2-1
     //= RFC6120-10.1-2
     //= RFC6120-10.5-1
+    //= RFC6120-4.5-2
+    //= RFC6120-13.6-5
+    //= XEP0220-2.3-1
     pub fn send(&mut self, now: Instant, stanza: Stanza) -> Result<(), SendError> {
         let pair = stanza.outbound_pair();
         let Some(options) =
@@ -73,6 +76,7 @@ impl Node {
     }
 
     /// Does what the state of a route asks for while something waits in its queue.
+    //= XEP0220-2.1.1-3
     fn drive_route(&mut self, now: Instant, pair: &Pair) {
         match self.routes.get(pair).map(|route| (&route.state, route.queue.is_empty())) {
             Some((State::Idle, false)) => self.begin_route(now, pair),
@@ -220,6 +224,7 @@ impl Node {
     }
 
     /// The deadline of a route has come: of its attempt, or of its oldest stanza.
+    //= XEP0220-2.1.1-7
     pub(super) fn expire_route(&mut self, now: Instant, pair: &Pair) {
         let Some(route) = self.routes.get_mut(pair) else {
             return;

@@ -226,6 +226,7 @@ impl Node {
     /// Takes what was read out of the rates that bound it; where one is exceeded, nothing is read for a while.
     //= RFC6120-13.12-7
     //= XEP0205-4.7-1
+    //= XEP0478-8-1
     fn charge(&mut self, now: Instant, conn: ConnId, bytes: usize) {
         let Some(connected) = self.links.get_mut(&conn) else {
             return;

@@ -64,6 +64,7 @@ impl Node {
 
     /// The authoritative server has answered on `conn`.
     //= XEP0220-2.1.2-7
+    //= RFC6120-4.3.6-3
     pub(super) fn finish_verification(&mut self, now: Instant, conn: ConnId, answer: Result<Confirmed, Answer>) {
         let Some(Errand::Verify(id)) = self.errand_of(conn) else {
             return;
@@ -89,6 +90,7 @@ impl Node {
     /// The authoritative server could not be asked.
     //= XEP0220-2.5-6
     //= XEP0220-2.5-8
+    //= XEP0220-2.1.2-4
     pub(super) fn fail_verification(&mut self, now: Instant, id: VerificationId, reason: Reason) {
         let Some(verification) = self.take_verification(id) else {
             return;

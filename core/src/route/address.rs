@@ -19,6 +19,7 @@ pub enum PrivateAddresses {
 
 impl PrivateAddresses {
     /// Whether `addr` may be dialled.
+    //= RFC2782-p9-1
     #[must_use]
     pub fn allow(&self, addr: IpAddr) -> bool {
         let addr = addr.to_canonical();
@@ -90,6 +91,7 @@ mod tests {
     }
 
     #[test]
+    //= RFC2782-p9-1 test
     fn what_only_we_can_reach_is_not_dialled() {
         for text in [
             "127.0.0.1",

@@ -6,6 +6,7 @@ use crate::stanza::{Head, Stanza};
 use crate::xml::{StanzaKind, escape_attribute, escape_text};
 
 /// What the sender may do about an error, [RFC 6120 section 8.3.2](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.2).
+//= RFC6120-8.3.2-1
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorType {
     /// Give up.
@@ -45,6 +46,9 @@ macro_rules! conditions {
     };
 }
 
+//= RFC6120-8.3.3.12-1
+//= RFC6120-8.3.3.16-1
+//= RFC6120-8.3.3.17-1
 conditions! {
     /// The stanza is not one that may be answered otherwise.
     BadRequest = "bad-request", Modify;
@@ -100,6 +104,8 @@ impl Stanza {
     //= RFC6120-8.3.1-2
     //= RFC6120-8.3.1-3
     //= RFC6120-8.3.1-6
+    //= RFC6120-12-1
+    //= XEP0205-4.5-2
     #[must_use]
     pub fn error(&self, condition: StanzaCondition, error_type: ErrorType, text: Option<&str>) -> Option<Self> {
         if !self.may_bounce() {
@@ -120,6 +126,8 @@ impl Stanza {
         self.answer("result", payload)
     }
 
+    //= RFC6120-8.1.3-1
+    //= RFC6120-8.3.1-4
     fn answer(&self, stanza_type: &str, payload: &str) -> Self {
         let name = match self.head.kind {
             StanzaKind::Iq => "iq",
@@ -147,5 +155,46 @@ impl Stanza {
             stanza_type: Some(stanza_type.to_owned()),
         });
         Self { head, bytes: text.into_bytes() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    //= RFC6120-8.3.2-1 test
+    //= RFC6120-8.3.3.12-1 test
+    //= RFC6120-8.3.3.16-1 test
+    //= RFC6120-8.3.3.17-1 test
+    fn each_condition_says_what_the_sender_may_do() {
+        use StanzaCondition as Condition;
+        for (condition, name, error_type) in [
+            (Condition::BadRequest, "bad-request", "modify"),
+            (Condition::PolicyViolation, "policy-violation", "modify"),
+            (Condition::RemoteServerNotFound, "remote-server-not-found", "cancel"),
+            (Condition::RemoteServerTimeout, "remote-server-timeout", "wait"),
+            (Condition::ResourceConstraint, "resource-constraint", "wait"),
+            (Condition::ServiceUnavailable, "service-unavailable", "cancel"),
+        ] {
+            assert_eq!((condition.as_str(), condition.error_type().as_str()), (name, error_type));
+        }
+    }
+
+    #[test]
+    //= RFC6120-8.1.3-1 test
+    //= RFC6120-8.3.1-4 test
+    //= RFC6120-8.3.1-6 test
+    //= XEP0205-4.5-2 test
+    fn an_error_holds_an_error_and_nothing_of_what_caused_it() {
+        let text = "<message to='b@b.example' from='a@a.example' id='7'><body>secret</body></message>";
+        let bounce = Stanza::parse(text).expect("a stanza").bounce(Reason::StanzaTooBig).expect("an error");
+        assert_eq!(
+            String::from_utf8_lossy(bounce.bytes()),
+            "<message type='error' to='a@a.example' from='b@b.example' id='7'><error type='modify'>\
+             <policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
+             <text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas' xml:lang='en'>The stanza is too big</text>\
+             </error></message>"
+        );
     }
 }

@@ -47,6 +47,9 @@ impl Stanza {
     /// Judges the addresses of what the framer read.
     //= RFC6120-8.1.1.2-2
     //= RFC6120-8.1.2.2-2
+    //= RFC6120-10.3-1
+    //= RFC7622-4-1
+    //= RFC7622-4-3
     pub fn from_frame(frame: StanzaFrame) -> Result<Self, Improper> {
         let to = Address::parse(frame.to.as_deref().ok_or(Improper::NoTo)?).map_err(|_| Improper::To)?;
         let from = Address::parse(frame.from.as_deref().ok_or(Improper::NoFrom)?).map_err(|_| Improper::From)?;
@@ -56,6 +59,8 @@ impl Stanza {
 
     /// Reads one stanza from `text`, an element that belongs to the content namespace unless it says otherwise: the
     /// way in for applications that write stanzas themselves.
+    //= RFC6120-8.1.1.2-1
+    //= RFC6120-8.1.2.2-1
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let bounds = Bounds {
             element_bytes: limits::STANZA_BYTES,
@@ -97,17 +102,13 @@ impl Stanza {
         Pair::new(self.head.to.domain().clone(), self.head.from.domain().clone())
     }
 
-    /// Whether an error may be sent in answer: never to an error, never to an iq result, never to anything
-    /// that is not a legal request ([RFC 6120 section 8.3.1](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.1)).
+    /// Whether an error may be sent in answer: never to an error, never to a result
+    /// ([RFC 6120 section 8.3.1](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.1)).
     //= RFC6120-8.3.1-7
     //= RFC6120-8.2.3-3
     #[must_use]
     pub fn may_bounce(&self) -> bool {
-        let stanza_type = self.head.stanza_type.as_deref();
-        match self.head.kind {
-            StanzaKind::Iq => matches!(stanza_type, Some("get" | "set")),
-            StanzaKind::Message | StanzaKind::Presence => !matches!(stanza_type, Some("error" | "result")),
-        }
+        !matches!(self.head.stanza_type.as_deref(), Some("error" | "result"))
     }
 }
 
@@ -164,6 +165,8 @@ mod tests {
     use super::*;
 
     #[test]
+    //= RFC6120-8.1.1.2-1 test
+    //= RFC6120-8.1.2.2-1 test
     fn a_text_is_one_stanza_or_says_why_not() {
         let stanza = Stanza::parse(
             "<message xmlns='jabber:server' to='a@b.example' from='c.example'><body>1</body></message>\n",

@@ -141,6 +141,9 @@ pub enum StreamError {
 
 impl StreamError {
     /// The condition to put on the wire, [RFC 6120 section 4.9.3](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3).
+    //= RFC6120-4.9.3.25-1
+    //= RFC6120-4.9.3.24-1
+    //= RFC6120-4.9.3.10-1
     #[must_use]
     pub fn condition(&self) -> Condition {
         match self {

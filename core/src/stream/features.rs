@@ -38,10 +38,13 @@ impl Features {
         }
         let starttls = element.child(ns::TLS, "starttls").map(|starttls| {
             // RFC 6120 section 5.3.1: the only feature is mandatory even without the mark.
+            //= RFC6120-5.3.1-1
             let only = element.children().count() == 1;
             if only || starttls.child(ns::TLS, "required").is_some() { StartTls::Required } else { StartTls::Optional }
         });
         let mechanisms = element.child(ns::SASL, "mechanisms");
+        //= RFC6120-6.3.3-1
+        //= RFC6120-6.3.5-3
         let external = mechanisms.is_some_and(|mechanisms| {
             mechanisms
                 .children()
@@ -77,6 +80,10 @@ impl Features {
 //= RFC6120-5.3.1-2
 //= RFC6120-6.4.1-3
 //= XEP0220-2.4.2-1
+//= RFC6120-4.3.2-2
+//= RFC6120-6.3.4-4
+//= XEP0478-3.1-1
+//= XEP0478-4-3
 #[must_use]
 pub(super) fn write(offer: &Offer, max_bytes: Option<usize>) -> String {
     let mut text = String::from("<stream:features>");
@@ -100,4 +107,43 @@ pub(super) fn write(offer: &Offer, max_bytes: Option<usize>) -> String {
     }
     text.push_str("</stream:features>");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn features(children: &[Element]) -> Features {
+        let element =
+            children.iter().fold(Element::new(ns::STREAMS, "features"), |all, child| all.with_child(child.clone()));
+        Features::read(&element, false).expect("features")
+    }
+
+    #[test]
+    //= RFC6120-5.3.1-1 test
+    fn starttls_is_required_if_it_says_so_or_stands_alone() {
+        let starttls = Element::new(ns::TLS, "starttls");
+        let dialback = Element::new(ns::DIALBACK_FEATURE, "dialback");
+        let required = starttls.clone().with_child(Element::new(ns::TLS, "required"));
+        assert_eq!(features(std::slice::from_ref(&starttls)).starttls, Some(StartTls::Required));
+        assert_eq!(features(&[starttls, dialback.clone()]).starttls, Some(StartTls::Optional));
+        assert_eq!(features(&[dialback.clone(), required]).starttls, Some(StartTls::Required));
+        assert_eq!(features(&[dialback]).starttls, None);
+    }
+
+    #[test]
+    //= RFC6120-6.3.3-1 test
+    //= RFC6120-6.3.5-3 test
+    fn external_is_found_among_other_mechanisms_and_other_things() {
+        let mechanism = |name: &str| Element::new(ns::SASL, "mechanism").with_text(name);
+        let mechanisms = |children: &[Element]| {
+            let all = Element::new(ns::SASL, "mechanisms");
+            children.iter().fold(all, |all, child| all.with_child(child.clone()))
+        };
+        let other = Element::new("urn:example:other", "mechanism").with_text(sasl::EXTERNAL);
+        let both = features(&[mechanisms(&[other.clone(), mechanism("PLAIN"), mechanism("EXTERNAL")])]);
+        assert!(both.external && both.sasl);
+        let none = features(&[mechanisms(&[mechanism("PLAIN"), mechanism("EXTERNALLY"), other])]);
+        assert!(!none.external && none.sasl);
+    }
 }

@@ -37,12 +37,14 @@ impl Header {
     //= RFC6120-4.8.1-2
     //= RFC6120-4.8.3-1
     //= RFC6120-4.7.5-7
+    //= RFC7622-4-3
     pub fn judge(root: &Root) -> Result<Self, StreamError> {
         if root.namespace != ns::STREAMS || root.name != "stream" {
             return Err(StreamError::InvalidNamespace);
         }
         match root.default_namespace.as_deref() {
             None | Some(ns::SERVER) => {}
+            //= RFC6120-4.8.2-3
             Some(ns::STREAMS) if root.prefix.is_none() => {}
             Some(_) => return Err(StreamError::InvalidNamespace),
         }
@@ -87,6 +89,9 @@ impl Version {
 //= RFC6120-4.7.3-3
 //= RFC6120-4.7.5-4
 //= RFC6120-11.5-1
+//= RFC6120-4.7.4-2
+//= RFC6120-4.7.4-1
+//= RFC6120-12-1
 #[must_use]
 pub(super) fn initial(local: &Domain, remote: &Domain) -> String {
     format!("{OPENING} from='{local}' to='{remote}' version='1.0' xml:lang='en'>")
@@ -99,6 +104,7 @@ pub(super) fn initial(local: &Domain, remote: &Domain) -> String {
 //= RFC6120-4.7.4-3
 //= RFC6120-4.7.5-8
 //= RFC6120-4.9.1.3-1
+//= RFC6120-4.7.5-5
 #[must_use]
 pub(super) fn response(local: Option<&Domain>, remote: Option<&Domain>, id: &str, version: Version) -> String {
     let mut text = format!("{OPENING} from='{}'", local.map_or("", Domain::as_str));
@@ -116,6 +122,13 @@ pub(super) fn response(local: Option<&Domain>, remote: Option<&Domain>, id: &str
 /// ejabberd takes dialback elements only with the prefix `db` from a header that declares it.
 //= RFC6120-4.8.5-1
 //= XEP0220-2.4.1-1
+//= RFC6120-4.8.1-1
+//= RFC6120-4.8.2-1
+//= RFC6120-4.8.2-2
+//= RFC6120-4.8.5-8
+//= RFC6120-11.5-2
+//= RFC6120-11.6-3
+//= RFC6120-11.8-1
 const OPENING: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
      xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback'";
 

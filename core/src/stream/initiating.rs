@@ -19,7 +19,7 @@ use crate::sasl;
 use crate::starttls;
 use crate::stream::features::Features;
 use crate::stream::header::{self, Header, Version};
-use crate::stream::{Flow, PeerError, Sink, StreamError};
+use crate::stream::{Flow, PeerError, Sink, StreamError, unexpected};
 use crate::xml::{Element, Frame};
 
 /// What happened on a stream that we opened.
@@ -118,6 +118,7 @@ impl Initiating {
 
     /// Sends our header: at the start, and again when TLS is up.
     //= RFC6120-5.4.3.3-3
+    //= RFC6120-4.2-1
     pub fn open(&mut self, wire: &mut Vec<u8>) {
         wire.extend_from_slice(header::initial(&self.local, &self.remote).as_bytes());
         self.header_sent = true;
@@ -301,6 +302,7 @@ impl Initiating {
     }
 
     /// Features are there: after EXTERNAL the stream is negotiated, else the owner decides.
+    //= RFC6120-4.3.2-7
     fn decide(&mut self, layer: Layer, id: String, features: Features, sink: &mut Sink<'_, InitiatingEvent>) -> Flow {
         match layer {
             Layer::Anonymous => {
@@ -366,7 +368,7 @@ impl Open {
             return Ok(Flow::Continue);
         }
         if element.namespace != ns::DIALBACK {
-            return Err(StreamError::UnexpectedElement);
+            return Err(unexpected(element));
         }
         let message = Message::read(element).map_err(StreamError::UnreadableDialback)?;
         let pair = Pair::new(message.to, message.from);

@@ -77,6 +77,17 @@ pub struct PeerError {
     pub text: String,
 }
 
+/// The error for a first-level element that nothing waits for: a stanza of another kind of stream, or something unknown.
+//= RFC6120-4.8.3-2
+//= RFC6120-4.8.4-1
+//= RFC6120-4.8.4-2
+fn unexpected(element: &Element) -> StreamError {
+    match element.name.as_str() {
+        "iq" | "message" | "presence" => StreamError::InvalidNamespace,
+        _ => StreamError::UnexpectedElement,
+    }
+}
+
 impl PeerError {
     //= RFC6120-4.9.2-2
     //= RFC6120-4.9.2-5

@@ -20,7 +20,7 @@ use crate::stanza::{Stanza, StanzaCondition};
 use crate::starttls;
 use crate::stream::features;
 use crate::stream::header::{self, Header, Version};
-use crate::stream::{Flow, PeerError, Sink, StreamError};
+use crate::stream::{Flow, PeerError, Sink, StreamError, unexpected};
 use crate::xml::{Element, Frame};
 
 /// What happened on a stream that a peer opened.
@@ -201,6 +201,8 @@ impl Receiving {
     /// Decision: answer the header as `local`, with the features of `offer`.
     //= RFC6120-4.3.2-1
     //= RFC6120-4.3.4-1
+    //= RFC6120-4.1-1
+    //= RFC6120-4.3.5-1
     pub fn offer(&mut self, local: Domain, offer: Offer, max_bytes: usize, wire: &mut Vec<u8>) {
         let State::Undecided { layer, header } = mem::replace(&mut self.state, State::Poisoned) else {
             return;
@@ -225,6 +227,9 @@ impl Receiving {
     /// TLS is up: everything that was learned is gone, and `id` names the stream inside.
     //= RFC6120-5.4.3.3-2
     //= RFC6120-5.4.3.3-4
+    //= RFC6120-4.3.6-4
+    //= RFC6120-4.7-1
+    //= RFC6120-6.4.1-1
     pub fn secured(&mut self, id: String) {
         self.restarted(id);
         self.state = State::ExpectHeader(Layer::Secured);
@@ -232,6 +237,7 @@ impl Receiving {
 
     /// EXTERNAL succeeded and the peer starts over: `id` names the new stream.
     //= RFC6120-4.3.3-5
+    //= RFC6120-6.4.6-4
     pub fn restarted(&mut self, id: String) {
         self.header_sent = false;
         self.id = id;
@@ -241,6 +247,10 @@ impl Receiving {
     //= XEP0220-2.2.1-4
     //= XEP0220-2.2.1-6
     //= XEP0220-2.2.1-7
+    //= XEP0220-2.1.2-8
+    //= XEP0220-2.2.1-5
+    //= XEP0220-2.5-11
+    //= XEP0220-2.5-1
     pub fn answer_key(&mut self, pair: &Pair, outcome: KeyOutcome, wire: &mut Vec<u8>) -> Result<(), StreamError> {
         let State::Open(open) = &mut self.state else {
             return Ok(());
@@ -263,6 +273,7 @@ impl Receiving {
 
     /// Answers the question whether a key is ours.
     //= XEP0220-2.2.2-3
+    //= RFC6120-4.5-4
     pub fn answer_verify(
         &mut self,
         receiving: Domain,
@@ -290,6 +301,9 @@ impl Receiving {
             Frame::End => Ok(Flow::Closed),
             Frame::Stanza(stanza) => match &self.state {
                 //= RFC6120-4.3.5-4
+                //= RFC6120-4.3.5-3
+                //= RFC6120-13.12-1
+                //= XEP0205-4.3-1
                 State::Open(open) if !open.proofs.is_empty() && open.sasl == Sasl::Idle => {
                     let stanza = Stanza::from_frame(stanza).map_err(StreamError::ImproperStanza)?;
                     let pair = open.admit(&stanza)?;
@@ -306,6 +320,8 @@ impl Receiving {
         }
     }
 
+    //= RFC6120-4.3.6-1
+    //= RFC6120-4.7.3-4
     fn handle_header(&mut self, header: Header, sink: &mut Sink<'_, ReceivingEvent>) -> Result<Flow, StreamError> {
         let State::ExpectHeader(layer) = mem::replace(&mut self.state, State::Poisoned) else {
             return Err(StreamError::NestedHeader);
@@ -337,6 +353,7 @@ impl Receiving {
                 Some(proof) => {
                     sink.events.push_back(ReceivingEvent::Authenticated(proof.pair().clone()));
                     self.state = State::ExpectHeader(Layer::Authenticated(proof));
+                    //= RFC6120-6.3.2-1
                     Ok(Flow::Restart)
                 }
                 None => {
@@ -349,10 +366,11 @@ impl Receiving {
             _ if open.sasl == Sasl::Challenged => return Err(StreamError::NotAuthenticated),
             ns::DIALBACK => open.handle_dialback(element, sink)?,
             //= XEP0138-2-1
+            //= XEP0138-2-2
             ns::COMPRESS if element.name == "compress" => {
                 sink.write("<failure xmlns='http://jabber.org/protocol/compress'><unsupported-method/></failure>");
             }
-            _ => return Err(StreamError::UnexpectedElement),
+            _ => return Err(unexpected(element)),
         }
         self.state = State::Open(open);
         Ok(Flow::Continue)
@@ -373,6 +391,7 @@ impl Receiving {
                 self.state = State::ExpectTls(open.local.clone());
                 Ok(Flow::StartTls)
             }
+            //= RFC6120-5.4.2.2-2
             starttls::Message::Request => {
                 sink.write(starttls::FAILURE);
                 Ok(Flow::StartTlsRefused)
@@ -386,6 +405,10 @@ impl Open {
     /// Whether a stanza belongs to a pair that was proved here.
     //= RFC6120-8.1.1.2-3
     //= RFC6120-8.1.2.2-3
+    //= RFC6120-4.7.1-3
+    //= RFC6120-4.7.2-3
+    //= RFC7622-7.3.1-1
+    //= XEP0220-2.2.1-1
     fn admit(&self, stanza: &Stanza) -> Result<Pair, StreamError> {
         let pair = stanza.inbound_pair();
         match self.proofs.get(&pair) {
@@ -418,6 +441,7 @@ impl Open {
             },
             sasl::Message::Response(response) if challenged => self.judge_response(&response),
             //= RFC6120-6.4.4-1
+            //= RFC6120-6.5.1-1
             sasl::Message::Abort => Err(sasl::Failure::Aborted),
             sasl::Message::Response(_) => Err(sasl::Failure::MalformedRequest),
             sasl::Message::Challenge | sasl::Message::Failure(_) | sasl::Message::Success => {
@@ -435,11 +459,19 @@ impl Open {
                 sink.write(&sasl::failure(failure));
                 sink.events.push_back(ReceivingEvent::ExternalFailed(failure));
                 self.attempts = self.attempts.saturating_add(1);
+                //= RFC6120-13.9.4-2
                 if self.attempts >= limits::SASL_ATTEMPTS { Err(StreamError::TooManyAttempts) } else { Ok(None) }
             }
         }
     }
 
+    //= RFC6120-6.5.4-1
+    //= RFC6120-13.3-1
+    //= RFC4422-A.3-1
+    //= RFC6120-6.5.7-1
+    //= RFC6120-6.5.10-1
+    //= RFC4422-A.1-4
+    //= XEP0178-3-7
     fn judge_attempt(&self, mechanism: &str) -> Result<(), sasl::Failure> {
         if mechanism != sasl::EXTERNAL {
             return Err(sasl::Failure::InvalidMechanism);
@@ -453,6 +485,10 @@ impl Open {
         Ok(())
     }
 
+    //= RFC6120-4.3.6-2
+    //= RFC4422-3.4-1
+    //= XEP0178-3-5
+    //= XEP0178-3-6
     fn judge_response(&self, response: &str) -> Result<Proof, sasl::Failure> {
         let verified = self.offer.external.as_ref().ok_or(sasl::Failure::NotAuthorized)?;
         sasl::judge_identity(response, verified.domain())?;
@@ -471,6 +507,7 @@ impl Open {
             }),
             // Answers on a stream that we did not open: nobody asked here.
             //= XEP0220-3.1-1
+            //= XEP0220-2.2-1
             Kind::Result(_) | Kind::VerifyAnswer { .. } => {}
         }
         Ok(())
@@ -478,6 +515,7 @@ impl Open {
 
     /// A pair that is proved stays proved; one that is being verified is not verified twice.
     //= XEP0220-2.5-13
+    //= XEP0220-2.2.1-2
     fn handle_key(&mut self, pair: Pair, key: String, sink: &mut Sink<'_, ReceivingEvent>) {
         let answer = if self.proofs.contains_key(&pair) {
             Answer::Valid
@@ -493,5 +531,93 @@ impl Open {
         };
         let message = Message { from: pair.local, to: pair.remote, kind: Kind::Result(answer) };
         sink.write(&message.write());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::dialback::Confirmed;
+    use crate::xml::Root;
+
+    fn pair(remote: &str) -> Pair {
+        Pair::new(Domain::parse("v.example").expect("a domain"), Domain::parse(remote).expect("a domain"))
+    }
+
+    /// A stream of m.example inside TLS, on which nothing is proved.
+    fn open() -> Receiving {
+        let mut stream = Receiving::new("1".to_owned(), true);
+        let root = Root {
+            namespace: ns::STREAMS.to_owned(),
+            prefix: Some("stream".to_owned()),
+            name: "stream".to_owned(),
+            default_namespace: Some(ns::SERVER.to_owned()),
+            to: Some("v.example".to_owned()),
+            from: Some("m.example".to_owned()),
+            version: Some("1.0".to_owned()),
+            ..Root::default()
+        };
+        let (mut wire, mut events) = (Vec::new(), VecDeque::new());
+        let sink = &mut Sink { wire: &mut wire, events: &mut events };
+        assert_eq!(stream.handle(Frame::Root(root), sink), Ok(Flow::Undecided));
+        stream.offer(pair("m.example").local, Offer { starttls: None, external: None, dialback: true }, 1, &mut wire);
+        stream
+    }
+
+    fn answer(stream: &mut Receiving, remote: &str, outcome: KeyOutcome) -> (Result<(), StreamError>, String) {
+        let mut wire = Vec::new();
+        let verdict = stream.answer_key(&pair(remote), outcome, &mut wire);
+        (verdict, String::from_utf8(wire).expect("UTF-8"))
+    }
+
+    fn proved(remote: &str) -> KeyOutcome {
+        KeyOutcome::Proved(Proof::by_dialback(Confirmed::new(pair(remote))))
+    }
+
+    #[test]
+    //= XEP0220-2.1.2-8 test
+    //= XEP0220-2.2.1-5 test
+    //= XEP0220-2.5-11 test
+    //= XEP0220-2.2.1-6 test
+    //= XEP0220-2.2.1-7 test
+    fn a_denied_key_ends_a_stream_that_has_proved_nothing_and_no_other() {
+        let (verdict, said) = answer(&mut open(), "m.example", KeyOutcome::Denied);
+        assert_eq!(verdict, Err(StreamError::DialbackInvalid));
+        assert_eq!(said, "<db:result from='v.example' to='m.example' type='invalid'/>");
+
+        let mut stream = open();
+        let (verdict, said) = answer(&mut stream, "m.example", proved("m.example"));
+        assert_eq!((verdict, said.contains("type='valid'")), (Ok(()), true));
+        let (verdict, said) = answer(&mut stream, "t.example", KeyOutcome::Denied);
+        assert_eq!(verdict, Ok(()));
+        assert!(said.contains("to='t.example' type='error'") && said.contains("<forbidden "), "{said}");
+        assert_eq!(stream.proofs().map(Proof::pair).collect::<Vec<_>>(), [&pair("m.example")]);
+    }
+
+    #[test]
+    //= XEP0220-2.2.1-2 test
+    fn stanzas_of_a_proved_pair_go_on_while_another_key_waits() {
+        let mut stream = open();
+        assert_eq!(answer(&mut stream, "m.example", proved("m.example")).0, Ok(()));
+        let (mut wire, mut events) = (Vec::new(), VecDeque::new());
+        let sink = &mut Sink { wire: &mut wire, events: &mut events };
+        let key = Element::new(ns::DIALBACK, "result").with_attribute("from", "t.example");
+        let key = key.with_attribute("to", "v.example").with_text("key");
+        assert_eq!(stream.handle(Frame::Element(key), sink), Ok(Flow::Continue));
+        let stanza = |from: &str| crate::xml::StanzaFrame {
+            kind: crate::xml::StanzaKind::Message,
+            to: Some("u@v.example".to_owned()),
+            from: Some(from.to_owned()),
+            id: None,
+            stanza_type: None,
+            bytes: Vec::new(),
+        };
+        assert_eq!(stream.handle(Frame::Stanza(stanza("a@m.example")), sink), Ok(Flow::Continue));
+        assert_eq!(stream.handle(Frame::Stanza(stanza("a@t.example")), sink), Err(StreamError::FromMismatch));
+        assert!(matches!(events.pop_front(), Some(ReceivingEvent::KeyReceived { .. })));
+        assert!(matches!(events.pop_front(), Some(ReceivingEvent::Stanza { .. })));
+        assert!(events.is_empty());
     }
 }

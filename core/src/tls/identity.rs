@@ -121,6 +121,7 @@ impl Names {
 
     /// The same for a certificate that is parsed already.
     //= RFC9525-A-1
+    //= RFC6125-6.4.4-1
     pub(crate) fn of_certificate(certificate: &Certificate) -> Result<Self, MalformedCertificate> {
         let extensions = certificate.tbs_certificate().extensions().map_or(&[][..], Vec::as_slice);
         let mut found = extensions.iter().filter(|extension| extension.extn_id == SUBJECT_ALT_NAME);
@@ -141,6 +142,7 @@ impl Names {
 
     /// The first name that covers `domain`.
     //= RFC9525-6.2-2
+    //= RFC9525-6.1.1-3
     #[must_use]
     pub fn covering(&self, domain: &Domain) -> Option<&Name> {
         self.0.iter().find(|name| name.covers(domain))
@@ -229,6 +231,7 @@ fn srv_name(text: &str) -> Option<Name> {
 //= RFC6120-13.7.1.2.1-1
 //= RFC6120-13.7.1.2.1-4
 //= RFC9525-6.3-3
+//= XEP0178-3-8
 fn dns_name(content: &[u8]) -> Option<Name> {
     let text = std::str::from_utf8(content).ok()?;
     match text.strip_prefix("*.") {

@@ -105,6 +105,7 @@ impl Trust {
 
     /// Accepts for `domain` only keys that were named so, and asks nothing else of their certificates: `key` is the
     /// SHA-256 of a `SubjectPublicKeyInfo` in DER.
+    //= RFC6120-13.6-3
     pub fn pin(&mut self, domain: Domain, key: [u8; 32]) {
         self.pins.entry(domain).or_default().insert(key);
     }
@@ -166,7 +167,6 @@ impl Verified {
 
     /// When the first certificate on the path to the trust anchor expires, since 1970-01-01 00:00 UTC. Of a pinned key
     /// the end of its certificate, which may have passed.
-    //= RFC6120-13.7.2.3-1
     #[must_use]
     pub const fn not_after(&self) -> Duration {
         self.not_after
@@ -247,11 +247,13 @@ impl std::error::Error for Rejection {}
 //= RFC6120-13.7.2.1-2
 //= RFC9525-6.1.1-1
 //= XEP0368-3-5
+//= RFC7712-5.1-3
 pub fn judge(chain: &[Vec<u8>], domain: &Domain, trust: &Trust, unix: Duration) -> Result<Verified, Rejection> {
     let (own, issuers) = chain.split_first().ok_or(Rejection::Missing)?;
     let own = CertificateDer::from(own.as_slice());
     let peer = EndEntityCert::try_from(&own).map_err(|error| rejection(&error))?;
     let certificate = Certificate::from_der(&own).map_err(|_| Rejection::Malformed)?;
+    //= RFC6120-13.6-4
     if let Some(pins) = trust.pins.get(domain) {
         return judge_pinned(&certificate, domain, pins);
     }

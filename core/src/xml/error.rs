@@ -52,6 +52,9 @@ impl XmlError {
     //= RFC6120-4.9.3.14-1
     //= RFC6120-4.9.3.18-1
     //= RFC6120-4.9.3.22-1
+    //= RFC6120-4.9.3.2-1
+    //= RFC6120-11.3-2
+    //= RFC6120-13.12-6
     #[must_use]
     pub const fn condition(self) -> Condition {
         match self {

@@ -59,6 +59,7 @@ pub struct Root {
 }
 
 /// Which of the three stanzas.
+//= RFC6120-8-1
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StanzaKind {
     /// `iq`
@@ -416,6 +417,7 @@ impl Framer {
         Ok(None)
     }
 
+    //= RFC6120-8-2
     fn close_element(&mut self) -> Option<Frame> {
         let State::Element { open, sink, .. } = &mut self.state else { return None };
         self.scope.close();
@@ -558,6 +560,7 @@ impl Sink {
 /// What is wrong with text between elements: itself, or already its first character. `None` as long as that is not
 /// complete.
 //= RFC6120-11.6-2
+//= RFC6120-11.6-1
 fn judge_text(character: &mut Vec<u8>, bytes: &mut &[u8]) -> Option<XmlError> {
     while let Some((first, rest)) = bytes.split_first() {
         character.push(*first);

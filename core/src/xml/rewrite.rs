@@ -63,6 +63,8 @@ impl StanzaWriter {
     //= RFC6120-4.8.5-10
     //= RFC6120-8.4-1
     //= RFC6120-8.4-2
+    //= RFC6120-4.8.3-3
+    //= RFC6120-11.1-1
     pub(super) fn open(
         &mut self,
         tag: &Tag,
@@ -136,13 +138,16 @@ impl StanzaWriter {
         Ok(self.frame.bytes.len() - before)
     }
 
-    /// Gives the stanza the language of its stream, if it has none and there is room for it; to be called behind
-    /// the start tag.
+    /// Gives the stanza the language of its stream, if it has none, that is one and there is room for it; to be called
+    /// behind the start tag.
     //= RFC6120-4.7.4-4
     //= RFC6120-4.7.4-5
     //= RFC6120-8.1.5-2
+    //= RFC6120-4.7.4-1
+    //= RFC6120-8.1.5-1
     pub(super) fn add_lang(&mut self, tag: &Tag, lang: &str) {
-        let useful = !lang.is_empty() && lang.len() <= limits::LANGUAGE_BYTES;
+        let is_language = lang.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let useful = !lang.is_empty() && is_language && lang.len() <= limits::LANGUAGE_BYTES;
         if useful && tag.lang().is_none() && tag.attributes.len() < limits::ATTRIBUTES {
             write_attribute(Some("xml"), "lang", lang, &mut self.frame.bytes);
         }

@@ -84,6 +84,7 @@ impl Tag {
     /// Opens a level of `scope`, binds in it what the tag declares, resolves the names of the attributes and gives
     /// the namespace of the element.
     //= RFC6120-11.3-4
+    //= RFC6120-8.4-3
     pub(super) fn resolve(&mut self, scope: &mut Scope) -> Result<Option<Arc<str>>, XmlError> {
         scope.open();
         if let Some(namespace) = &self.default {

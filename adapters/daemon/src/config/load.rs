@@ -30,6 +30,7 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// The port of DNS.
 const DNS_PORT: u16 = 53;
 /// The registered port of server-to-server streams.
+//= RFC6120-14.7-1
 const S2S_PORT: u16 = 5269;
 /// The customary port of server-to-server streams inside TLS.
 const DIRECT_TLS_PORT: u16 = 5270;
@@ -375,6 +376,7 @@ fn network(text: &str) -> Option<(IpAddr, u8)> {
 }
 
 fn stanza_bytes<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> usize {
+    //= RFC6120-13.12-5
     let bytes = reader.value(top, "s2s_stanza_size_limit", "a whole number of bytes, at least 10000", |value| {
         integer(value).and_then(|n| usize::try_from(n).ok()).filter(|n| *n >= limits::MIN_STANZA_BYTES)
     });

@@ -32,6 +32,7 @@ fn bad(text: &str) -> Vec<String> {
 }
 
 #[test]
+//= RFC6120-14.7-1 test
 fn one_host_is_enough_and_the_defaults_are_those_that_are_documented() {
     let settings = good(HOST);
     let text = |addresses: &[std::net::SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -52,6 +53,7 @@ fn one_host_is_enough_and_the_defaults_are_those_that_are_documented() {
 }
 
 #[test]
+//= RFC6120-13.12-5 test
 fn what_is_wrong_is_told_with_its_line() {
     for (text, line, expected) in [
         ("s2s_secure_ath = true", 1, "unknown key 's2s_secure_ath'; did you mean 's2s_secure_auth'?"),

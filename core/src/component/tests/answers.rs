@@ -51,6 +51,9 @@ fn a_ping_to_the_host_is_answered() {
 //= RFC6120-8.3.3.19-1 test
 //= RFC6120-8.4-4 test
 //= RFC6120-8.3.1-1 test
+//= RFC6120-10.2-1 test
+//= RFC6120-13.10.2-1 test
+//= RFC6120-13.11-1 test
 fn other_requests_find_no_service_whoever_they_are_for() {
     let requests = [
         iq("set", "a.example", PING),
@@ -82,7 +85,17 @@ fn a_request_without_exactly_one_child_is_bad() {
 }
 
 #[test]
+//= RFC6120-8.2.3-1 test
+fn an_iq_of_another_type_is_bad() {
+    for attributes in ["", " type=''", " type='put'", " type='GET'"] {
+        let text = format!("<iq{attributes} id='1' from='u@m.example' to='a.example'>{PING}</iq>");
+        assert_eq!(condition(&answer(&text).expect("an answer")), "modify bad-request", "{attributes}");
+    }
+}
+
+#[test]
 //= RFC6120-10.4.3-4 test
+//= RFC6120-8.4-5 test
 fn messages_find_no_service() {
     for attributes in ["", " type='chat'", " type='groupchat'", " type='no-such-type'"] {
         let text = format!("<message{attributes} from='u@m.example' to='x@a.example'><body>hi</body></message>");
@@ -105,8 +118,6 @@ fn presence_errors_and_results_get_no_answer() {
         "message type='error'",
         "iq type='result' id='1'",
         "iq type='error' id='1'",
-        "iq id='1'",
-        "iq type='put' id='1'",
     ] {
         for to in ["a.example", "u@a.example"] {
             assert_eq!(answer(&format!("<{start} from='u@m.example' to='{to}'/>")), None, "{start}");

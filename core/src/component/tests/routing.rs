@@ -70,6 +70,7 @@ fn a_component_speaks_for_its_host_alone() {
 //= RFC6120-8.1.1.2-2 test
 //= RFC6120-8.1.2.2-2 test
 //= RFC6120-4.9.3.7-1 test
+//= RFC7622-4-4 test
 fn a_stanza_without_proper_addresses_ends_the_stream() {
     for addresses in [
         "to='m.example'",

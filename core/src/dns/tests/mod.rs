@@ -325,6 +325,7 @@ fn both_services_are_mixed_by_priority() {
 //= RFC6120-3.2.2-1 test
 //= RFC6120-3.2.1-6 test
 //= RFC2782-p5-4 test
+//= RFC7712-5.1-2 test
 fn without_srv_records_the_domain_itself_is_the_target() {
     let expected = Ok(vec![starttls(v6(1), 5269), starttls(v4(1), 5269)]);
     assert_eq!(resolve(&Zone::new([(DOMAIN, host(1))])), expected, "NXDOMAIN");

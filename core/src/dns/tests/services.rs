@@ -125,6 +125,7 @@ fn same(one: &BTreeMap<Vec<Service>, f64>, other: &BTreeMap<Vec<Service>, f64>) 
 #[test]
 //= RFC6120-3.2.1-2 test
 //= RFC2782-p3-4 test
+//= RFC2782-p5-1 test
 fn every_answer_of_up_to_four_records_is_usable_declined_unusable_or_absent() {
     let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
     choices(&records(), 4, &mut Vec::new(), &mut |records| {

@@ -169,6 +169,7 @@ fn anonymous_users_may_not_send_unless_allowed_and_may_be_sent_to() {
 
 #[test]
 //= RFC6120-5.3.1-2 test
+//= RFC6120-4.3.2-6 test
 fn in_clear_tls_is_required_where_clear_is_forbidden_and_dialback_offered_where_it_is_not() {
     let offered = |starttls, dialback| Ok(Offer { starttls, external: None, dialback });
     let (optional, required) = (Some(StartTls::Optional), Some(StartTls::Required));
@@ -197,6 +198,7 @@ fn in_clear_tls_is_required_where_clear_is_forbidden_and_dialback_offered_where_
 
 #[test]
 //= RFC6120-6.3.4-2 test
+//= XEP0178-3-2 test
 fn external_is_offered_only_to_who_will_succeed() {
     let good = valid(&peer());
     let offered = |external: bool, dialback| {
@@ -261,6 +263,7 @@ fn a_key_is_proved_by_a_certificate_or_called_back_or_refused() {
 #[test]
 //= RFC6120-5.2-3 test
 //= RFC6120-5.3.4-1 test
+//= RFC6120-13.9.4-1 test
 fn tls_is_asked_for_whenever_it_is_offered_and_we_have_it() {
     let unencrypted = Err(Reason::EncryptionRequired);
     for (options, when_offered, when_not) in [
@@ -295,6 +298,8 @@ fn nothing_goes_out_in_clear_or_to_a_bad_certificate_where_that_is_forbidden() {
 
 #[test]
 //= RFC6120-6.3.4-5 test
+//= RFC6120-6.3.1-1 test
+//= RFC6120-13.6-1 test
 fn we_prove_ourselves_by_external_if_we_can_and_by_dialback_if_we_may() {
     let good = valid(&peer());
     let tls = Protection::Tls(&good);

@@ -153,6 +153,11 @@ impl RustlsProvider {
     ///
     /// The clock stands at 1970 until [`Provider::set_time`] is called.
     //= RFC9325-4.1-2
+    //= RFC7590-3-1
+    //= RFC9325-4.1-1
+    //= RFC9325-4.1-3
+    //= RFC9325-4.2-1
+    //= RFC9325-4.2-2
     pub fn new(
         crypto: Arc<CryptoProvider>,
         identities: Vec<HostIdentity>,
@@ -174,6 +179,7 @@ impl RustlsProvider {
             let client = builder.client(Some(key.clone()), versions)?;
             let server = builder.server(key, versions)?;
             let mut config = server.clone();
+            //= RFC7301-3.2-1
             config.alpn_protocols = vec![ALPN.to_vec()];
             if direct.insert(host.clone(), Arc::new(config)).is_some() {
                 return Err(IdentityError::Duplicate(host));
@@ -192,6 +198,8 @@ impl Provider for RustlsProvider {
 
     //= XEP0368-3-7
     //= RFC9325-3.7-1
+    //= RFC6120-5.3.6-1
+    //= RFC7590-3.5-1
     fn client(&self, local: &Domain, remote: &Domain, direct: bool) -> Result<Box<dyn Session>, TlsError> {
         let client = self.hosts.get(local).map_or(&self.nameless, |host| &host.client);
         let config = if direct { &client.direct } else { &client.starttls };
@@ -201,6 +209,7 @@ impl Provider for RustlsProvider {
         Ok(Box::new(RustlsSession::client(connection)))
     }
 
+    //= RFC6120-5.4.3.1-2
     fn server(&self, host: Option<&Domain>) -> Result<Box<dyn Session>, TlsError> {
         let Some(host) = host else {
             if self.direct.hosts.is_empty() {
@@ -253,6 +262,8 @@ impl Builder {
         }
     }
 
+    //= RFC6120-3.3-3
+    //= RFC6120-5.4.3.1-4
     fn client(&self, key: Option<Arc<CertifiedKey>>, minimum: Version) -> Result<Client, IdentityError> {
         let builder = ClientConfig::builder_with_details(self.crypto.clone(), self.clock.clone())
             .with_protocol_versions(versions(minimum))
@@ -282,6 +293,7 @@ impl Builder {
     //= RFC7590-3.3-1
     //= RFC9325-3.4-1
     //= RFC9325-3.10-1
+    //= RFC6120-5.4.3.1-3
     fn server(&self, key: Arc<CertifiedKey>, minimum: Version) -> Result<ServerConfig, IdentityError> {
         let mut config = ServerConfig::builder_with_details(self.crypto.clone(), self.clock.clone())
             .with_protocol_versions(versions(minimum))
@@ -300,6 +312,7 @@ impl Builder {
 //= RFC9325-3.1.1-2
 //= RFC9325-3.1.1-3
 //= RFC9325-3.1.3-1
+//= RFC6120-13.9.5-1
 fn versions(minimum: Version) -> &'static [&'static SupportedProtocolVersion] {
     static BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
     match minimum {

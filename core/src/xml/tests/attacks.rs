@@ -112,6 +112,7 @@ fn names_are_pairs_and_not_joined_text() {
 }
 
 #[test]
+//= RFC6120-8-2 test
 fn a_wrong_end_tag_ends_the_stream_without_a_stanza() {
     for bytes in ["<message><body></message></body>", "<message></iq>", "<message></message2>", "<message></MESSAGE>"] {
         assert_eq!(content_error(format!("{bytes}<message/>")), (0, XmlError::NotWellFormed), "{bytes}");

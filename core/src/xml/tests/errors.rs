@@ -156,6 +156,7 @@ fn each_error_has_its_name_and_its_condition() {
 #[test]
 //= RFC6120-11.6-2 test
 //= RFC6120-4.9.3.22-1 test
+//= RFC6120-11.6-1 test
 fn what_is_not_utf_8_is_an_unsupported_encoding() {
     let sequences: [&[u8]; 15] = [
         b"\xc0\x80",

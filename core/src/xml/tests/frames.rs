@@ -33,6 +33,7 @@ fn a_header_may_lack_everything() {
 }
 
 #[test]
+//= RFC6120-8.4-3 test
 fn a_prefix_of_dialback_counts_whatever_its_text() {
     for (header, declares) in [
         ("<s xmlns:q='jabber:server:dialback'>", true),
@@ -56,6 +57,7 @@ fn an_empty_document_has_a_header_and_an_end() {
 
 #[test]
 //= RFC6120-4.1-2 test
+//= RFC6120-8-1 test
 fn only_the_three_names_in_the_content_namespace_are_stanzas() {
     for (name, kind) in [("iq", StanzaKind::Iq), ("message", StanzaKind::Message), ("presence", StanzaKind::Presence)] {
         assert_eq!(one_stanza(&format!("<{name}/>")).kind, kind);

@@ -10,6 +10,7 @@ const BARE: &str = "<s:stream xmlns:s='http://etherx.jabber.org/streams' xmlns='
 #[test]
 //= RFC6120-4.8.3-4 test
 //= RFC6120-4.8.5-4 test
+//= RFC6120-4.8.3-3 test
 fn the_chain_of_content_elements_loses_prefixes_and_declarations() {
     for (bytes, expected) in [
         ("<message xmlns='jabber:server'><body>x</body></message>", "<message><body>x</body></message>"),
@@ -95,6 +96,7 @@ fn declarations_that_names_in_text_may_need_are_kept() {
 //= RFC6120-4.7.4-5 test
 //= RFC6120-8.1.5-1 test
 //= RFC6120-8.1.5-2 test
+//= RFC6120-4.7.4-1 test
 fn a_stanza_without_language_gets_that_of_the_stream() {
     let header = BARE.replace('>', " xml:lang='de-AT'>");
     for (bytes, expected) in [
@@ -105,7 +107,7 @@ fn a_stanza_without_language_gets_that_of_the_stream() {
     ] {
         assert_eq!(text_of(&stanza_under(&header, bytes)), expected);
     }
-    for lang in [String::new(), "x".repeat(65)] {
+    for lang in [String::new(), "x".repeat(65), "de AT".to_owned(), "dé".to_owned(), "&lt;".to_owned()] {
         let header = BARE.replace('>', &format!(" xml:lang='{lang}'>"));
         assert_eq!(stanza_under(&header, "<iq/>").bytes, b"<iq/>", "nothing useful");
     }
@@ -146,6 +148,7 @@ proptest! {
     #[test]
     //= RFC6120-11.3-3 test
     //= RFC6120-8.4-6 test
+    //= RFC6120-11.1-1 test
     fn a_rewritten_stanza_means_what_was_sent(document in strategies::document()) {
         let (frames, end) = frames_of(&mut Framer::new(ns::SERVER, strategies::WIDE), [document.as_bytes()]);
         if end.is_err() {
