@@ -96,6 +96,64 @@ pub fn plaintext(mut wire: &[u8]) -> Vec<u8> {
     plain
 }
 
+/// A part of what one side wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// XML: in clear, or the content of a record of data.
+    Xml(Vec<u8>),
+    /// What a message of the handshake or an alert says.
+    Tls(String),
+}
+
+/// Takes the complete pieces from the front of what one side wrote.
+pub fn pieces(wire: &mut Vec<u8>) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    while let Some(kind) = wire.first().copied() {
+        if !matches!(kind, ALERT | HANDSHAKE | DATA) {
+            let end = wire.iter().position(|byte| matches!(*byte, ALERT | HANDSHAKE | DATA)).unwrap_or(wire.len());
+            pieces.push(Piece::Xml(wire.drain(..end).collect()));
+            continue;
+        }
+        let length = wire.iter().take(HEADER_BYTES).skip(1).fold(0, |length, byte| length << 8 | usize::from(*byte));
+        if wire.len() < HEADER_BYTES + length {
+            break;
+        }
+        let record: Vec<u8> = wire.drain(..HEADER_BYTES + length).collect();
+        let content = &record[HEADER_BYTES..];
+        pieces.push(match kind {
+            DATA => Piece::Xml(content.to_vec()),
+            ALERT => Piece::Tls(if content == [1, CLOSE_NOTIFY] { "TLS close_notify" } else { "TLS alert" }.to_owned()),
+            _ => Piece::Tls(describe(content).unwrap_or_else(|_| "TLS".to_owned())),
+        });
+    }
+    pieces
+}
+
+/// What a message of the handshake says.
+fn describe(message: &[u8]) -> Result<String, Alert> {
+    let (kind, content) = message.split_first().ok_or(Alert(DECODE_ERROR, "an empty message"))?;
+    let mut fields = Fields(content);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(match *kind {
+        CLIENT_HELLO => {
+            let name = text(fields.bytes()?);
+            let protocols: Vec<_> = fields.list()?.iter().map(|protocol| text(protocol)).collect();
+            let alpn = if protocols.is_empty() { String::new() } else { format!(", ALPN {}", protocols.join(" ")) };
+            format!("TLS ClientHello: server name {name}{alpn}")
+        }
+        SERVER_HELLO => {
+            let protocol = text(fields.bytes()?);
+            let alpn = if protocol.is_empty() { String::new() } else { format!("ALPN {protocol}, ") };
+            format!("TLS ServerHello: {alpn}{}", certificates(&fields.list()?))
+        }
+        _ => format!("TLS Finished: {}", certificates(&fields.list()?)),
+    })
+}
+
+fn certificates(chain: &[Vec<u8>]) -> &'static str {
+    if chain.is_empty() { "no certificate" } else { "certificate" }
+}
+
 /// A session of a [`FakeProvider`].
 pub struct FakeSession {
     state: State,

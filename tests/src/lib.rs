@@ -8,4 +8,7 @@ pub mod fuzz_bodies;
 pub mod matrix;
 pub mod oracle;
 pub mod puppetry;
+pub mod scenes;
+pub mod trace;
+pub mod transcript;
 pub mod world;

@@ -54,6 +54,8 @@ pub struct World {
     pub latency: Duration,
     /// What nodes have written, by connection, since a test has begun to listen by putting an empty map here.
     pub tap: Option<BTreeMap<(NodeIndex, ConnId), Vec<u8>>>,
+    /// What nodes have written to each other, in order, since a test has begun to listen by putting an empty list here.
+    pub journal: Option<Vec<Written>>,
     sites: Vec<Site>,
     listeners: BTreeMap<SocketAddr, (NodeIndex, Listener)>,
     puppets: BTreeMap<SocketAddr, VecDeque<Peer>>,
@@ -65,6 +67,17 @@ pub struct World {
     random: u64,
     dialled: Vec<SocketAddr>,
     asked: Vec<String>,
+}
+
+/// What a node has written to another one at once.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// Who wrote it, and its end of the connection.
+    pub near: (NodeIndex, ConnId),
+    /// Whom it was written to.
+    pub far: (NodeIndex, ConnId),
+    /// What.
+    pub bytes: Vec<u8>,
 }
 
 /// The other end of a node's connection.
@@ -115,6 +128,7 @@ impl World {
             cutting,
             latency: Duration::ZERO,
             tap: None,
+            journal: None,
             sites: Vec::new(),
             listeners: BTreeMap::new(),
             puppets: BTreeMap::new(),
@@ -322,6 +336,9 @@ impl World {
         };
         if let Some(tap) = &mut self.tap {
             tap.entry((site, conn)).or_default().extend_from_slice(&bytes);
+        }
+        if let (Some(journal), End::Node(far, far_conn)) = (&mut self.journal, far) {
+            journal.push(Written { near: (site, conn), far: (far, far_conn), bytes: bytes.clone() });
         }
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {

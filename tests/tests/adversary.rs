@@ -52,6 +52,9 @@ fn judged(events: &[Event]) -> (usize, Vec<Reason>) {
 #[test]
 //= RFC6120-4.3.5-4 test
 //= RFC6120-4.3.1-1 test
+//= RFC6120-4.3.5-3 test
+//= RFC6120-13.12-1 test
+//= XEP0205-4.3-1 test
 fn a_stanza_before_authentication_ends_the_stream_and_is_not_delivered() {
     let authority = Authority::root("the authority");
     let mut world = World::new(Cutting::Whole);
@@ -69,6 +72,8 @@ fn a_stanza_before_authentication_ends_the_stream_and_is_not_delivered() {
 #[test]
 //= RFC6120-8.1.2.2-3 test
 //= RFC6120-4.9.3.9-1 test
+//= RFC6120-4.7.1-3 test
+//= RFC7622-7.3.1-1 test
 fn a_stanza_of_a_domain_that_was_not_proved_ends_the_stream_and_is_not_delivered() {
     let authority = Authority::root("the authority");
     let mut world = World::new(Cutting::Whole);

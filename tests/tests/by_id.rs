@@ -100,6 +100,7 @@ fn stz_020_a_stanza_from_a_foreign_domain_is_not_sent_outward() {
 }
 
 #[test]
+//= RFC6120-4.7.3-1 test
 fn dbk_014_stream_ids_are_long_and_random_and_never_the_same() {
     let (mut world, site) = node(|_| {});
     let mut ids = BTreeSet::new();

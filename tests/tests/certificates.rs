@@ -50,6 +50,7 @@ fn a_dns_id_names_exactly_its_domain_in_any_case() {
 //= RFC6120-13.7.1.2.1-4 test
 //= RFC9525-6.3-3 test
 //= RFC9525-6.3-4 test
+//= XEP0178-3-8 test
 fn a_wildcard_stands_for_the_whole_left_most_label_only() {
     assert_eq!(proof(vec![dns("*.m.example")], "a.m.example"), Some(NameForm::DnsId));
     assert_eq!(proof(vec![dns("*.m.example")], "xn--bcher-kva.m.example"), Some(NameForm::DnsId));
@@ -78,6 +79,7 @@ fn a_wildcard_stands_for_the_whole_left_most_label_only() {
 //= RFC4985-3-1 test
 //= RFC9525-6.5-1 test
 //= RFC9525-6.2-1 test
+//= RFC9525-6.1.1-3 test
 fn an_srv_id_binds_its_own_domain_to_its_own_service() {
     assert_eq!(proof(vec![srv("_xmpp-server.t.example")], "t.example"), Some(NameForm::SrvId));
     assert_eq!(proof(vec![srv("_XMPP-Server.T.example")], "t.example"), Some(NameForm::SrvId));
@@ -119,6 +121,7 @@ fn an_xmpp_addr_is_a_domain_compared_as_a_labels() {
 
 #[test]
 //= RFC9525-A-1 test
+//= RFC6125-6.4.4-1 test
 fn texts_that_look_like_names_are_none() {
     let request = Request { common_name: "t.example".to_owned(), ..Request::new(Vec::new()) };
     assert!(!identity::matches(&request.self_signed().chain[0], &domain("t.example")));
@@ -190,6 +193,7 @@ fn root() -> Authority {
 //= RFC5280-4.2.1.12-1 test
 //= RFC5280-4.2-1 test
 //= RFC9525-6.1.1-1 test
+//= RFC9525-6.6-1 test
 fn every_kind_of_certificate_gets_its_verdict() {
     let domain = domain("a.m.example");
     let trust = root().trust();
@@ -197,7 +201,6 @@ fn every_kind_of_certificate_gets_its_verdict() {
         let chain = root().issue_kind(*kind, &domain).chain;
         let verdict = judge(&chain, &domain, &trust, NOW);
         assert_eq!(verdict.as_ref().map(Verified::form).map_err(|r| *r), kind.verdict().map(Some), "{kind:?}");
-        //= RFC9525-6.6-1 test
         assert!(verdict.is_err() || verdict.is_ok_and(|verified| *verified.domain() == domain));
     }
     assert_eq!(judge(&[], &domain, &trust, NOW), Err(Rejection::Missing));
@@ -348,6 +351,8 @@ fn revocation_lists_are_believed_if_signed_and_their_absence_is_policy() {
 }
 
 #[test]
+//= RFC6120-13.6-3 test
+//= RFC6120-13.6-4 test
 fn a_pinned_domain_accepts_its_keys_alone() {
     // An Ed25519 key has 44 bytes, which stand in the certificate as they are.
     let chain = root().issue(&Request::dns("t.example")).chain;

@@ -100,6 +100,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
+    //= RFC6120-10.1-3 test
     fn any_split_of_whole_negotiations_gives_the_same_events_and_plaintext(negotiation in negotiation(), cutting in cutting()) {
         prop_assert_eq!(outcome(negotiation, cutting), outcome(negotiation, Cutting::Whole));
     }

@@ -111,6 +111,12 @@ fn exchange(world: &mut World, a: NodeIndex, b: NodeIndex) -> (Method, Method) {
 }
 
 #[test]
+//= RFC6120-5.2-1 test
+//= RFC6120-13.4-1 test
+//= RFC7590-3.1-1 test
+//= RFC6120-6.2-1 test
+//= RFC6120-13.5-1 test
+//= RFC6120-13.8.4-1 test
 fn valid_certificates_federate_by_external_over_starttls() {
     let (mut world, a, b) = world((Some(Kind::Valid), secure()), (Some(Kind::Valid), secure()), true, false);
     assert_eq!(exchange(&mut world, a, b), (Method::External, Method::External));
@@ -129,6 +135,10 @@ fn a_certificate_for_servers_only_proves_both_directions() {
 }
 
 #[test]
+//= RFC6120-13.14-2 test
+//= RFC7590-3.4-2 test
+//= XEP0220-3-1 test
+//= XEP0178-3-3 test
 fn self_signed_certificates_federate_by_dialback_where_both_sides_are_lax() {
     let lax = || HostOptions { require_encryption: true, ..HostOptions::default() };
     let (mut world, a, b) = world((Some(Kind::SelfSigned), lax()), (Some(Kind::SelfSigned), lax()), true, false);
@@ -142,6 +152,7 @@ fn servers_without_certificates_federate_by_dialback_in_clear_where_that_is_allo
 }
 
 #[test]
+//= RFC7590-3.4-1 test
 fn a_strict_host_refuses_a_self_signed_peer_in_both_directions() {
     let lax = HostOptions::default();
     let (mut world, a, b) = world((Some(Kind::Valid), secure()), (Some(Kind::SelfSigned), lax), true, false);
@@ -180,6 +191,7 @@ fn a_host_that_demands_encryption_does_not_speak_in_clear() {
 }
 
 #[test]
+//= RFC6120-13.9.2-1 test
 fn names_that_do_not_resolve_and_ports_that_are_closed_bounce_with_their_reason() {
     let (mut world, a, _) = world((Some(Kind::Valid), secure()), (Some(Kind::Valid), secure()), true, false);
     world.publish("dead.example.com", addr(9), true, false);
@@ -190,6 +202,9 @@ fn names_that_do_not_resolve_and_ports_that_are_closed_bounce_with_their_reason(
 }
 
 #[test]
+//= RFC6120-10.1-2 test
+//= RFC6120-10.4.2-1 test
+//= XEP0220-2.1.1-3 test
 fn stanzas_arrive_in_order_and_wait_for_the_stream() {
     let (mut world, a, b) = world((Some(Kind::Valid), secure()), (Some(Kind::Valid), secure()), true, false);
     let ids: Vec<_> = (0..500).map(|n| n.to_string()).collect();
@@ -220,6 +235,7 @@ fn errors_and_results_are_never_answered_by_an_error() {
 }
 
 #[test]
+//= RFC6120-4.6.1-1 test
 fn a_killed_peer_costs_no_stanza_that_was_not_written() {
     let (mut world, a, b) = world((Some(Kind::Valid), secure()), (Some(Kind::Valid), secure()), true, false);
     world.send(a, &message(A, B, "before"));

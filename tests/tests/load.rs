@@ -96,6 +96,7 @@ fn what_waits_is_bounded_for_each_pair_and_in_all() {
 #[test]
 //= RFC6120-13.12-7 test
 //= XEP0205-4.7-1 test
+//= XEP0478-8-1 test
 fn a_connection_that_is_too_fast_is_not_read_for_a_while() {
     let mut world = World::new(Cutting::Whole);
     let mut limited = config(A);

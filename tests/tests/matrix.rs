@@ -132,6 +132,7 @@ fn the_oracle_lets_nothing_through_that_a_side_has_forbidden() {
 }
 
 #[test]
+//= RFC6120-4.3.2-3 test
 fn peers_with_odd_headers_identities_features_and_answers_hear_what_the_documents_say() {
     let lab = Lab::new();
     let played = all_peers();

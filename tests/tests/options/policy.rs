@@ -58,6 +58,8 @@ fn s2s_secure_auth_off_takes_dialback_whatever_the_certificate() {
 }
 
 #[test]
+//= RFC7590-3.4-2 test
+//= XEP0220-3-1 test
 fn s2s_secure_auth_turns_dialback_off_for_every_domain_on_a_stream() {
     const OTHER: &str = "other.example.com";
     let mut world = World::new(Cutting::Whole);
@@ -89,6 +91,8 @@ fn s2s_secure_auth_turns_dialback_off_for_every_domain_on_a_stream() {
 }
 
 #[test]
+//= RFC6120-5.2-2 test
+//= RFC9325-3.2-1 test
 fn s2s_require_encryption_refuses_clear_text_in_both_directions() {
     let demands = HostOptions { require_encryption: true, ..HostOptions::default() };
     let without_tls = HostOptions { tls_disabled: true, ..HostOptions::default() };
@@ -104,6 +108,7 @@ fn s2s_require_encryption_refuses_clear_text_in_both_directions() {
 }
 
 #[test]
+//= RFC6120-5.4.1-2 test
 fn s2s_require_encryption_offers_starttls_as_required_and_no_dialback_before_it() {
     for (demanded, starttls) in [(true, "<required/>"), (false, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")]
     {
@@ -139,6 +144,7 @@ fn s2s_require_encryption_off_still_prefers_tls() {
 }
 
 #[test]
+//= RFC6120-6.4.5-5 test
 fn tls_comes_first_and_dialback_follows_on_the_same_stream_where_certificates_do_not_do() {
     let mut two = Two::with((Some(Kind::Valid), lax()), (Some(Kind::UnknownAuthority), lax()));
     two.back();

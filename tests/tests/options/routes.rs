@@ -142,6 +142,7 @@ fn s2s_direct_tls_ports_and_s2s_ports_are_tried_in_the_order_of_their_priorities
 }
 
 #[test]
+//= RFC6120-3.2.3-1 test
 fn a_static_route_takes_the_place_of_dns() {
     for (security, starts_in_clear) in [(Security::StartTls, true), (Security::DirectTls, false)] {
         let mut ours = config(OURS, Some(Kind::Valid), lax());

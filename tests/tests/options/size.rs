@@ -55,6 +55,9 @@ fn authenticated(cutting: Cutting) -> (World, NodeIndex, Puppet, Tls, String) {
 }
 
 #[test]
+//= RFC6120-13.12-4 test
+//= XEP0205-4.5-1 test
+//= RFC6120-13.12-6 test
 fn s2s_stanza_size_limit_is_exact_to_the_byte() {
     for cutting in [Cutting::Whole, Cutting::Pieces(1000), Cutting::Random(7)] {
         let (mut world, node, puppet, mut tls, _) = authenticated(cutting);
@@ -89,6 +92,8 @@ fn s2s_stanza_size_limit_counts_each_stanza_anew() {
 }
 
 #[test]
+//= XEP0478-3.1-1 test
+//= XEP0478-4-3 test
 fn s2s_stanza_size_limit_is_advertised_after_authentication() {
     let (_, _, _, _, features) = authenticated(Cutting::Whole);
     let limits = format!("<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>{LIMIT}</max-bytes></limits>");
@@ -109,6 +114,8 @@ fn s2s_stanza_size_limit_is_ten_thousand_bytes_before_authentication() {
 }
 
 #[test]
+//= XEP0478-4-1 test
+//= XEP0478-4-2 test
 fn the_size_limit_of_the_peer_is_honoured_and_the_stream_stays() {
     let mut theirs = config(THEIRS, Some(Kind::Valid), secure());
     theirs.stanza_bytes = LIMIT;

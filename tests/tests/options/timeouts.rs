@@ -69,6 +69,7 @@ fn s2s_timeout_is_not_put_off_by_a_peer_that_says_a_little_now_and_then() {
 }
 
 #[test]
+//= XEP0220-2.1.1-7 test
 fn s2s_timeout_bounds_the_way_out_from_the_lookup_to_authentication() {
     let (mut world, node) = alone();
     let server = SocketAddr::new(addr(9), 5269);
@@ -108,6 +109,7 @@ fn s2s_attempt_timeout_bounds_one_candidate_and_the_next_one_is_tried() {
 }
 
 #[test]
+//= RFC6120-4.4-3 test
 fn s2s_close_timeout_bounds_the_wait_for_a_peer_that_does_not_close() {
     let (mut world, node) = alone();
     let puppet = world.connect(node, Listener::StartTls);
@@ -122,6 +124,8 @@ fn s2s_close_timeout_bounds_the_wait_for_a_peer_that_does_not_close() {
 }
 
 #[test]
+//= RFC6120-4.6.3-1 test
+//= RFC6120-4.9.3.4-1 test
 fn s2s_idle_timeout_closes_what_nobody_uses_and_the_next_stanza_opens_it_again() {
     let mut ours = config(OURS, Some(Kind::Valid), secure());
     ours.idle_timeout = Duration::from_secs(60);

@@ -24,6 +24,11 @@ use crate::sides::{
 //= RFC9325-3.7-1 test
 //= RFC6120-13.7.2.1-1 test
 //= RFC6120-13.7.2.1-2 test
+//= RFC6120-5.3.6-1 test
+//= RFC6120-5.4.3.1-2 test
+//= RFC6120-5.4.3.1-3 test
+//= RFC6120-5.4.3.1-4 test
+//= RFC7590-3.5-1 test
 fn a_handshake_shows_each_side_the_other() {
     for provider in providers(&["m.example", "t.example"]) {
         let (client, server) = starttls(provider.as_ref(), "m.example", "t.example");
@@ -43,6 +48,11 @@ fn a_handshake_shows_each_side_the_other() {
 #[test]
 //= RFC9325-3.1.1-1 test
 //= RFC9325-4.1-2 test
+//= RFC7590-3-1 test
+//= RFC9325-4.1-1 test
+//= RFC9325-4.1-3 test
+//= RFC9325-4.2-1 test
+//= RFC9325-4.2-2 test
 fn both_versions_are_spoken_with_suites_named_as_by_iana() {
     let provider = real(&["m.example", "t.example"]);
     for (version, ours, suites) in [
@@ -88,6 +98,7 @@ fn a_host_can_demand_the_newer_version_for_itself() {
 
 #[test]
 //= RFC7590-3.3-1 test
+//= RFC6120-3.3-3 test
 fn a_resumed_session_shows_the_chain_and_is_judged_again() {
     for version in VERSIONS {
         let provider = real(&["t.example"]);
@@ -245,6 +256,7 @@ fn direct_tls_agrees_on_the_protocol_and_finds_the_host() {
 }
 
 #[test]
+//= RFC7301-3.2-1 test
 //= RFC9325-3.8-1 test
 fn protocols_are_optional_but_never_wrong() {
     let provider = real(&["t.example"]);

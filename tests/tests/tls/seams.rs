@@ -148,6 +148,7 @@ fn a_changed_record_is_an_error_after_what_came_before_it() {
 
 #[test]
 //= RFC9325-3.1.1-1 test
+//= RFC6120-13.9.5-1 test
 fn older_versions_are_refused() {
     let provider = real(&["t.example"]);
     for server in [provider.server(Some(&domain("t.example"))), provider.server(None)] {
@@ -165,6 +166,8 @@ fn older_versions_are_refused() {
 }
 
 #[test]
+//= RFC6120-5.3.5-2 test
+//= RFC6120-5.3.5-3 test
 fn a_client_that_starts_over_in_the_clear_is_cut_off() {
     let provider = real(&["t.example"]);
     let mut client = their_client(&version::TLS12, &identity("m.example"), "t.example", |_| {});
