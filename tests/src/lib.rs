@@ -2,6 +2,7 @@
 
 pub mod cases;
 pub mod certificates;
+pub mod conformance;
 pub mod dns_server;
 pub mod fake_tls;
 pub mod fuzz_bodies;

@@ -97,31 +97,23 @@
 //! ```
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use async_io::Async;
-use s2s_core::machine::{Listener, Machine};
+use s2s_core::machine::{Driven, Listener, Machine};
 use smol::LocalExecutor;
 use smol::channel::{self, Receiver, SendError, Sender, TrySendError};
-use socket2::{Domain, Protocol, Socket, Type};
 
-mod clock;
+mod bell;
 mod connection;
 mod query;
 mod run;
-mod signal;
 
-use clock::Clock;
+pub use s2s_sockets::{COMMANDS, EVENTS, bind, bind_shared};
+
 use run::Shared;
-
-/// Commands that wait for the machine. [`Handle::send`] waits while there are as many.
-pub const COMMANDS: usize = 1024;
-
-/// Events that wait for the application, besides one that waits for room. Further ones stay in the machine.
-pub const EVENTS: usize = 256;
-
-/// Connections that wait to be accepted, for each listener.
-const BACKLOG: i32 = 1024;
 
 /// A machine with its listeners, to be run.
 pub struct Driver<M: Machine> {
@@ -129,13 +121,11 @@ pub struct Driver<M: Machine> {
     listeners: Vec<(Listener, Async<TcpListener>)>,
     commands: Receiver<M::Command>,
     events: Sender<M::Event>,
-    clock: Clock,
+    wall: Box<dyn Fn() -> Duration + Send>,
 }
 
 impl<M: Machine> Driver<M> {
-    /// Takes a machine and what it listens on. Fails if a listener cannot be registered for I/O.
-    ///
-    /// The wall clock is watched for steps from here on: anchor the machine just before.
+    /// Takes a machine, anchored just before, and what it listens on. Fails if a listener cannot be registered for I/O.
     #[expect(clippy::type_complexity, reason = "an alias would hide what is returned")]
     pub fn new(
         machine: M,
@@ -147,23 +137,30 @@ impl<M: Machine> Driver<M> {
             .collect::<io::Result<Vec<_>>>()?;
         let (command_sender, commands) = channel::bounded(COMMANDS);
         let (events, event_receiver) = channel::bounded(EVENTS);
-        let driver = Self { machine, listeners, commands, events, clock: Clock::start() };
+        let driver = Self { machine, listeners, commands, events, wall: Box::new(s2s_sockets::wall_clock) };
         Ok((driver, Handle { commands: command_sender, events: event_receiver }))
     }
 
+    /// Reads wall-clock time, as time since 1970, from `wall` in place of the system.
+    #[must_use]
+    pub fn with_wall_clock(self, wall: impl Fn() -> Duration + Send + 'static) -> Self {
+        Self { wall: Box::new(wall), ..self }
+    }
+}
+
+impl<M: Machine + 'static> Driver<M> {
     /// Runs until the machine has finished and its events are taken, or every [`Handle`] is dropped.
     ///
     /// Then all sockets are closed and the machine is given back. The future stays on the thread that first
     /// polls it: run it with `smol::block_on` or on a `LocalExecutor`. Dropping it closes everything at once.
     pub async fn run(self) -> M {
-        let Self { machine, listeners, commands, events, clock } = self;
-        let shared = Shared::new(machine, listeners.len(), commands, events);
-        {
-            // Declared after what its tasks borrow, so that they are dropped first, and all sockets with them.
-            let executor = LocalExecutor::new();
-            executor.run(shared.run(&executor, listeners, clock)).await;
-        }
-        shared.into_machine()
+        let Self { machine, listeners, commands, events, wall } = self;
+        let executor = Rc::new(LocalExecutor::new());
+        let shared = Shared::new(&executor, Driven::new(machine, Instant::now()), listeners, commands, events);
+        executor.run(shared.run(wall)).await;
+        // The tasks share the machine and end with it.
+        drop(executor);
+        Rc::into_inner(shared).expect("no task is left").into_machine()
     }
 }
 
@@ -199,19 +196,4 @@ impl<C, E> Clone for Handle<C, E> {
     fn clone(&self) -> Self {
         Self { commands: self.commands.clone(), events: self.events.clone() }
     }
-}
-
-/// Listens on an address, as [`Driver::new`] wants it. With port 0, ask the listener for its port.
-///
-/// A port that was just closed is taken over, and an IPv6 address serves IPv6 only, so that both wildcards can be
-/// listened on.
-pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }

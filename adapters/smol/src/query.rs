@@ -1,10 +1,13 @@
-//! One DNS query: a socket of its own until the machine forgets it.
+//! One DNS query: a socket of its own until the machine forgets it, which ends the task.
 
+use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::rc::Rc;
 
 use async_io::Async;
 use s2s_core::machine::{Machine, QueryId, Transport};
+use s2s_sockets::{framed, query_socket};
 use smol::future::yield_now;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -18,62 +21,41 @@ pub(crate) struct Question {
     pub(crate) message: Vec<u8>,
 }
 
-/// Hands over every reply until the machine forgets the query, which ends this task, or the socket fails.
-pub(crate) async fn ask<M: Machine>(shared: &Shared<M>, question: Question) {
-    let query = question.query;
-    let asked = match question.transport {
-        Transport::Udp => ask_udp(shared, question).await,
-        Transport::Tcp => ask_tcp(shared, question).await,
+/// Hands over every reply until the machine forgets the query, or the socket fails.
+pub(crate) async fn ask<M: Machine + 'static>(shared: Rc<Shared<M>>, question: Question) {
+    let Err(_) = match question.transport {
+        Transport::Udp => ask_udp(&shared, &question).await,
+        Transport::Tcp => ask_tcp(&shared, &question).await,
     };
     // The machine learns that it failed, not why: it asks another server for any reason.
-    if asked.is_err() {
-        shared.report(|state, now| {
-            shared.forget(state, query);
-            state.machine.handle_reply(now, query, None);
-        });
-    }
+    shared.reply(question.query, None);
 }
 
-async fn ask_udp<M: Machine>(shared: &Shared<M>, question: Question) -> io::Result<()> {
-    let unspecified: SocketAddr = match question.server {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = Async::<UdpSocket>::bind(unspecified)?;
-    socket.get_ref().connect(question.server)?;
+async fn ask_udp<M: Machine + 'static>(shared: &Rc<Shared<M>>, question: &Question) -> io::Result<Infallible> {
+    let socket = Async::<UdpSocket>::new(query_socket(question.server)?.into())?;
     socket.send(&question.message).await?;
-    while shared.is_asked(question.query) {
-        let received = {
+    loop {
+        let received = socket.read_with(|socket| {
             let mut buffer = shared.buffer.borrow_mut();
-            let received = socket.get_ref().recv(&mut buffer);
-            if let Ok(n) = received {
-                shared.report(|state, now| state.machine.handle_reply(now, question.query, Some(&buffer[..n])));
-            }
-            received
-        };
-        match received {
-            Ok(_) => yield_now().await,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.readable().await?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+            let n = socket.recv(&mut buffer)?;
+            shared.reply(question.query, Some(&buffer[..n]));
+            Ok(())
+        });
+        received.await?;
+        yield_now().await;
     }
-    Ok(())
 }
 
-async fn ask_tcp<M: Machine>(shared: &Shared<M>, question: Question) -> io::Result<()> {
-    let length = u16::try_from(question.message.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+async fn ask_tcp<M: Machine + 'static>(shared: &Rc<Shared<M>>, question: &Question) -> io::Result<Infallible> {
+    let query = framed(&question.message)?;
     let mut socket = Async::<TcpStream>::connect(question.server).await?;
-    socket.get_ref().set_nodelay(true)?;
-    // One write, so that servers which read once see the whole query.
-    socket.write_all(&[&length.to_be_bytes(), question.message.as_slice()].concat()).await?;
-    while shared.is_asked(question.query) {
+    socket.write_all(&query).await?;
+    loop {
         let mut length = [0; 2];
         socket.read_exact(&mut length).await?;
         let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
         socket.read_exact(&mut message).await?;
-        shared.report(|state, now| state.machine.handle_reply(now, question.query, Some(&message)));
+        shared.reply(question.query, Some(&message));
         yield_now().await;
     }
-    Ok(())
 }

@@ -1,12 +1,13 @@
 //! DNS queries against servers made of threads.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
 use s2s_core::machine::{QueryId, Transport};
 
-use crate::puppet::{DEADLINE, Manner, Order, Stage, Told, closed_port};
+use super::adapter::Adapter;
+use super::puppet::{DEADLINE, Manner, Order, Stage, Told, closed_port, until};
 
 fn ask(stage: &Stage, server: SocketAddr, transport: Transport, message: &[u8]) -> QueryId {
     stage.order(Order::Ask(server, transport, message.to_vec()));
@@ -31,10 +32,9 @@ fn take(server: &TcpListener) -> (TcpStream, Vec<u8>) {
     (socket, message)
 }
 
-#[test]
-fn every_datagram_is_handed_over_until_the_query_is_forgotten() {
+pub(super) fn every_datagram_is_handed_over_until_the_query_is_forgotten(adapter: Adapter) {
     for addr in ["127.0.0.1:0", "[::1]:0"] {
-        let stage = Stage::new(Manner::Tell);
+        let stage = Stage::new(adapter, Manner::Tell);
         let server = udp_server(addr);
         let query = ask(&stage, server.local_addr().unwrap(), Transport::Udp, b"who?");
         let mut buffer = [0; 512];
@@ -54,9 +54,8 @@ fn every_datagram_is_handed_over_until_the_query_is_forgotten() {
     }
 }
 
-#[test]
-fn each_query_has_a_port_of_its_own() {
-    let stage = Stage::new(Manner::Tell);
+pub(super) fn each_query_has_a_port_of_its_own(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
     let server = udp_server("127.0.0.1:0");
     let mut askers = Vec::new();
     for _ in 0..3 {
@@ -68,9 +67,8 @@ fn each_query_has_a_port_of_its_own() {
     assert_eq!(askers.len(), 3);
 }
 
-#[test]
-fn a_query_to_a_closed_port_fails() {
-    let stage = Stage::new(Manner::Tell);
+pub(super) fn a_query_to_a_closed_port_fails(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
     // Connected elsewhere, a socket keeps its port and takes nothing from us.
     let reserved = udp_server("127.0.0.1:0");
     let nobody = reserved.local_addr().unwrap();
@@ -85,9 +83,8 @@ fn a_query_to_a_closed_port_fails() {
     assert_eq!(stage.leave().ghosts, 0);
 }
 
-#[test]
-fn tcp_replies_are_framed_by_their_length_however_they_are_cut() {
-    let stage = Stage::new(Manner::Tell);
+pub(super) fn tcp_replies_are_framed_by_their_length_however_they_are_cut(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = server.local_addr().unwrap();
     let long = vec![b'l'; 65_535];
@@ -111,9 +108,8 @@ fn tcp_replies_are_framed_by_their_length_however_they_are_cut() {
     thread.join().unwrap();
 }
 
-#[test]
-fn a_forgotten_tcp_query_closes_its_connection() {
-    let stage = Stage::new(Manner::Tell);
+pub(super) fn a_forgotten_tcp_query_closes_its_connection(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let query = ask(&stage, server.local_addr().unwrap(), Transport::Tcp, b"who?");
     let (mut socket, _) = take(&server);
@@ -122,10 +118,30 @@ fn a_forgotten_tcp_query_closes_its_connection() {
     assert_eq!(stage.leave().ghosts, 0);
 }
 
-#[test]
-fn a_query_too_long_for_its_frame_fails() {
-    let stage = Stage::new(Manner::Tell);
+pub(super) fn a_query_too_long_for_its_frame_fails(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let query = ask(&stage, server.local_addr().unwrap(), Transport::Tcp, &vec![0; 65_536]);
     assert_eq!(stage.told(), Told::Reply(query, None));
+}
+
+pub(super) fn a_dns_server_that_is_silent_keeps_nobody_else_waiting(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
+    let (udp, tcp) = (udp_server("127.0.0.1:0"), TcpListener::bind("127.0.0.1:0").unwrap());
+    let by_udp = ask(&stage, udp.local_addr().unwrap(), Transport::Udp, b"who?");
+    let by_tcp = ask(&stage, tcp.local_addr().unwrap(), Transport::Tcp, b"who?");
+    let (_, asker) = udp.recv_from(&mut [0; 512]).unwrap();
+    let (mut socket, _) = take(&tcp);
+    let (mut client, conn) = stage.accepted();
+    client.write_all(b"hello").unwrap();
+    assert_eq!(stage.told(), Told::Bytes(conn, b"hello".to_vec()));
+    // Both sockets are closed when the machine has waited enough.
+    stage.order(Order::Forget(by_udp));
+    stage.order(Order::Forget(by_tcp));
+    assert_eq!(socket.read(&mut [0]).unwrap(), 0);
+    udp.connect(asker).unwrap();
+    until("the end of the socket", || {
+        udp.send(b"late").is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    });
+    assert_eq!(stage.leave().ghosts, 0);
 }

@@ -6,11 +6,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Instant;
 
-use crate::puppet::{DEADLINE, ECHO_BYTES, Manner, Order, Stage, Told, WAITING_EVENTS, until};
-use s2s_smol::EVENTS;
-
-/// The most bytes that one read gives.
-const READ_BYTES: usize = 16_384;
+use super::adapter::Adapter;
+use super::puppet::{DEADLINE, ECHO_BYTES, Manner, Order, Stage, TINY_BYTES, Told, WAITING_EVENTS, until};
+use s2s_sockets::{EVENTS, READ_BYTES};
+use socket2::{Domain, Socket, Type};
 
 /// Bytes that look random but are the same each time.
 fn noise(len: usize) -> Vec<u8> {
@@ -25,9 +24,8 @@ fn noise(len: usize) -> Vec<u8> {
         .collect()
 }
 
-#[test]
-fn ten_megabytes_in_tiny_pieces_come_back_as_they_were() {
-    let stage = Stage::new(Manner::Echo);
+pub(super) fn ten_megabytes_in_tiny_pieces_come_back_as_they_were(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Echo);
     let sent = noise(10_000_000);
     let mut client = stage.client();
     let heard = thread::scope(|scope| {
@@ -52,9 +50,8 @@ fn ten_megabytes_in_tiny_pieces_come_back_as_they_were() {
     assert_eq!(stage.leave().ghosts, 0);
 }
 
-#[test]
-fn an_echo_that_nobody_reads_stops_reading() {
-    let stage = Stage::new(Manner::Echo);
+pub(super) fn an_echo_that_nobody_reads_stops_reading(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Echo);
     let mut client = stage.client();
     let written = write_until_stuck(&mut client, || stage.gauge.read.load(SeqCst) > 0);
     client.shutdown(Shutdown::Write).unwrap();
@@ -66,9 +63,8 @@ fn an_echo_that_nobody_reads_stops_reading() {
     assert!(peak <= ECHO_BYTES + READ_BYTES, "{peak} bytes were waiting");
 }
 
-#[test]
-fn an_application_that_takes_no_events_stops_the_reading_and_memory_stays_flat() {
-    let stage = Stage::new(Manner::Tell);
+pub(super) fn an_application_that_takes_no_events_stops_the_reading_and_memory_stays_flat(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
     let mut client = stage.client();
     let written = write_until_stuck(&mut client, || stage.gauge.is_stalled.load(SeqCst));
     // The channel, the one in hand, and those in the machine.
@@ -97,9 +93,8 @@ fn an_application_that_takes_no_events_stops_the_reading_and_memory_stays_flat()
     assert!(stage.gauge.peak.load(SeqCst) <= WAITING_EVENTS * READ_BYTES);
 }
 
-#[test]
-fn commands_are_obeyed_while_events_wait() {
-    let stage = Stage::new(Manner::Tell);
+pub(super) fn commands_are_obeyed_while_events_wait(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
     let (mut client, conn) = stage.accepted();
     stage.order(Order::Boast(EVENTS + WAITING_EVENTS + 1));
     until("the stall", || stage.gauge.is_stalled.load(SeqCst));
@@ -110,6 +105,61 @@ fn commands_are_obeyed_while_events_wait() {
     for n in 0..=EVENTS + WAITING_EVENTS {
         assert_eq!(stage.told(), Told::Count(n));
     }
+}
+
+pub(super) fn a_byte_at_a_time_is_as_good_as_all_at_once(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Echo);
+    let mut client = stage.client();
+    client.set_nodelay(true).unwrap();
+    for byte in noise(500) {
+        client.write_all(&[byte]).unwrap();
+        let mut heard = [0];
+        client.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, [byte]);
+    }
+    assert_eq!(stage.gauge.read.load(SeqCst), 500);
+    assert_eq!(stage.leave().ghosts, 0);
+}
+
+pub(super) fn writes_that_find_little_room_lose_nothing(adapter: Adapter) {
+    let stage = Stage::narrow(adapter, Manner::Tell);
+    let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    client.set_recv_buffer_size(TINY_BYTES).unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    client.connect(&stage.addr.into()).unwrap();
+    let Told::Accepted(conn, ..) = stage.told() else { panic!("nobody was accepted") };
+    let sent = noise(1_000_000);
+    let mut client = std::net::TcpStream::from(client);
+    // In pieces, some of which find the last still waiting.
+    for piece in sent.chunks(70_001) {
+        stage.order(Order::Write(conn, piece.to_vec()));
+    }
+    stage.order(Order::CloseWrite(conn));
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).unwrap();
+    assert!(heard == sent, "what came differs");
+    assert_eq!(stage.leave().ghosts, 0);
+}
+
+pub(super) fn a_peer_that_never_reads_is_no_burden_to_others(adapter: Adapter) {
+    let stage = Stage::narrow(adapter, Manner::Tell);
+    let (_deaf, deaf_conn) = stage.accepted();
+    let (mut other, other_conn) = stage.accepted();
+    let much = 32 << 20;
+    stage.order(Order::Write(deaf_conn, vec![b'x'; much]));
+    until("the first write", || stage.gauge.sent.load(SeqCst) > 0);
+    for _ in 0..200 {
+        other.write_all(b"?").unwrap();
+        assert_eq!(stage.told(), Told::Bytes(other_conn, b"?".to_vec()));
+        stage.order(Order::Write(other_conn, b"!".to_vec()));
+        other.read_exact(&mut [0]).unwrap();
+    }
+    let sent = stage.gauge.sent.load(SeqCst);
+    assert!(sent < much / 2, "{sent} bytes went to somebody who does not read");
+    stage.order(Order::Drop(deaf_conn));
+    other.write_all(b"?").unwrap();
+    assert_eq!(stage.told(), Told::Bytes(other_conn, b"?".to_vec()));
+    assert_eq!(stage.leave().ghosts, 0);
 }
 
 /// Writes until the socket takes no more and the condition holds. Returns how much it took.

@@ -2,30 +2,33 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
 use s2s_core::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId, Transport};
-use s2s_smol::{Driver, Handle, bind};
-use smol::future::or;
-use socket2::{Domain, Socket, Type};
+use s2s_sockets::bind;
+use socket2::{Domain, SockRef, Socket, Type};
+
+use super::adapter::{Adapter, Handle};
 
 /// After this, a condition that a test waits for will not come.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What is asked for where a buffer of a socket is to be as small as the system makes it.
+pub(super) const TINY_BYTES: usize = 1024;
 
 /// Bytes that an echo may have waiting before it stops reading.
-pub(crate) const ECHO_BYTES: usize = 65_536;
+pub(super) const ECHO_BYTES: usize = 65_536;
 
 /// Events that may wait in the puppet before it stops reading.
-pub(crate) const WAITING_EVENTS: usize = 8;
+pub(super) const WAITING_EVENTS: usize = 8;
 
 /// What the puppet does with those who connect.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Manner {
+pub(super) enum Manner {
     /// Sends back what comes, and tells of no bytes.
     Echo,
     /// Tells the application.
@@ -35,7 +38,7 @@ pub(crate) enum Manner {
 }
 
 #[derive(Debug)]
-pub(crate) enum Order {
+pub(super) enum Order {
     Dial(SocketAddr),
     Write(ConnId, Vec<u8>),
     CloseWrite(ConnId),
@@ -50,7 +53,7 @@ pub(crate) enum Order {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(super) enum Told {
     Accepted(ConnId, SocketAddr, Listener),
     Dialling(ConnId),
     Connected(ConnId),
@@ -60,25 +63,26 @@ pub(crate) enum Told {
     Asked(QueryId),
     Reply(QueryId, Option<Vec<u8>>),
     Alarm { due: Instant, now: Instant },
+    Clock(Duration),
     Count(usize),
 }
 
 /// What tests see of a puppet that runs.
 #[derive(Default)]
-pub(crate) struct Gauge {
+pub(super) struct Gauge {
     /// Bytes that were read from sockets.
-    pub(crate) read: AtomicUsize,
+    pub(super) read: AtomicUsize,
     /// Bytes that were written to sockets.
-    pub(crate) sent: AtomicUsize,
+    pub(super) sent: AtomicUsize,
     /// The most bytes that waited in the machine at once.
-    pub(crate) peak: AtomicUsize,
+    pub(super) peak: AtomicUsize,
     /// Whether it has stopped reading because events wait.
-    pub(crate) is_stalled: AtomicBool,
+    pub(super) is_stalled: AtomicBool,
     /// Connections that were refused.
-    pub(crate) refused: AtomicUsize,
+    pub(super) refused: AtomicUsize,
 }
 
-pub(crate) struct Puppet {
+pub(super) struct Puppet {
     manner: Manner,
     names: u64,
     conns: BTreeMap<ConnId, Line>,
@@ -90,9 +94,9 @@ pub(crate) struct Puppet {
     is_shut: bool,
     gauge: Arc<Gauge>,
     /// Reports about what was dropped.
-    pub(crate) ghosts: usize,
+    pub(super) ghosts: usize,
     /// Timeouts that came before their time.
-    pub(crate) early: usize,
+    pub(super) early: usize,
 }
 
 #[derive(Default)]
@@ -240,8 +244,9 @@ impl Machine for Puppet {
         }
     }
 
-    fn handle_clock(&mut self, now: Instant, _: Duration) {
+    fn handle_clock(&mut self, now: Instant, unix: Duration) {
         self.note(now);
+        self.tell(Told::Clock(unix));
     }
 
     fn handle_command(&mut self, now: Instant, order: Order) {
@@ -314,20 +319,35 @@ impl Machine for Puppet {
 }
 
 /// A puppet that runs, seen from the application.
-pub(crate) struct Stage {
-    pub(crate) addr: SocketAddr,
-    pub(crate) gauge: Arc<Gauge>,
-    pub(crate) handle: Handle<Order, Told>,
+pub(super) struct Stage {
+    pub(super) addr: SocketAddr,
+    pub(super) gauge: Arc<Gauge>,
+    pub(super) handle: Handle<Order, Told>,
     thread: JoinHandle<Puppet>,
 }
 
 impl Stage {
-    pub(crate) fn new(manner: Manner) -> Self {
-        Self::on("127.0.0.1:0".parse().unwrap(), manner)
+    pub(super) fn new(adapter: Adapter, manner: Manner) -> Self {
+        Self::on(adapter, "127.0.0.1:0".parse().unwrap(), manner)
     }
 
-    pub(crate) fn on(addr: SocketAddr, manner: Manner) -> Self {
-        let listener = bind(addr).unwrap();
+    pub(super) fn on(adapter: Adapter, addr: SocketAddr, manner: Manner) -> Self {
+        Self::start(adapter, bind(addr).unwrap(), manner, s2s_sockets::wall_clock)
+    }
+
+    /// One whose connections can hold little of what is to be sent.
+    pub(super) fn narrow(adapter: Adapter, manner: Manner) -> Self {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        SockRef::from(&listener).set_send_buffer_size(TINY_BYTES).unwrap();
+        Self::start(adapter, listener, manner, s2s_sockets::wall_clock)
+    }
+
+    pub(super) fn start(
+        adapter: Adapter,
+        listener: TcpListener,
+        manner: Manner,
+        wall: impl Fn() -> Duration + Send + 'static,
+    ) -> Self {
         let addr = listener.local_addr().unwrap();
         let gauge = Arc::<Gauge>::default();
         let puppet = Puppet {
@@ -344,13 +364,12 @@ impl Stage {
             ghosts: 0,
             early: 0,
         };
-        let (driver, handle) = Driver::new(puppet, vec![(Listener::DirectTls, listener)]).unwrap();
-        let thread = thread::spawn(move || smol::block_on(driver.run()));
+        let (handle, thread) = adapter.run_with(puppet, vec![(Listener::DirectTls, listener)], wall);
         Self { addr, gauge, handle, thread }
     }
 
     /// A connection to the puppet. Its reads and writes fail at the deadline.
-    pub(crate) fn client(&self) -> TcpStream {
+    pub(super) fn client(&self) -> TcpStream {
         let client = TcpStream::connect(self.addr).unwrap();
         client.set_read_timeout(Some(DEADLINE)).unwrap();
         client.set_write_timeout(Some(DEADLINE)).unwrap();
@@ -358,47 +377,39 @@ impl Stage {
     }
 
     /// A connection to the puppet, and its name there.
-    pub(crate) fn accepted(&self) -> (TcpStream, ConnId) {
+    pub(super) fn accepted(&self) -> (TcpStream, ConnId) {
         let client = self.client();
         let Told::Accepted(conn, peer, Listener::DirectTls) = self.told() else { panic!("nobody was accepted") };
         assert_eq!(peer, client.local_addr().unwrap());
         (client, conn)
     }
 
-    pub(crate) fn order(&self, order: Order) {
-        within("the command", self.handle.send(order)).unwrap();
+    pub(super) fn order(&self, order: Order) {
+        self.handle.send(order).expect("the driver has ended");
     }
 
     /// The next event.
-    pub(crate) fn told(&self) -> Told {
-        within("an event", self.handle.event()).expect("the driver has ended")
+    pub(super) fn told(&self) -> Told {
+        self.handle.event().expect("the driver has ended")
     }
 
     /// Leaves, and gives back the machine when the driver has ended.
-    pub(crate) fn leave(self) -> Puppet {
+    pub(super) fn leave(self) -> Puppet {
         drop(self.handle);
         self.thread.join().unwrap()
     }
 }
 
 /// An address where nobody listens, and the socket that keeps others from it.
-pub(crate) fn closed_port() -> (Socket, SocketAddr) {
+pub(super) fn closed_port() -> (Socket, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let addr = socket.local_addr().unwrap().as_socket().unwrap();
     (socket, addr)
 }
 
-/// The outcome of a future that must come before the deadline.
-pub(crate) fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    smol::block_on(or(future, async {
-        Timer::after(DEADLINE).await;
-        panic!("{what} did not come");
-    }))
-}
-
 /// Waits for a condition that another thread makes true.
-pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
+pub(super) fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < deadline, "{what} did not come");

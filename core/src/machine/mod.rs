@@ -1,11 +1,16 @@
 //! What an adapter sees of the core: a machine that takes reports and asks for effects.
 //!
 //! [`Node`](crate::node::Node) and [`Hub`](crate::component::Hub) are such machines, so one adapter drives
-//! both and knows neither. The contract stands in the [crate's guide](crate).
+//! both and knows neither. The contract stands in the [crate's guide](crate); [`Driven`] keeps the part of it that is
+//! the same for every driver.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+mod driven;
+
+pub use driven::{CLOCK_CHECK, CLOCK_TOLERANCE, Driven, Outlet, Step};
 
 /// One connection. Never reused within a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

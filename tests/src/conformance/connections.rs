@@ -1,29 +1,29 @@
 //! How connections begin and end.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc;
 
 use s2s_core::machine::Listener;
+use socket2::SockRef;
 
-use crate::puppet::{Manner, Order, Stage, Told, closed_port, until};
+use super::adapter::Adapter;
+use super::puppet::{Manner, Order, Stage, Told, closed_port, until};
 
 /// More than the buffers of two sockets hold.
 const MUCH: usize = 64 << 20;
 
-#[test]
-fn a_refused_dial_says_so() {
-    let stage = Stage::new(Manner::Tell);
+pub(super) fn a_refused_dial_says_so(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
     let (_reserved, nobody) = closed_port();
     stage.order(Order::Dial(nobody));
     let Told::Dialling(conn) = stage.told() else { panic!("no dial") };
     assert_eq!(stage.told(), Told::Closed(conn, ErrorKind::ConnectionRefused));
 }
 
-#[test]
-fn a_dialled_connection_carries_bytes_both_ways() {
-    let stage = Stage::new(Manner::Tell);
+pub(super) fn a_dialled_connection_carries_bytes_both_ways(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
     let peer = TcpListener::bind("127.0.0.1:0").unwrap();
     stage.order(Order::Dial(peer.local_addr().unwrap()));
     let Told::Dialling(conn) = stage.told() else { panic!("no dial") };
@@ -37,9 +37,8 @@ fn a_dialled_connection_carries_bytes_both_ways() {
     assert_eq!(stage.told(), Told::Bytes(conn, b"pong".to_vec()));
 }
 
-#[test]
-fn a_dial_that_is_dropped_is_never_heard_of_again() {
-    let stage = Stage::new(Manner::Tell);
+pub(super) fn a_dial_that_is_dropped_is_never_heard_of_again(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
     let peer = TcpListener::bind("127.0.0.1:0").unwrap();
     for _ in 0..20 {
         stage.order(Order::Dial(peer.local_addr().unwrap()));
@@ -56,17 +55,15 @@ fn a_dial_that_is_dropped_is_never_heard_of_again() {
     assert_eq!(stage.leave().ghosts, 0);
 }
 
-#[test]
-fn a_refused_peer_is_closed_at_once() {
-    let stage = Stage::new(Manner::Refuse);
+pub(super) fn a_refused_peer_is_closed_at_once(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Refuse);
     let mut client = stage.client();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
     assert_eq!(stage.gauge.refused.load(SeqCst), 1);
 }
 
-#[test]
-fn a_peer_that_ends_its_half_still_hears_ours() {
-    let stage = Stage::new(Manner::Tell);
+pub(super) fn a_peer_that_ends_its_half_still_hears_ours(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
     let (mut client, conn) = stage.accepted();
     client.write_all(b"last").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
@@ -79,9 +76,8 @@ fn a_peer_that_ends_its_half_still_hears_ours() {
     assert_eq!(heard.len(), 1 << 20);
 }
 
-#[test]
-fn our_half_ends_after_what_is_pending_and_theirs_goes_on() {
-    let stage = Stage::new(Manner::Tell);
+pub(super) fn our_half_ends_after_what_is_pending_and_theirs_goes_on(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
     let (mut client, conn) = stage.accepted();
     stage.order(Order::Write(conn, vec![b'x'; MUCH]));
     stage.order(Order::CloseWrite(conn));
@@ -94,9 +90,8 @@ fn our_half_ends_after_what_is_pending_and_theirs_goes_on() {
     assert_eq!(stage.told(), Told::Eof(conn));
 }
 
-#[test]
-fn a_drop_abandons_what_is_pending() {
-    let stage = Stage::new(Manner::Tell);
+pub(super) fn a_drop_abandons_what_is_pending(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
     let (mut client, conn) = stage.accepted();
     stage.order(Order::Write(conn, vec![b'x'; MUCH]));
     until("the first write", || stage.gauge.sent.load(SeqCst) > 0);
@@ -108,9 +103,8 @@ fn a_drop_abandons_what_is_pending() {
     assert_eq!(stage.leave().ghosts, 0);
 }
 
-#[test]
-fn a_connection_that_breaks_while_we_write_is_closed_after_its_last_words() {
-    let stage = Stage::new(Manner::Tell);
+pub(super) fn a_connection_that_breaks_while_we_write_is_closed_after_its_last_words(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
     let (mut client, conn) = stage.accepted();
     stage.order(Order::Write(conn, b"unread".to_vec()));
     until("the write", || stage.gauge.sent.load(SeqCst) == 6);
@@ -135,21 +129,61 @@ fn a_connection_that_breaks_while_we_write_is_closed_after_its_last_words() {
     assert_eq!(stage.leave().ghosts, 0);
 }
 
-#[test]
-fn both_wildcards_can_be_listened_on() {
-    // Some other program may have the IPv4 port, but not every time.
-    let both = (0..50).find_map(|_| {
-        let v6 = s2s_smol::bind("[::]:0".parse().unwrap()).unwrap();
-        let v4 = SocketAddr::from(([0, 0, 0, 0], v6.local_addr().unwrap().port()));
-        Some((s2s_smol::bind(v4).ok()?, v6))
-    });
-    assert!(both.is_some(), "the IPv6 wildcard takes the IPv4 port");
-}
-
-#[test]
-fn a_peer_on_ipv6_is_accepted() {
-    let stage = Stage::on("[::1]:0".parse().unwrap(), Manner::Tell);
+pub(super) fn a_peer_on_ipv6_is_accepted(adapter: Adapter) {
+    let stage = Stage::on(adapter, "[::1]:0".parse().unwrap(), Manner::Tell);
     let client = stage.client();
     let Told::Accepted(_, peer, Listener::DirectTls) = stage.told() else { panic!("nobody was accepted") };
     assert_eq!(peer, client.local_addr().unwrap());
+}
+
+/// What the two sides of a connection have done before the peer resets it.
+#[derive(Clone, Copy, Debug)]
+enum Point {
+    Start,
+    Heard,
+    HalfClosed,
+    WhileWeWrite,
+    AfterOurHalf,
+}
+
+fn reset(client: TcpStream) {
+    SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(client);
+}
+
+pub(super) fn a_reset_at_any_point_is_told_once_and_others_go_on(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
+    let (mut other, other_conn) = stage.accepted();
+    for point in [Point::Start, Point::Heard, Point::HalfClosed, Point::WhileWeWrite, Point::AfterOurHalf] {
+        let (mut client, conn) = stage.accepted();
+        match point {
+            Point::Start => {}
+            Point::Heard => {
+                client.write_all(b"hello").unwrap();
+                assert_eq!(stage.told(), Told::Bytes(conn, b"hello".to_vec()));
+            }
+            Point::HalfClosed => {
+                client.shutdown(Shutdown::Write).unwrap();
+                assert_eq!(stage.told(), Told::Eof(conn));
+                // Nothing is read any more: it is writing that meets the reset.
+                stage.order(Order::Write(conn, vec![b'x'; MUCH]));
+            }
+            Point::WhileWeWrite => {
+                stage.order(Order::Write(conn, vec![b'x'; MUCH]));
+                client.read_exact(&mut [0; 1000]).unwrap();
+            }
+            Point::AfterOurHalf => {
+                stage.order(Order::CloseWrite(conn));
+                assert_eq!(client.read(&mut [0]).unwrap(), 0);
+            }
+        }
+        reset(client);
+        let told = stage.told();
+        let Told::Closed(closed, kind) = told else { panic!("{point:?}: {told:?}") };
+        assert_eq!(closed, conn);
+        assert!(matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{point:?}: {kind:?}");
+        other.write_all(b"1").unwrap();
+        assert_eq!(stage.told(), Told::Bytes(other_conn, b"1".to_vec()));
+    }
+    assert_eq!(stage.leave().ghosts, 0);
 }

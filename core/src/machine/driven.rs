@@ -1,0 +1,293 @@
+//! The driver's side of the contract: what every driver has to do right, and none of it is I/O.
+
+use std::time::{Duration, Instant};
+
+use super::{Effect, Machine};
+use crate::time::Anchor;
+
+/// How often the wall clock is compared with the monotonic one.
+pub const CLOCK_CHECK: Duration = Duration::from_secs(2);
+
+/// By how much the two clocks may disagree before the machine is told.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
+
+/// A machine in the hands of its driver, who makes each call by [`report`](Self::report), does what
+/// [`step`](Self::step) says until there is nothing left, and calls [`handle_time`](Self::handle_time) at the
+/// [`deadline`](Self::deadline).
+///
+/// This keeps the order of the [contract](crate): time never goes back, effects come before events, and events only
+/// while the application has room.
+#[derive(Debug)]
+pub struct Driven<M> {
+    machine: M,
+    now: Instant,
+    outlet: Outlet,
+    /// Both clocks at the last step, or at the first look.
+    clock: Option<Anchor>,
+    clock_check: Instant,
+}
+
+/// What is to be done next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step<E> {
+    /// What the machine asks for.
+    Effect(Effect),
+    /// To be told to the application.
+    Event(E),
+}
+
+/// Whether the application takes events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlet {
+    /// Events are taken from the machine as they come.
+    Open,
+    /// One that was taken still waits for room: the others stay in the machine.
+    Full,
+    /// Nobody will take another.
+    Closed,
+}
+
+impl<M: Machine> Driven<M> {
+    /// Takes a machine. The first call of [`handle_time`](Self::handle_time) is due at once: the wall clock is watched
+    /// for steps from then on.
+    #[must_use]
+    pub const fn new(machine: M, now: Instant) -> Self {
+        Self { machine, now, outlet: Outlet::Open, clock: None, clock_check: now }
+    }
+
+    /// The machine, for what can be asked without a call: `pending` and `interest`.
+    #[must_use]
+    pub const fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    /// Gives the machine back.
+    #[must_use]
+    pub fn into_machine(self) -> M {
+        self.machine
+    }
+
+    /// Makes one call, at `now` or, if that is later, at the time of the last one.
+    pub fn report<R>(&mut self, now: Instant, call: impl FnOnce(&mut M, Instant) -> R) -> R {
+        self.now = self.now.max(now);
+        call(&mut self.machine, self.now)
+    }
+
+    /// What to do next. `None`: wait for a socket, the application, or the [`deadline`](Self::deadline).
+    #[must_use]
+    pub fn step(&mut self) -> Option<Step<M::Event>> {
+        if let Some(effect) = self.machine.poll_effect() {
+            return Some(Step::Effect(effect));
+        }
+        if self.outlet == Outlet::Full {
+            return None;
+        }
+        self.machine.poll_event().map(Step::Event)
+    }
+
+    /// Says whether the application takes events.
+    pub const fn set_outlet(&mut self, outlet: Outlet) {
+        self.outlet = outlet;
+    }
+
+    /// When to call [`handle_time`](Self::handle_time) at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.machine.poll_timeout().map_or(self.clock_check, |(due, _)| due.min(self.clock_check))
+    }
+
+    /// A deadline may have come: makes the one call that is due, if one is. `unix` is the wall-clock time.
+    pub fn handle_time(&mut self, now: Instant, unix: Duration) {
+        if now >= self.clock_check {
+            self.clock_check = now + CLOCK_CHECK;
+            let clock = *self.clock.get_or_insert(Anchor { instant: now, unix });
+            if unix.abs_diff(clock.unix_at(now)) > CLOCK_TOLERANCE {
+                self.clock = Some(Anchor { instant: now, unix });
+                self.report(now, |machine, now| machine.handle_clock(now, unix));
+            }
+        } else if self.deadline() <= now {
+            self.report(now, M::handle_timeout);
+        }
+    }
+
+    /// Whether the driver may end: the machine has finished and its events are taken, or nobody is there to take them.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self.outlet {
+            Outlet::Open => self.machine.is_finished(),
+            Outlet::Full => false,
+            Outlet::Closed => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::machine::{ConnId, Interest, Listener, QueryId};
+
+    /// Notes its calls, and says what it is told to say.
+    #[derive(Default)]
+    struct Notebook {
+        calls: Vec<(&'static str, Instant)>,
+        clock: Option<Duration>,
+        due: Option<Instant>,
+        effects: Vec<Effect>,
+        events: Vec<u8>,
+        finished: bool,
+    }
+
+    impl Machine for Notebook {
+        type Command = ();
+        type Event = u8;
+
+        fn handle_accept(&mut self, _: Instant, _: SocketAddr, _: Listener) -> Option<ConnId> {
+            None
+        }
+        fn handle_connected(&mut self, _: Instant, _: ConnId) {}
+        fn handle_bytes(&mut self, _: Instant, _: ConnId, _: &[u8]) {}
+        fn handle_eof(&mut self, _: Instant, _: ConnId) {}
+        fn handle_sent(&mut self, _: Instant, _: ConnId, _: usize) {}
+        fn handle_closed(&mut self, _: Instant, _: ConnId, _: io::ErrorKind) {}
+        fn handle_reply(&mut self, _: Instant, _: QueryId, _: Option<&[u8]>) {}
+        fn handle_timeout(&mut self, now: Instant) {
+            self.calls.push(("timeout", now));
+            self.due = None;
+        }
+        fn handle_clock(&mut self, now: Instant, unix: Duration) {
+            self.calls.push(("clock", now));
+            self.clock = Some(unix);
+        }
+        fn handle_command(&mut self, now: Instant, (): ()) {
+            self.calls.push(("command", now));
+        }
+        fn poll_effect(&mut self) -> Option<Effect> {
+            self.effects.pop()
+        }
+        fn poll_event(&mut self) -> Option<u8> {
+            let event = self.events.pop()?;
+            // What is taken may raise effects.
+            self.effects.push(Effect::Wake(ConnId(u64::from(event))));
+            Some(event)
+        }
+        fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+            self.due.map(|due| (due, "due"))
+        }
+        fn pending(&self, _: ConnId) -> &[u8] {
+            &[]
+        }
+        fn interest(&self, _: ConnId) -> Interest {
+            Interest { read: false, write: false }
+        }
+        fn is_finished(&self) -> bool {
+            self.finished
+        }
+    }
+
+    const UNIX: Duration = Duration::from_secs(1_000_000);
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+    fn driven() -> (Driven<Notebook>, Instant) {
+        let start = Instant::now();
+        let mut driven = Driven::new(Notebook::default(), start);
+        assert_eq!(driven.deadline(), start, "the clock is looked at first");
+        driven.handle_time(start, UNIX);
+        (driven, start)
+    }
+
+    #[test]
+    fn time_never_goes_back() {
+        let (mut driven, start) = driven();
+        let later = start + Duration::from_secs(1);
+        for now in [later, start] {
+            driven.report(now, |machine, now| machine.handle_command(now, ()));
+        }
+        assert_eq!(driven.machine().calls, [("command", later), ("command", later)]);
+    }
+
+    #[test]
+    fn what_an_event_raises_is_done_before_the_next_event() {
+        let (mut driven, _) = driven();
+        driven.machine.events = vec![2, 1];
+        let wake = |conn| Some(Step::Effect(Effect::Wake(ConnId(conn))));
+        assert_eq!(driven.step(), Some(Step::Event(1)));
+        assert_eq!(driven.step(), wake(1));
+        assert_eq!(driven.step(), Some(Step::Event(2)));
+        assert_eq!(driven.step(), wake(2));
+        assert_eq!(driven.step(), None);
+    }
+
+    #[test]
+    fn effects_are_done_while_events_wait_for_room() {
+        let (mut driven, _) = driven();
+        driven.set_outlet(Outlet::Full);
+        driven.machine.events = vec![1];
+        driven.machine.effects = vec![Effect::Drop(ConnId(7))];
+        driven.machine.finished = true;
+        assert_eq!(driven.step(), Some(Step::Effect(Effect::Drop(ConnId(7)))));
+        assert_eq!(driven.step(), None);
+        assert!(!driven.is_over(), "an event waits");
+        driven.set_outlet(Outlet::Open);
+        assert_eq!(driven.step(), Some(Step::Event(1)));
+        assert!(driven.is_over());
+    }
+
+    #[test]
+    fn a_driver_without_an_application_is_over_whatever_its_machine_does() {
+        let (mut driven, _) = driven();
+        assert!(!driven.is_over());
+        driven.set_outlet(Outlet::Closed);
+        assert!(driven.is_over());
+    }
+
+    #[test]
+    fn a_timeout_is_reported_when_it_is_due_and_not_before() {
+        let (mut driven, start) = driven();
+        let due = start + CLOCK_CHECK / 2;
+        driven.machine.due = Some(due);
+        assert_eq!(driven.deadline(), due);
+        driven.handle_time(due - Duration::from_nanos(1), UNIX);
+        assert_eq!(driven.machine().calls, []);
+        driven.handle_time(due, UNIX);
+        assert_eq!(driven.machine().calls, [("timeout", due)]);
+        assert_eq!(driven.deadline(), start + CLOCK_CHECK);
+    }
+
+    #[test]
+    fn a_step_of_the_wall_clock_either_way_is_told_once() {
+        for forward in [true, false] {
+            let (mut driven, start) = driven();
+            let beyond = CLOCK_TOLERANCE + Duration::from_millis(1);
+            let first = start + CLOCK_CHECK;
+            let honest = UNIX + CLOCK_CHECK;
+            let stepped = if forward { honest + beyond } else { honest - beyond };
+            driven.handle_time(first, stepped);
+            assert_eq!(driven.machine().calls, [("clock", first)]);
+            assert_eq!(driven.machine().clock, Some(stepped));
+            driven.handle_time(first + CLOCK_CHECK, stepped + CLOCK_CHECK);
+            assert_eq!(driven.machine().calls.len(), 1);
+        }
+    }
+
+    #[test]
+    fn clocks_that_agree_within_a_second_are_left_alone() {
+        let (mut driven, start) = driven();
+        let honest = UNIX + CLOCK_CHECK;
+        driven.handle_time(start + CLOCK_CHECK, honest + CLOCK_TOLERANCE);
+        driven.handle_time(start + CLOCK_CHECK * 2, honest + CLOCK_CHECK - CLOCK_TOLERANCE);
+        assert_eq!(driven.machine().calls, []);
+    }
+
+    #[test]
+    fn a_timeout_that_is_due_together_with_a_look_at_the_clock_is_not_forgotten() {
+        let (mut driven, start) = driven();
+        driven.machine.due = Some(start + CLOCK_CHECK);
+        driven.handle_time(driven.deadline(), UNIX + CLOCK_CHECK);
+        assert_eq!(driven.deadline(), start + CLOCK_CHECK, "it is still due");
+        driven.handle_time(driven.deadline(), UNIX + CLOCK_CHECK);
+        assert_eq!(driven.machine().calls, [("timeout", start + CLOCK_CHECK)]);
+    }
+}
