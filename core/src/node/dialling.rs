@@ -115,8 +115,9 @@ impl Node {
             return;
         };
         let (failure, dialled, our_fault) = (dial.failure(), dial.race().has_begun(), dial.is_our_fault());
-        if !dialled {
-            self.raise_unreached(errand, failure);
+        // A verification that fails is told by the stream that waits for it.
+        if !dialled && let Errand::Route(pair) = errand {
+            self.raise_unreached(pair.clone(), failure);
         }
         if our_fault {
             self.end_errand(now, errand, failure);
@@ -216,17 +217,15 @@ impl Node {
     }
 
     /// There is nobody to dial: reported like any other attempt that fails.
-    fn raise_unreached(&mut self, errand: &Errand, reason: Reason) {
-        if let Some(pair) = self.pair_of(errand) {
-            self.events.push_back(Event::Refused {
-                local: Some(pair.local),
-                remote: Some(pair.remote),
-                link: None,
-                direction: Direction::Outbound,
-                reason,
-                detail: String::new(),
-            });
-        }
+    fn raise_unreached(&mut self, pair: Pair, reason: Reason) {
+        self.events.push_back(Event::Refused {
+            local: Some(pair.local),
+            remote: Some(pair.remote),
+            link: None,
+            direction: Direction::Outbound,
+            reason,
+            detail: String::new(),
+        });
     }
 
     /// The errand has failed for good, which is remembered.

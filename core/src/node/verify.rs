@@ -46,7 +46,7 @@ impl Node {
             return;
         };
         if let Some(reason) = self.backoff.reason(now, &pair) {
-            return self.answer_unreachable(now, inbound, &pair, reason);
+            return self.answer_unreachable(now, inbound, &pair, reason, false);
         }
         let id = VerificationId(self.next_id());
         let errand = Errand::Verify(id);
@@ -97,14 +97,18 @@ impl Node {
         };
         let Verification { pair, inbound, dial, .. } = verification;
         self.abandon_dial(now, &dial);
-        self.answer_unreachable(now, inbound, &pair, reason);
+        self.answer_unreachable(now, inbound, &pair, reason, dial.race().has_begun());
     }
 
-    /// Tells the peer why its authoritative server could not be asked.
-    fn answer_unreachable(&mut self, now: Instant, inbound: ConnId, pair: &Pair, reason: Reason) {
-        let detail = format!("authoritative server: {reason}");
-        self.raise_refused_pair(now, inbound, pair, Reason::AuthoritativeUnreachable, detail);
-        let condition = match reason.bounce() {
+    /// Tells the peer why its authoritative server could not be asked. A connection that failed was reported with its
+    /// cause already; where there was none, this is the only report.
+    fn answer_unreachable(&mut self, now: Instant, inbound: ConnId, pair: &Pair, cause: Reason, was_dialled: bool) {
+        let (reason, detail) = match was_dialled {
+            true => (Reason::AuthoritativeUnreachable, format!("authoritative server: {cause}")),
+            false => (cause, "authoritative server".to_owned()),
+        };
+        self.raise_refused_pair(now, inbound, pair, reason, detail);
+        let condition = match cause.bounce() {
             StanzaCondition::RemoteServerNotFound => StanzaCondition::RemoteConnectionFailed,
             _ => StanzaCondition::RemoteServerTimeout,
         };

@@ -366,9 +366,13 @@ fn call_back(contact: &Contact, encrypted: bool, seen: &mut Seen, clauses: &mut 
         Step::Answered => Outcome::Delivered { initiating: Method::Dialback, receiving: Method::Dialback, encrypted },
         Step::Fails(failure) => {
             let answer = tables::find(tables::CALL_BACK_FAILED, &back, clauses);
-            let attempt = Refusal { outbound: true, code: back.code(failure.initiator) };
-            seen.receiving.extend(failure.attempted.then_some(attempt));
-            seen.receiving.push(Refusal { outbound: false, code: "authoritative-unreachable" });
+            let cause = back.code(failure.initiator);
+            if back.has_nobody_to_dial() {
+                seen.receiving.push(Refusal { outbound: false, code: cause });
+            } else {
+                seen.receiving.extend(failure.attempted.then_some(Refusal { outbound: true, code: cause }));
+                seen.receiving.push(Refusal { outbound: false, code: "authoritative-unreachable" });
+            }
             seen.initiating.extend(failure.receiver.map(|code| Refusal { outbound: false, code: back.code(code) }));
             seen.initiating.push(Refusal { outbound: true, code: "dialback-error" });
             seen.receiving_sends.extend(failure.initiator_sends.map(str::to_owned));

@@ -184,6 +184,11 @@ impl Contact {
         means(&self.receiver).direct
     }
 
+    /// The only way there is direct TLS, and who would go it has no TLS.
+    pub(super) fn has_nobody_to_dial(&self) -> bool {
+        self.receiver_is_direct() && !self.initiator_has_tls()
+    }
+
     fn initiator_demands_encryption(&self) -> bool {
         means(&self.initiator).demands || demands(&self.initiator).encryption
     }
@@ -251,7 +256,7 @@ const REACH: &[Row<Contact, Step>] = &[
     row(
         "XEP0368-3-3, RFC6120-3.2.1-5; seed: _xmpps-server only with TLS",
         "without TLS the targets of _xmpps-server are no candidates, and there are no others",
-        |contact| contact.receiver_is_direct() && !contact.initiator_has_tls(),
+        Contact::has_nobody_to_dial,
         Step::Fails(fails(Is("no-address"), None)),
     ),
     row(
@@ -536,7 +541,7 @@ pub(super) const CALL_BACK_FAILED: &[Row<Contact, &'static str>] = &[
     row(
         "XEP0220-2.5-6",
         "no connection to the authoritative server",
-        |contact| !contact.initiator_has_tls() && contact.receiver_is_direct(),
+        Contact::has_nobody_to_dial,
         "dialback remote-connection-failed",
     ),
     row(
