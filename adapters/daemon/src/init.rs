@@ -127,4 +127,23 @@ mod tests {
         }
         assert!(!home.path().join(FILE).exists());
     }
+
+    #[test]
+    fn ops_001_names_that_would_be_configuration_or_paths_are_refused() {
+        let home = tempfile::tempdir().expect("a directory");
+        for name in [
+            "m.example\"]\ns2s_secure_auth = false\n[host.\"n.example",
+            "m.example\"",
+            "[m.example]",
+            "m.example}",
+            "m.example\n",
+            "../../etc/x",
+            "m.example/../x",
+            "m.example\0",
+            ".",
+        ] {
+            assert!(matches!(init(name, home.path()), Err(Failure::Usage(_))), "{name:?}");
+        }
+        assert_eq!(fs::read_dir(home.path()).expect("a directory").count(), 0, "nothing is written");
+    }
 }

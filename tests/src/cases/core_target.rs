@@ -60,6 +60,10 @@ impl Target for CoreTarget {
         (self.world.hear(self.lines[line]), self.world.has_ended(self.lines[line]))
     }
 
+    fn is_silent(&mut self, line: LineIndex) -> bool {
+        self.world.hear(self.lines[line]).is_empty()
+    }
+
     fn takes_time(&self) -> bool {
         false
     }

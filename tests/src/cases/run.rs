@@ -1,12 +1,18 @@
 //! Runs a case: every input, in every cut, and after each run the rules that hold in every case.
 //!
-//! - What the application learns is what the case says, and nothing else: no stanza, no proof, no refusal more.
-//! - Whatever was up is down at the end; an honest stream beside the attacker's still carries messages.
-//! - Nobody was dialled, and DNS was not asked, but where the case says so.
-//! - What we wrote is XML for an independent reader, with a header first and nothing behind the closing tag; an
-//!   error stands directly before it.
-//! - Five seconds after the end there is no connection left, and no deadline but that of the honest stream.
-//! - Events and bytes are the same however the attacker's bytes were cut, but for random ids.
+//! 1. Nothing reaches the application but what the case says, and nobody else is answered: the honest peer hears nothing.
+//! 2. No pair is proved but what the case says. What was proved goes down once, and for the reason of the case or of the
+//!    refusal that ends the stream; else it lives until the attacker closes that. The stream of the honest peer still carries messages.
+//! 3. Nobody is dialled, and DNS is not asked, but where the case says so.
+//! 4. What we write is XML for an independent reader, with a header first and nothing behind the closing tag; an error
+//!    stands directly before it. Five seconds after the end there is no connection left, and no deadline but that of the
+//!    honest stream: in the program no socket.
+//! 5. Every refusal of the case is told, with its reason, and no other: in the program by one line of the log each, in
+//!    which nothing of the peer stands as it is. There are no counters yet.
+//! 6. What we answer is bounded by what was sent, see [`ANSWER_FACTOR`]. A panic ends the test or the program. Bounds of
+//!    memory and time are tests of their own, named after the bounds.
+//! 7. Events and bytes are the same however the attacker's bytes were cut, but for random ids; with the same seed these
+//!    are the same, too.
 
 use std::fmt::Write as _;
 
@@ -22,6 +28,11 @@ use super::setup::{Scene, Tls, scene};
 use super::target::{Note, Target};
 use super::verdict::{count_elements, judge_hearing, judge_notes, same};
 use super::{Case, Ending, Hearing, Input, State, Step};
+
+/// Bytes that we may answer to one byte, in the mean.
+const ANSWER_FACTOR: usize = 8;
+/// Bytes that we may answer beside: headers, features, an error.
+const ANSWER_BYTES: usize = 4096;
 
 /// Seconds from an end to the end of the connection, decision D-20.
 const CLOSE: u64 = 5;
@@ -175,7 +186,14 @@ pub(super) fn run_once(
         let items = items.map_err(|error| context(format!("asker: {error}: {}", shown(&asker_heard))))?;
         let _ = writeln!(digest, "{items:?}");
     }
-    judge_notes(&input.learned, &before, &notes).map_err(context)?;
+    judge_notes(&input.learned, &input.expected.ending, &before, &notes).map_err(context)?;
+    let bound = ANSWER_BYTES + ANSWER_FACTOR * attack(input)?.len();
+    if heard.len() + asker_heard.len() > bound {
+        return Err(context(format!("{} bytes are answered, more than {bound}", heard.len() + asker_heard.len())));
+    }
+    if !target.is_silent(honest.line) {
+        return Err(context("the honest peer is told something".to_owned()));
+    }
     judge_contacts(target, input, dialled).map_err(context)?;
     target.left().map_err(context)?;
     digest.push_str(&told());

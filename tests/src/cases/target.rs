@@ -21,6 +21,8 @@ pub trait Target {
     fn hang_up(&mut self, line: LineIndex);
     /// What has come, and whether the other half was ended. Waits for something if it takes real time.
     fn receive(&mut self, line: LineIndex) -> (Vec<u8>, bool);
+    /// Whether nothing has come that was not received.
+    fn is_silent(&mut self, line: LineIndex) -> bool;
     /// Whether more may come if one waits longer.
     fn takes_time(&self) -> bool;
     /// Lets time pass: virtual seconds, or fewer real ones where timeouts are as much shorter.

@@ -7,6 +7,9 @@ use super::{Ending, Hearing, Learned};
 /// The first bytes of alert and handshake records, which are in no XML.
 const RECORDS: [u8; 2] = [21, 22];
 
+/// Why pairs go down whose stream the attacker closes in good order, decision D-25.
+const CLOSED_BY_PEER: &str = "idle";
+
 /// Judges what was heard on one stream. `in_stream`: our header was heard before.
 pub(super) fn judge_hearing(expected: &Hearing, heard: &[u8], in_stream: bool) -> Result<Vec<Item>, String> {
     let (text, rest) = match std::str::from_utf8(heard) {
@@ -105,7 +108,7 @@ fn judge_header(expected: &Hearing, items: &[Item]) -> Result<(), String> {
 }
 
 /// Judges what the application learned, in all: `before` while the state was being reached.
-pub(super) fn judge_notes(learned: &Learned, before: &[Note], notes: &[Note]) -> Result<(), String> {
+pub(super) fn judge_notes(learned: &Learned, ending: &Ending, before: &[Note], notes: &[Note]) -> Result<(), String> {
     let select = |of: fn(&Note) -> Option<&str>| notes.iter().filter_map(of).collect::<Vec<_>>();
     let refused = select(|note| if let Note::Refused(reason) = note { Some(reason) } else { None });
     same("refused", &refused, &learned.refused)?;
@@ -132,13 +135,17 @@ pub(super) fn judge_notes(learned: &Learned, before: &[Note], notes: &[Note]) ->
     if up != down {
         return Err(format!("up {up:?}, but down {down:?}"));
     }
-    if let Some(wanted) = &learned.down {
-        let reasons = select(|note| if let Note::Down(_, reason) = note { Some(reason) } else { None });
-        if reasons.is_empty() || reasons.iter().any(|reason| reason != wanted) {
-            return Err(format!("down because of {reasons:?}, not {wanted}"));
-        }
+    let reasons = select(|note| if let Note::Down(_, reason) = note { Some(reason) } else { None });
+    let by_ending = match ending {
+        Ending::Error(_) | Ending::Cut | Ending::Closed => learned.refused.last().map(String::as_str),
+        Ending::Alive => None,
+    };
+    let wanted = learned.down.as_deref().or(by_ending).unwrap_or(CLOSED_BY_PEER);
+    let is_missing = learned.down.is_some() && reasons.is_empty();
+    match is_missing || reasons.iter().any(|reason| *reason != wanted) {
+        true => Err(format!("down because of {reasons:?}, not {wanted}")),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// Whether two lists are the same.

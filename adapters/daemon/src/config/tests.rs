@@ -363,3 +363,18 @@ fn hosts_and_routes_may_stand_in_files_of_their_own() {
     }
     assert_eq!(errors.len(), 4, "{errors:#?}");
 }
+
+#[test]
+fn ops_002_no_name_of_a_host_leads_to_a_file() {
+    let long = "l".repeat(64);
+    for name in ["../../etc/x", "/etc/passwd", ".", "..", "con/x", "m.example\\u0000", "m.example\\n", &long] {
+        let errors = bad(&format!("[host.\"{name}\"]\n"));
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].contains("s2sd.toml:1:"), "{errors:?}");
+    }
+    // Certificates are found by the names in them; what is read of a host are the paths that it is given.
+    let settings = good(HOST);
+    let named = |path: &std::path::PathBuf| path.to_string_lossy().contains("m.example");
+    assert!(!settings.sources.iter().any(named), "{:?}", settings.sources);
+    assert!(!named(&settings.certificates.directory) && settings.hosts[&domain("m.example")].certificate.is_none());
+}

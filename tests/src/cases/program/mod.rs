@@ -10,7 +10,7 @@ mod configuration;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
@@ -224,6 +224,13 @@ impl Target for Program {
             }
             Err(error) => (Vec::new(), has_gone(&error)),
         }
+    }
+
+    fn is_silent(&mut self, line: LineIndex) -> bool {
+        let stream = &self.lines[line];
+        let looked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+        let restored = stream.set_nonblocking(false);
+        restored.is_ok() && looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     fn takes_time(&self) -> bool {
