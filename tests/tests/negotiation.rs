@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use s2s_core::addr::Domain;
 use s2s_core::auth::Method;
 use s2s_core::dns::Security;
 use s2s_core::entropy::Seed;
@@ -14,6 +15,7 @@ use s2s_core::policy::HostOptions;
 use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_core::time::Anchor;
+use s2s_core::tls::{Provider, Session, TlsError};
 use s2s_tests::certificates::{Authority, Kind, NOW};
 use s2s_tests::fake_tls::FakeProvider;
 use s2s_tests::puppetry;
@@ -400,4 +402,52 @@ fn proofs_by_dialback(hung_up: bool) -> Vec<Method> {
 fn an_answer_about_the_key_of_a_stream_that_is_gone_proves_nothing() {
     assert_eq!(proofs_by_dialback(false), [Method::Dialback]);
     assert_eq!(proofs_by_dialback(true), []);
+}
+
+/// A provider that notes whose sessions it is told to forget.
+#[derive(Debug)]
+struct Noting(FakeProvider, Mutex<Vec<(Domain, Domain)>>);
+
+impl Provider for Noting {
+    fn set_time(&self, unix: Duration) {
+        self.0.set_time(unix);
+    }
+
+    fn client(&self, local: &Domain, remote: &Domain, direct: bool) -> Result<Box<dyn Session>, TlsError> {
+        self.0.client(local, remote, direct)
+    }
+
+    fn server(&self, host: Option<&Domain>) -> Result<Box<dyn Session>, TlsError> {
+        self.0.server(host)
+    }
+
+    fn has_certificate(&self, host: &Domain) -> bool {
+        self.0.has_certificate(host)
+    }
+
+    fn forget_sessions(&self, local: &Domain, remote: &Domain) {
+        self.1.lock().expect("nobody panics").push((local.clone(), remote.clone()));
+    }
+}
+
+#[test]
+//= RFC6120-4.9.3.16-1 test
+fn a_reset_forgets_the_sessions_with_that_peer_and_other_errors_do_not() {
+    for (condition, forgotten) in [("policy-violation", vec![]), ("reset", vec![(domain(A), domain(B))])] {
+        let authority = Authority::root("the authority");
+        let provider = Arc::new(Noting(FakeProvider::new(Vec::new()), Mutex::new(Vec::new())));
+        let mut config = World::config(provider.clone(), authority.trust());
+        let addr = SocketAddr::from(([192, 0, 2, 2], 5269));
+        config.hosts.insert(domain(A), HostOptions::default());
+        config.routes.insert(domain(B), StaticRoute { addr, security: Security::StartTls });
+        let mut world = World::new(Cutting::Whole);
+        let a = world.add(IpAddr::from([192, 0, 2, 1]), config);
+        world.listen(addr);
+        world.send(a, &message(A, B, "Hello"));
+        let puppet = world.accept(addr).expect("it dials");
+        world.say(puppet, puppetry::response(B, A, "1"));
+        let error = format!("<stream:error><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>");
+        world.say(puppet, error);
+        assert_eq!(*provider.1.lock().expect("nobody panics"), forgotten, "{condition}");
+    }
 }

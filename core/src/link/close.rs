@@ -287,6 +287,10 @@ impl Link {
     /// The peer's stream error came.
     //= RFC6120-4.9.1.1-2
     pub(super) fn failed_by_peer(&mut self, now: Instant, error: &PeerError) {
+        //= RFC6120-4.9.3.16-1
+        if let (stream::Condition::Reset, Role::Initiating { local, remote, .. }) = (error.condition, &self.role) {
+            self.tls.forget_sessions(local, remote);
+        }
         self.transmit(stream::CLOSING.as_bytes());
         let detail = match error.text.as_str() {
             "" => error.condition.to_string(),

@@ -33,6 +33,10 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// Whether `host` has a certificate, so that TLS can be offered for it.
     fn has_certificate(&self, host: &Domain) -> bool;
+
+    /// `remote` wants everything negotiated anew: no session that `local` has with it is resumed. Providers that resume
+    /// nothing have nothing to forget.
+    fn forget_sessions(&self, _local: &Domain, _remote: &Domain) {}
 }
 
 /// One TLS connection, without the connection.

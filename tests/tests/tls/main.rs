@@ -127,6 +127,20 @@ fn a_resumed_session_shows_the_chain_and_is_judged_again() {
 }
 
 #[test]
+//= RFC6120-4.9.3.16-1 test
+fn sessions_that_are_forgotten_are_not_resumed() {
+    let provider = real(&["m.example", "t.example"]);
+    let (m, t) = (domain("m.example"), domain("t.example"));
+    for (forgotten, resumed) in [(None, false), (None, true), (Some((&t, &m)), true), (Some((&m, &t)), false)] {
+        if let Some((local, remote)) = forgotten {
+            provider.forget_sessions(local, remote);
+        }
+        let (client, server) = starttls(&provider, "m.example", "t.example");
+        assert_eq!((client.facts().resumed, server.facts().resumed), (resumed, resumed), "{forgotten:?}");
+    }
+}
+
+#[test]
 //= RFC9325-3.4-1 test
 fn sessions_are_not_resumed_as_another_domain_of_ours() {
     let provider = real(&["m.example", "t.example", "u.example"]);

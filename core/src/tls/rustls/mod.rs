@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustls::client::Resumption;
+use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
@@ -122,10 +122,11 @@ struct Host {
     server: Arc<ServerConfig>,
 }
 
-/// The configurations of an initiating domain. They share one session store.
+/// The configurations of an initiating domain. They share one session store, if there is one.
 struct Client {
     starttls: Arc<ClientConfig>,
     direct: Arc<ClientConfig>,
+    sessions: Option<Arc<ClientSessionMemoryCache>>,
 }
 
 /// The configurations for connections that start with TLS: the client's hello says which one.
@@ -225,6 +226,14 @@ impl Provider for RustlsProvider {
     fn has_certificate(&self, host: &Domain) -> bool {
         self.hosts.contains_key(host)
     }
+
+    fn forget_sessions(&self, local: &Domain, remote: &Domain) {
+        let sessions = self.hosts.get(local).and_then(|host| host.client.sessions.as_ref());
+        if let (Some(sessions), Ok(name)) = (sessions, ServerName::try_from(remote.as_str().to_owned())) {
+            sessions.remove_tls12_session(&name);
+            while sessions.take_tls13_ticket(&name).is_some() {}
+        }
+    }
 }
 
 impl fmt::Debug for RustlsProvider {
@@ -270,22 +279,23 @@ impl Builder {
             .map_err(|_| IdentityError::NoCipherSuite)?
             .dangerous()
             .with_custom_certificate_verifier(self.verifier.clone());
-        let starttls = match key {
+        let (starttls, sessions) = match key {
             Some(key) => {
                 let mut config = builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
-                config.resumption = Resumption::in_memory_sessions(limits::TLS_SESSIONS);
-                config
+                let sessions = Arc::new(ClientSessionMemoryCache::new(limits::TLS_SESSIONS));
+                config.resumption = Resumption::store(sessions.clone());
+                (config, Some(sessions))
             }
             None => {
                 let mut config = builder.with_no_client_auth();
                 config.resumption = Resumption::disabled();
-                config
+                (config, None)
             }
         };
         //= XEP0368-3-8
         let mut direct = starttls.clone();
         direct.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Client { starttls: Arc::new(starttls), direct: Arc::new(direct) })
+        Ok(Client { starttls: Arc::new(starttls), direct: Arc::new(direct), sessions })
     }
 
     /// Sessions are remembered in memory: a ticket is a random name for one, so that no ticket key has to be
