@@ -236,6 +236,19 @@ fn who_does_not_say_its_name_is_offered_no_more_than_dialback() {
 }
 
 #[test]
+fn a_host_without_tls_is_not_served_inside_direct_tls_whoever_comes_with_whatever_certificate() {
+    let good = valid(&peer());
+    for options in [without_tls(open()), without_tls(strict()), without_tls(waived()), without_tls(encrypted())] {
+        for from in [Some(&peer()), None] {
+            for certificate in [&good, &BAD] {
+                let found = offer(&options, from, Protection::Tls(certificate), true);
+                assert_eq!(found, Err(Reason::HostDisabled), "{options:?} {from:?} {certificate:?}");
+            }
+        }
+    }
+}
+
+#[test]
 //= RFC7712-4.4.1-1 test
 //= XEP0344-2.4-2 test
 fn a_key_is_proved_by_a_certificate_or_called_back_or_refused() {
