@@ -1,27 +1,53 @@
 //! What goes on between a node and a hub: stanzas from one to the other, and everything else into the log.
 //!
-//! Two tasks, one for each way, so that neither waits for the other. Each waits only for room among the commands of
+//! One task for each way, and for each node, so that none waits for another. Each waits only for room among the commands of
 //! the machine that it sends to. A driver takes commands whether or not its own events find room, so that this wait
 //! always ends and the two ways cannot block each other, however full both are. Backpressure comes from the events: a
 //! way that is slow leaves them in the machine, which then reads no more from its sockets.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use s2s_core::component;
 use s2s_core::node;
-use s2s_smol::Handle;
+use s2s_core::stanza::Stanza;
 
 use crate::log::Record;
+use crate::runtime::Handle;
 
-/// The application's side of a node.
+/// The application's side of each node.
+///
+/// What goes from one of our domains to a remote one always goes through the same node, which has the queue and the
+/// connection of that pair. What comes in may come through any.
 #[derive(Clone, Debug)]
-pub(crate) struct NodeHandle(pub(crate) Handle<node::Command, node::Event>);
+pub(crate) struct Nodes(pub(crate) Vec<Handle<node::Command, node::Event>>);
 
-/// The application's side of a hub.
-#[derive(Clone, Debug)]
-pub(crate) struct HubHandle(pub(crate) Handle<component::Command, component::Event>);
+impl Nodes {
+    /// Sends a stanza through the node of its pair.
+    async fn send(&self, stanza: Stanza) {
+        let mut hasher = DefaultHasher::new();
+        (stanza.head().from.domain(), stanza.head().to.domain()).hash(&mut hasher);
+        let count = u64::try_from(self.0.len()).unwrap_or(u64::MAX).max(1);
+        let own = usize::try_from(hasher.finish() % count).unwrap_or_default();
+        if let Some(node) = self.0.get(own) {
+            node.send(node::Command::Send(stanza)).await;
+        }
+    }
+
+    /// Tells all of them the same.
+    pub(crate) async fn tell(&self, command: &node::Command) {
+        for node in &self.0 {
+            node.send(command.clone()).await;
+        }
+    }
+}
 
 /// Carries a node's events to the hub until the node has ended.
-pub(crate) async fn inward(node: &NodeHandle, hub: &HubHandle, journal: &impl Fn(Record)) {
-    while let Some(event) = node.0.event().await {
+pub(crate) async fn inward(
+    node: Handle<node::Command, node::Event>,
+    hub: Handle<component::Command, component::Event>,
+    journal: impl Fn(Record),
+) {
+    while let Some(event) = node.event().await {
         if let Some(record) = Record::of_node(&event) {
             journal(record);
         }
@@ -31,19 +57,19 @@ pub(crate) async fn inward(node: &NodeHandle, hub: &HubHandle, journal: &impl Fn
             _ => continue,
         };
         // A hub that has ended serves nobody who could miss it.
-        let _ = hub.0.send(command).await;
+        hub.send(command).await;
     }
 }
 
-/// Carries a hub's events to the node until the hub has ended.
-pub(crate) async fn outward(hub: &HubHandle, node: &NodeHandle, journal: &impl Fn(Record)) {
-    while let Some(event) = hub.0.event().await {
+/// Carries a hub's events to the nodes until the hub has ended.
+pub(crate) async fn outward(hub: Handle<component::Command, component::Event>, nodes: Nodes, journal: impl Fn(Record)) {
+    while let Some(event) = hub.event().await {
         if let Some(record) = Record::of_hub(&event) {
             journal(record);
         }
         if let component::Event::Outbound(stanza) = event {
             // A node that has ended has told its peers so.
-            let _ = node.0.send(node::Command::Send(stanza)).await;
+            nodes.send(stanza).await;
         }
     }
 }

@@ -10,6 +10,7 @@ mod init;
 mod loaded;
 mod log;
 mod reload;
+mod runtime;
 mod serve;
 mod server;
 mod signals;
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use failure::Failure;
+use runtime::Runtime;
 
 /// Federates XEP-0114 components over XMPP server-to-server streams.
 #[derive(Debug, Parser)]
@@ -39,6 +41,12 @@ enum Command {
         /// Print one JSON object in place of the table; what happens goes to stderr.
         #[arg(long)]
         json: bool,
+        /// What drives the servers.
+        #[arg(long, value_enum, default_value_t)]
+        runtime: Runtime,
+        /// How many nodes each server has.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+        nodes: u16,
     },
     /// Serve the hosts of a configuration.
     Serve {
@@ -65,7 +73,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = Arguments::parse().command.unwrap_or(Command::Demo { json: false });
+    let command = Arguments::parse().command.unwrap_or(Command::Demo { json: false, runtime: Runtime::Smol, nodes: 1 });
     match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -79,7 +87,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Demo { json } => demo::run(json),
+        Command::Demo { json, runtime, nodes } => demo::run(json, runtime, nodes.into()),
         Command::Serve { config } => serve::serve(&config),
         Command::Explain { config, json, domain } => print(&explain::explain(&config, &domain, json)?),
         Command::Init { domain } => print(&init::init(&domain, Path::new(""))?),

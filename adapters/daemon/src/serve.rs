@@ -32,7 +32,7 @@ pub(crate) fn serve(file: &Path) -> Result<(), Failure> {
     let signals = Signals::register().map_err(Failure::runtime("signals cannot be received"))?;
     eprintln!("s2sd ready {}", server.bound());
 
-    let journal = |record: Record| policies.explain(record).write();
+    let journal = move |record: Record| policies.explain(record).write();
     let closed = smol::block_on(server.run(journal, async {
         or(signals.end(), reloader.run(&signals)).await;
         tracing::info!(event = "shutdown", "closing all streams");

@@ -1,11 +1,16 @@
-//! A complete server in one thread: a node, a hub, their sockets, and the bridge between them.
+//! A complete server: its nodes, a hub, their sockets, and the bridge between them.
+//!
+//! One node driven by smol shares a thread with the hub. Otherwise each machine has a thread of its own, and nodes share
+//! nothing but configuration and the secret of dialback.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use s2s_core::addr::Domain;
@@ -19,15 +24,16 @@ use s2s_core::node::{self, Node};
 use s2s_core::time::Anchor;
 use s2s_core::tls::verify::Trust;
 use s2s_core::tls::{HostIdentity, Provider, RustlsProvider, Version};
-use s2s_smol::{Driver, bind};
+use s2s_sockets::{bind, bind_shared};
 use smol::Timer;
 use smol::future::{or, zip};
 
-use crate::bridge::{self, HubHandle, NodeHandle};
+use crate::bridge::{self, Nodes};
 use crate::certificates;
 use crate::config::{Listen, LogFormat, Settings};
 use crate::failure::Failure;
 use crate::log::Record;
+use crate::runtime::{Driver, Handle, Runtime};
 use crate::trust::{self, Authorities};
 
 /// How often the TLS provider is told the time.
@@ -38,7 +44,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_millis(700);
 
 /// A server whose listeners are bound.
 pub(crate) struct Server {
-    node: Driver<Node>,
+    nodes: Vec<Driver<Node>>,
     hub: Driver<Hub>,
     running: Running,
 }
@@ -46,8 +52,8 @@ pub(crate) struct Server {
 /// A server that can be told another configuration.
 #[derive(Clone)]
 pub(crate) struct Running {
-    node: NodeHandle,
-    hub: HubHandle,
+    nodes: Nodes,
+    hub: Handle<component::Command, component::Event>,
     fixed: Arc<Fixed>,
     /// Held for moments only.
     current: Arc<Mutex<Current>>,
@@ -58,6 +64,8 @@ struct Fixed {
     bound: Bound,
     listen: Listen,
     log_format: LogFormat,
+    runtime: Runtime,
+    nodes: usize,
 }
 
 /// What the last configuration said.
@@ -100,29 +108,42 @@ impl Server {
             None => Secret::new(&random()?).map_err(|error| Failure::Usage(error.to_string()))?,
         };
 
-        let s2s = listeners(&settings.listen.s2s)?;
-        let direct = listeners(&settings.listen.direct)?;
-        let component = listeners(&settings.listen.component)?;
-        let bound = Bound { s2s: addresses(&s2s)?, direct: addresses(&direct)?, component: addresses(&component)? };
+        let count = settings.nodes;
+        let s2s = listeners(&settings.listen.s2s, count)?;
+        let direct = listeners(&settings.listen.direct, count)?;
+        let component = listeners(&settings.listen.component, 1)?.remove(0);
+        let first = |of: &[Vec<TcpListener>]| of.first().map_or_else(|| Ok(Vec::new()), |one| addresses(one));
+        let bound = Bound { s2s: first(&s2s)?, direct: first(&direct)?, component: addresses(&component)? };
 
         let anchor = anchor();
         let config = node_config(settings, &tls, trust, secret.clone(), &bound);
-        let node = Node::new(config, seed()?, anchor);
+        let registered = || Failure::runtime("listeners cannot be watched");
+        let (mut nodes, mut node_handles) = (Vec::new(), Vec::new());
+        for (s2s, direct) in s2s.into_iter().zip(direct) {
+            let node = Node::new(config.clone(), seed()?, anchor);
+            let listeners = on(Listener::StartTls, s2s).chain(on(Listener::DirectTls, direct)).collect();
+            let (node, handle) = Driver::new(settings.runtime, node, listeners).map_err(registered())?;
+            nodes.push(node);
+            node_handles.push(handle);
+        }
         let hub = Hub::new(hub_config(settings), seed()?, anchor);
-        let node_listeners = on(Listener::StartTls, s2s).chain(on(Listener::DirectTls, direct)).collect();
-        let registered = Failure::runtime("listeners cannot be watched");
-        let (node, node_handle) = Driver::new(node, node_listeners).map_err(registered)?;
-        let registered = Failure::runtime("listeners cannot be watched");
-        let (hub, hub_handle) = Driver::new(hub, on(Listener::Component, component).collect()).map_err(registered)?;
-        let fixed = Fixed { bound, listen: settings.listen.clone(), log_format: settings.log_format };
+        let listeners = on(Listener::Component, component).collect();
+        let (hub, hub_handle) = Driver::new(settings.runtime, hub, listeners).map_err(registered())?;
+        let fixed = Fixed {
+            bound,
+            listen: settings.listen.clone(),
+            log_format: settings.log_format,
+            runtime: settings.runtime,
+            nodes: settings.nodes,
+        };
         let current = Current { tls, secret, close_timeout: settings.close_timeout };
         let running = Running {
-            node: NodeHandle(node_handle),
-            hub: HubHandle(hub_handle),
+            nodes: Nodes(node_handles),
+            hub: hub_handle,
             fixed: Arc::new(fixed),
             current: Arc::new(Mutex::new(current)),
         };
-        Ok(Self { node, hub, running })
+        Ok(Self { nodes, hub, running })
     }
 
     /// Where it listens.
@@ -136,22 +157,20 @@ impl Server {
     }
 
     /// Serves until `stop` is ready, then closes all streams. Returns whether they all closed in time.
-    pub(crate) async fn run(self, journal: impl Fn(Record), stop: impl Future<Output = ()>) -> bool {
-        let Self { node, hub, running } = self;
-        let machines = zip(node.run(), hub.run());
-        let bridge = zip(
-            bridge::inward(&running.node, &running.hub, &journal),
-            bridge::outward(&running.hub, &running.node, &journal),
-        );
+    pub(crate) async fn run(
+        self,
+        journal: impl Fn(Record) + Clone + Send + 'static,
+        stop: impl Future<Output = ()>,
+    ) -> bool {
+        let Self { nodes, hub, running } = self;
         let ended = async {
-            zip(machines, bridge).await;
+            running.drive(nodes, hub, journal).await;
             true
         };
         let stopped = async {
             stop.await;
-            // It fails where the machine has ended already.
-            let _ = running.node.0.send(node::Command::Shutdown).await;
-            let _ = running.hub.0.send(component::Command::Shutdown).await;
+            running.nodes.tell(&node::Command::Shutdown).await;
+            running.hub.send(component::Command::Shutdown).await;
             let close_timeout = running.with_current(|current| current.close_timeout);
             Timer::after(close_timeout + SHUTDOWN_GRACE).await;
             false
@@ -167,6 +186,37 @@ impl Server {
 }
 
 impl Running {
+    /// Runs all machines, and what goes on between them, until they have finished.
+    async fn drive(
+        &self,
+        nodes: Vec<Driver<Node>>,
+        hub: Driver<Hub>,
+        journal: impl Fn(Record) + Clone + Send + 'static,
+    ) {
+        let outward = bridge::outward(self.hub.clone(), self.nodes.clone(), journal.clone());
+        let inward = |handle: &Handle<_, _>| bridge::inward(handle.clone(), self.hub.clone(), journal.clone());
+        let mut parts: Vec<_> = nodes.into_iter().zip(self.nodes.0.iter().map(inward)).collect();
+        if self.fixed.runtime == Runtime::Smol && parts.len() == 1 {
+            let Some((node, inward)) = parts.pop() else { return };
+            zip(zip(node.run(), inward), zip(hub.run(), outward)).await;
+            return;
+        }
+        // Each thread has the sender until it ends.
+        let (running, ended) = smol::channel::bounded::<Infallible>(1);
+        for (node, inward) in parts {
+            let running = running.clone();
+            thread::spawn(move || {
+                node.run_beside(inward);
+                drop(running);
+            });
+        }
+        thread::spawn(move || {
+            hub.run_beside(outward);
+            drop(running);
+        });
+        let _ = ended.recv().await;
+    }
+
     /// Makes of another configuration what [`apply`](Self::apply) needs. After an error everything is as it was.
     pub(crate) fn prepare(
         &self,
@@ -193,9 +243,8 @@ impl Running {
     pub(crate) async fn apply(&self, prepared: Prepared) -> Vec<String> {
         let Prepared { node, hub, current, kept } = prepared;
         self.with_current(|last| *last = current);
-        // They fail only where a machine has ended, which ends everything.
-        let _ = self.node.0.send(node::Command::Reconfigure(node)).await;
-        let _ = self.hub.0.send(component::Command::Reconfigure(hub)).await;
+        self.nodes.tell(&node::Command::Reconfigure(node)).await;
+        self.hub.send(component::Command::Reconfigure(hub)).await;
         kept
     }
 
@@ -218,6 +267,8 @@ impl Fixed {
             ("component_ports", ports(&was.component) != ports(&is.component)),
             ("component_interfaces", interfaces(&was.component) != interfaces(&is.component)),
             ("log_format", self.log_format != settings.log_format),
+            ("runtime", self.runtime != settings.runtime),
+            ("nodes", self.nodes != settings.nodes),
         ];
         let changed = changed.into_iter().filter(|(_, changed)| *changed);
         changed
@@ -252,19 +303,24 @@ impl fmt::Display for Bound {
     }
 }
 
-/// Listens on all of `addresses`. Only `::` may fail, and only on a host without IPv6.
-fn listeners(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failure> {
-    let mut listeners = Vec::new();
+/// Listens on all of `addresses`, once for each of `count` nodes. Only `::` may fail, and only on a host without IPv6.
+fn listeners(addresses: &[SocketAddr], count: usize) -> Result<Vec<Vec<TcpListener>>, Failure> {
+    let mut of_nodes: Vec<_> = (0..count).map(|_| Vec::new()).collect();
     for addr in addresses {
-        match bind(*addr) {
-            Ok(listener) => listeners.push(listener),
+        let bound = if count == 1 { bind(*addr).map(|listener| vec![listener]) } else { bind_shared(*addr, count) };
+        match bound {
+            Ok(listeners) => {
+                for (of_node, listener) in of_nodes.iter_mut().zip(listeners) {
+                    of_node.push(listener);
+                }
+            }
             Err(_) if addr.ip() == Ipv6Addr::UNSPECIFIED && !has_ipv6() => {
                 tracing::warn!(event = "no-ipv6", addr = tracing::field::display(addr), "this host has no IPv6");
             }
             Err(error) => return Err(Failure::Runtime(format!("cannot listen on {addr}"), error)),
         }
     }
-    Ok(listeners)
+    Ok(of_nodes)
 }
 
 fn has_ipv6() -> bool {
@@ -301,7 +357,22 @@ fn node_config(
         attempt_timeout: settings.attempt_timeout,
         close_timeout: settings.close_timeout,
         idle_timeout: settings.idle_timeout,
+        limits: share(&defaults.limits, settings.nodes),
         ..defaults
+    }
+}
+
+/// What one of so many nodes may hold, so that all of them hold what one would.
+///
+/// What counts for one address, one pair or one connection counts at each node.
+fn share(limits: &node::Limits, nodes: usize) -> node::Limits {
+    let part = |of: usize| of.div_ceil(nodes);
+    node::Limits {
+        connections: part(limits.connections),
+        unauthenticated: part(limits.unauthenticated),
+        queue_bytes: part(limits.queue_bytes),
+        verifications: part(limits.verifications),
+        ..limits.clone()
     }
 }
 
@@ -407,9 +478,10 @@ mod tests {
         assert_eq!(prepared(&server, START).kept, [""; 0]);
         let changed = START.replace("s2s_ports = [0]", "s2s_ports = [1]\ns2s_direct_tls_ports = [2]");
         let changed = changed.replace("component_ports = [0]", "component_ports = [3]\nlog_format = \"json\"");
+        let changed = changed.replace("[host.", "runtime = \"threads\"\nnodes = 3\n[host.");
         let other = prepared(&server, &format!("s2s_timeout = 7\n{changed}\n[host.\"n.example\"]"));
         let keys: Vec<_> = other.kept.iter().filter_map(|line| line.split('\'').nth(1)).collect();
-        assert_eq!(keys, ["s2s_ports", "s2s_direct_tls_ports", "component_ports", "log_format"]);
+        assert_eq!(keys, ["s2s_ports", "s2s_direct_tls_ports", "component_ports", "log_format", "runtime", "nodes"]);
         assert_eq!((other.node.negotiation_timeout.as_secs(), other.node.hosts.len()), (7, 2));
         // The addresses that must not be dialled are those that we still listen on.
         assert_eq!(other.node.own_listeners, [server.bound().s2s[0], server.bound().component[0]]);

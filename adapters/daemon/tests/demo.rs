@@ -10,7 +10,18 @@ fn demo(arguments: &[&str]) -> (Option<i32>, String, String) {
 
 #[test]
 fn every_way_to_federate_is_seen_and_one_refusal() {
-    let (code, stdout, stderr) = demo(&["demo", "--json"]);
+    see(&["demo", "--json"]);
+}
+
+#[test]
+fn threads_and_several_nodes_federate_in_the_same_ways() {
+    for further in [&["--runtime", "threads"][..], &["--nodes", "2"], &["--runtime", "threads", "--nodes", "3"]] {
+        see(&[&["demo", "--json"], further].concat());
+    }
+}
+
+fn see(arguments: &[&str]) {
+    let (code, stdout, stderr) = demo(arguments);
     assert_eq!(code, Some(0), "{stdout}\n{stderr}");
     let result: serde_json::Value = serde_json::from_str(&stdout).expect(&stdout);
     assert_eq!(result["ok"], true);

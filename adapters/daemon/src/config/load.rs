@@ -24,6 +24,7 @@ use crate::config::keys::Place;
 use crate::config::{
     CertificateFiles, Certificates, Host, Listen, LogFormat, Pins, Revocation, Roots, Settings, resolve,
 };
+use crate::runtime::Runtime;
 
 /// Where the system names its DNS servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -34,12 +35,15 @@ const DNS_PORT: u16 = 53;
 const S2S_PORT: u16 = 5269;
 /// The customary port of server-to-server streams inside TLS.
 const DIRECT_TLS_PORT: u16 = 5270;
+/// The most nodes of a server: more than that is no number of cores.
+const MOST_NODES: usize = 256;
 /// The customary port of components.
 const COMPONENT_PORT: u16 = 5347;
 
 const SECONDS: &str = "a whole number of seconds from 1 to 86400";
 const PORTS: &str = "a list of port numbers, each from 0 (any free one) to 65535";
 const INTERFACES: &str = "a list of IP addresses";
+const NODES: &str = "a whole number from 1 to 256";
 const PATH: &str = "a path";
 const TABLES: &str = "a table for each NAME";
 const PINS: &str = "a table of lists of \"sha256:\" and 64 hexadecimal digits, at least one for each domain";
@@ -86,7 +90,6 @@ fn document<'t>(text: &'t str, path: &Path) -> Result<Spanned<DeTable<'t>>, Erro
 }
 
 fn settings<'t>(reader: &mut Reader<'t>, top: &Section<'t>, path: &Path) -> Settings {
-    refuse_what_is_not_built(reader, top);
     let pins = pins(reader, top);
     let pinned = pins.iter().map(|(domain, pins)| (domain.clone(), pins.position.clone())).collect();
     let global = Shared::read(reader, top).with_pinned(pinned);
@@ -135,23 +138,27 @@ fn settings<'t>(reader: &mut Reader<'t>, top: &Section<'t>, path: &Path) -> Sett
         dialback_secret: dialback_secret(reader, top, path),
         dns_servers: dns_servers(reader, top),
         log_format: log_format(reader, top),
+        runtime: runtime(reader, top),
+        nodes: nodes(reader, top),
         warnings,
         sources: Vec::new(),
     }
 }
 
-/// Values that the configuration knows and this version has no function for.
-fn refuse_what_is_not_built<'t>(reader: &mut Reader<'t>, top: &Section<'t>) {
-    let nodes = reader.value(top, "nodes", "a whole number, at least 1", |value| integer(value).filter(|n| *n >= 1));
-    if let Some(nodes) = nodes.filter(|nodes| nodes.value > 1) {
-        reader.problem(nodes.line, Problem::NotInThisVersion(format!("nodes = {}", nodes.value)));
-    }
-    let runtime = reader.value(top, "runtime", "\"smol\" or \"threads\"", |value| {
-        value.as_str().filter(|name| ["smol", "threads"].contains(name))
+fn nodes<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> usize {
+    let nodes = reader.value(top, "nodes", NODES, |value| {
+        usize::try_from(integer(value)?).ok().filter(|nodes| (1..=MOST_NODES).contains(nodes))
     });
-    if let Some(runtime) = runtime.filter(|runtime| runtime.value == "threads") {
-        reader.problem(runtime.line, Problem::NotInThisVersion("runtime = \"threads\"".to_owned()));
-    }
+    nodes.map_or(1, |nodes| nodes.value)
+}
+
+fn runtime<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> Runtime {
+    let runtime = reader.value(top, "runtime", "\"smol\" or \"threads\"", |value| match value.as_str()? {
+        "smol" => Some(Runtime::Smol),
+        "threads" => Some(Runtime::Threads),
+        _ => None,
+    });
+    runtime.map(|runtime| runtime.value).unwrap_or_default()
 }
 
 /// What may stand in several files.

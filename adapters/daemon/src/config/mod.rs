@@ -23,6 +23,8 @@ use s2s_core::route::PrivateAddresses;
 use s2s_core::tls::Version;
 use s2s_core::tls::verify::UnknownStatus;
 
+use crate::runtime::Runtime;
+
 pub(crate) use document::Position;
 pub(crate) use error::{Error, Problem};
 pub(crate) use host::{Decider, Shared};
@@ -71,6 +73,10 @@ pub(crate) struct Settings {
     pub(crate) dns_servers: Vec<SocketAddr>,
     /// `log_format`
     pub(crate) log_format: LogFormat,
+    /// `runtime`
+    pub(crate) runtime: Runtime,
+    /// `nodes`
+    pub(crate) nodes: usize,
     /// What is legal and yet probably not what was meant.
     pub(crate) warnings: Vec<String>,
     /// The other files of which something stands in here.

@@ -22,6 +22,7 @@ use smol::{LocalExecutor, Timer};
 
 use crate::failure::Failure;
 use crate::log::Record;
+use crate::runtime::Runtime;
 use outcome::{ASKS, Sight};
 use plan::{SITES, STEPS, Side, Step, Voucher, entrance, site};
 use table::Row;
@@ -51,15 +52,20 @@ pub(crate) enum Sighting {
 }
 
 /// Runs the demo. `json`: one object on stdout, in place of the table; what happens goes to stderr.
-pub(crate) fn run(json: bool) -> Result<(), Failure> {
+pub(crate) fn run(json: bool, runtime: Runtime, nodes: usize) -> Result<(), Failure> {
     let executor = Rc::new(LocalExecutor::new());
     let narrator = Narrator { start: Instant::now(), json };
-    smol::block_on(executor.run(show(&executor, &narrator)))
+    smol::block_on(executor.run(show(&executor, &narrator, runtime, nodes)))
 }
 
-async fn show(executor: &Rc<LocalExecutor<'static>>, narrator: &Narrator) -> Result<(), Failure> {
+async fn show(
+    executor: &Rc<LocalExecutor<'static>>,
+    narrator: &Narrator,
+    runtime: Runtime,
+    nodes: usize,
+) -> Result<(), Failure> {
     let deadline = narrator.start + DEADLINE;
-    let starting = async { World::start(executor).await.map(Some) };
+    let starting = async { World::start(executor, runtime, nodes).await.map(Some) };
     let late = async {
         Timer::at(deadline).await;
         Ok(None)

@@ -13,13 +13,14 @@ use s2s_core::dns::Security;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
 
-use crate::config;
+use crate::config::{self, Settings};
 use crate::demo::Sighting;
 use crate::demo::authority::Authority;
 use crate::demo::components::Component;
 use crate::demo::dns::{DnsServer, Zone};
 use crate::demo::plan::{SITES, Side, Site};
 use crate::failure::Failure;
+use crate::runtime::Runtime;
 use crate::server::{Bound, Server, random};
 use crate::trust::Authorities;
 
@@ -42,7 +43,11 @@ struct Running {
 
 impl World {
     /// Brings everything up.
-    pub(crate) async fn start(executor: &Rc<LocalExecutor<'static>>) -> Result<Self, Failure> {
+    pub(crate) async fn start(
+        executor: &Rc<LocalExecutor<'static>>,
+        runtime: Runtime,
+        nodes: usize,
+    ) -> Result<Self, Failure> {
         let authority = Authority::new()?;
         let zone = Rc::new(RefCell::new(Zone::default()));
         let dns = DnsServer::bind(Rc::clone(&zone)).await.map_err(Failure::runtime("DNS cannot listen"))?;
@@ -57,7 +62,7 @@ impl World {
             for site in &sites {
                 secrets.insert(site.name, hexadecimal(&random()?));
             }
-            let server = bind(side, &sites, &secrets, dns_addr, &authority)?;
+            let server = bind(side, &sites, &secrets, dns_addr, &authority, (runtime, nodes))?;
             bound.insert(side, server.bound().clone());
             servers.push((side, server));
         }
@@ -121,9 +126,11 @@ fn bind(
     secrets: &BTreeMap<&'static str, String>,
     dns: SocketAddr,
     authority: &Authority,
+    (runtime, nodes): (Runtime, usize),
 ) -> Result<Server, Failure> {
     let name = format!("configuration of {}", side.as_str());
     let settings = config::parse(&configuration(sites, secrets, dns), Path::new(&name))?;
+    let settings = Settings { runtime, nodes, ..settings };
     let identities = sites.iter().map(|site| {
         let domain = Domain::parse(site.name).map_err(|error| Failure::Usage(error.to_string()))?;
         authority.identity(&domain, site.voucher)
