@@ -387,6 +387,7 @@ fn proofs_by_dialback(hung_up: bool) -> Vec<Method> {
     let id = id.split('\'').next().unwrap_or_default();
     if hung_up {
         two.world.hang_up(peer);
+        assert!(two.world.hear_text(asked).contains("</stream:stream>"), "nobody waits for the answer any more");
     }
     two.world.say(asked, format!("<db:verify from='m.example' to='{A}' id='{id}' type='valid'/>"));
     let events = two.world.take_events(two.a);
