@@ -8,6 +8,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use s2s_core::reason::Reason;
 use s2s_tests::matrix::real::{self, Cell};
 use s2s_tests::oracle::{self, Expected, Method, Outcome, Refusal, Seen, expect, sides};
 use serde_json::Value;
@@ -98,11 +99,11 @@ fn judge(cell: &Cell, scene: Scene<'_>) -> Result<Measured, Failure> {
     let (became, took) = contact(from, to)?;
     let wanted = promised(&expected.seen, cell.we_begin);
     let observed = wait_for(&wanted, || report(&scene, &became, cell.we_begin));
-    let compared = if observed == wanted {
-        check_errors(&scene, &Views::of(&expected.seen, cell.we_begin))
-    } else {
-        fail(format!("expected {wanted:?}, got {observed:?}"))
-    };
+    let compared = agree(&wanted, &observed)
+        .and_then(|()| check_errors(&scene, &Views::of(&expected.seen, cell.we_begin)))
+        .and_then(|()| check_bounce(&expected.seen, &became, cell.we_begin))
+        // Nothing more may have come meanwhile.
+        .and_then(|()| agree(&wanted, &report(&scene, &became, cell.we_begin)));
     compared.when(format!("{became:?}")).map_err(|failure| because(failure, &expected, [&initiator, &receiver]))?;
     scene.end()?;
     // How it was proved, or why it was refused.
@@ -188,6 +189,22 @@ fn wait_for<T: PartialEq>(wanted: &T, look: impl Fn() -> T) -> T {
         }
         thread::sleep(POLL);
     }
+}
+
+fn agree(wanted: &[String], observed: &[String]) -> Result<(), Failure> {
+    if observed == wanted { Ok(()) } else { fail(format!("expected {wanted:?}, got {observed:?}")) }
+}
+
+/// What our sender reads is what the reason says to senders.
+fn check_bounce(seen: &Seen, became: &Became, we_begin: bool) -> Result<(), Failure> {
+    let (true, Outcome::Bounced(code), Became::CameBack(error)) = (we_begin, seen.outcome, became) else {
+        return Ok(());
+    };
+    let Some(reason) = Reason::ALL.iter().find(|reason| reason.code() == code) else {
+        return fail(format!("{code} is no reason"));
+    };
+    let wanted = format!("{}: {}", reason.bounce().as_str(), reason.bounce_text());
+    if *error == wanted { Ok(()) } else { fail(format!("our sender must read \"{wanted}\"")) }
 }
 
 /// Errors on the wire, as each side tells of the other's, and for what they refuse us.

@@ -39,7 +39,7 @@ pub(crate) const ECHO: &str = "echo";
 pub(crate) const SPARE: &str = "spare";
 
 /// How long logs may lag behind the stanzas; Erlang writes them with a delay.
-pub(crate) const LOGGED: Duration = Duration::from_secs(10);
+pub(crate) const LOGGED: Duration = Duration::from_secs(30);
 /// How a server's log says that the other end has refused it.
 pub(crate) const NOT_AUTHORIZED: &[&str] = &["not-authorized", "not authorized"];
 /// How it says that it refuses a self-signed certificate.
@@ -99,7 +99,7 @@ pub(crate) struct Peer {
 }
 
 /// How long a server may take to open its ports.
-const START: Duration = Duration::from_secs(40);
+const START: Duration = Duration::from_secs(300);
 
 impl Peer {
     /// Writes the configuration below `directory` and starts the server, not waiting for it.
@@ -169,7 +169,7 @@ impl Peer {
 
     /// Connects a component of that name below its domain.
     pub(crate) fn component(&self, name: &str) -> Result<Component, Failure> {
-        Component::connect(self.address, &format!("{name}.{}", self.domain), Instant::now() + Duration::from_secs(15))
+        Component::connect(self.address, &format!("{name}.{}", self.domain), Instant::now() + Duration::from_secs(40))
     }
 
     /// What it logs from now on.

@@ -68,7 +68,7 @@ impl Process {
     /// SIGSTOP to all of its group. Returns when all its threads have stopped, which they do one by one.
     pub(crate) fn pause(&self) -> Result<(), Failure> {
         self.signal("STOP", true);
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(20);
         while !self.is_stopped()? {
             if Instant::now() >= deadline {
                 return fail("it does not stop");

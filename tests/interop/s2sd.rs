@@ -19,9 +19,9 @@ use crate::pki::Identity;
 use crate::process::{Process, tail};
 
 /// How long it may take to say that it is ready.
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(40);
 /// How long it may take to end when it is asked to: `s2s_close_timeout` and one second, and the machine is busy.
-const END: Duration = Duration::from_secs(8);
+const END: Duration = Duration::from_secs(20);
 
 /// How the program is to be set up.
 pub(crate) struct Settings<'a> {

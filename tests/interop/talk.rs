@@ -8,7 +8,7 @@ use crate::failure::{Failure, While, fail};
 use crate::xml::Element;
 
 /// How long a cell may take from its first stanza to its last.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A message and a ping each way, `first` speaking first. Returns how long the first stanza took.
 pub(crate) fn federate(first: &Component, second: &Component) -> Result<Duration, Failure> {
