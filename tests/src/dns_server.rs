@@ -27,7 +27,7 @@ const DATAGRAM_BYTES: usize = 1232;
 /// Aliases that one reply follows.
 const ALIASES: usize = 16;
 
-/// Seconds that anybody may keep a record, unless the zone is transient.
+/// Seconds that anybody may keep a record, unless a zone says otherwise.
 const TTL: u32 = 1;
 
 /// What the server knows. Names are given as text, with or without the final dot.
@@ -36,7 +36,7 @@ pub struct Zone {
     records: BTreeMap<(Name, RecordType), Vec<RData>>,
     failing: BTreeSet<Name>,
     truncating: bool,
-    transient: bool,
+    lifetime: Option<u32>,
 }
 
 impl Zone {
@@ -91,14 +91,15 @@ impl Zone {
 
     /// Nobody may keep what is answered.
     #[must_use]
-    pub const fn transient(mut self) -> Self {
-        self.transient = true;
-        self
+    pub const fn transient(self) -> Self {
+        self.lasting(0)
     }
 
-    /// Seconds that anybody may keep what is answered.
-    const fn lifetime(&self) -> u32 {
-        if self.transient { 0 } else { TTL }
+    /// Lets everybody keep every record, and its absence, for so many seconds.
+    #[must_use]
+    pub const fn lasting(mut self, seconds: u32) -> Self {
+        self.lifetime = Some(seconds);
+        self
     }
 
     /// The reply to a query, both as they travel; none to what is no question.
@@ -114,7 +115,7 @@ impl Zone {
 
     fn records(&self, name: &Name, kind: RecordType) -> Vec<Record> {
         let data = self.records.get(&(name.clone(), kind)).into_iter().flatten();
-        data.map(|data| Record::from_rdata(name.clone(), self.lifetime(), data.clone())).collect()
+        data.map(|data| Record::from_rdata(name.clone(), self.lifetime.unwrap_or(TTL), data.clone())).collect()
     }
 
     /// The reply to `query`, or none to what is no question.
@@ -158,7 +159,7 @@ impl Zone {
                 if !self.holds(&name) {
                     reply.metadata.response_code = ResponseCode::NXDomain;
                 }
-                reply.add_authority(start_of_authority(self.lifetime()));
+                reply.add_authority(start_of_authority(self.lifetime.unwrap_or(TTL)));
                 return;
             };
             if let RData::CNAME(target) = &alias.data {
@@ -175,9 +176,9 @@ fn absolute(name: &str) -> Name {
     name
 }
 
-fn start_of_authority(lifetime: u32) -> Record {
-    let soa = SOA::new(absolute("ns.test"), absolute("hostmaster.test"), 1, 1, 1, 1, lifetime);
-    Record::from_rdata(Name::root(), lifetime, RData::SOA(soa))
+fn start_of_authority(ttl: u32) -> Record {
+    let soa = SOA::new(absolute("ns.test"), absolute("hostmaster.test"), 1, 1, 1, 1, ttl);
+    Record::from_rdata(Name::root(), ttl, RData::SOA(soa))
 }
 
 /// A running server. Dropping it ends its threads and frees its port.

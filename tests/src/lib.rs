@@ -10,6 +10,7 @@ pub mod matrix;
 pub mod oracle;
 pub mod puppetry;
 pub mod scenes;
+pub mod sim;
 pub mod trace;
 pub mod transcript;
 pub mod world;

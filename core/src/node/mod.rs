@@ -10,6 +10,7 @@ mod deadlines;
 mod dialling;
 mod event;
 mod inbound;
+mod load;
 mod outbound;
 mod reload;
 mod routes;
@@ -34,6 +35,7 @@ use crate::tls::verify::{Rejection, Verified, judge};
 
 pub use config::{Config, Limits, StaticRoute};
 pub use event::{Command, Direction, Event, LinkInfo};
+pub use load::Load;
 pub use routes::SendError;
 
 use admission::Admission;

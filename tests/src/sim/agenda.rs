@@ -1,0 +1,61 @@
+//! What will happen, in the order of time; what is planned for the same moment happens in the order of planning.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use s2s_core::machine::{ConnId, QueryId};
+
+use super::net::WireId;
+use super::site::Life;
+
+/// Something that happens at one moment.
+#[derive(Clone, Debug, Hash)]
+pub(super) enum Happening {
+    /// The timer of a node, armed for this moment.
+    Timer(Life),
+    /// A dialled connection reaches the other side.
+    Syn { from: Life, conn: ConnId, addr: SocketAddr },
+    /// A dialled connection is open.
+    Connected { at: Life, conn: ConnId },
+    /// It cannot be opened.
+    Failed { at: Life, conn: ConnId, error: io::ErrorKind },
+    /// The first segment on its way to one end of a wire arrives.
+    Arrival { wire: WireId, to: usize },
+    /// There is room again for what one end of a wire wants to write.
+    Room { wire: WireId, end: usize },
+    /// A DNS message, or the failure of a query.
+    Reply { at: Life, query: QueryId, message: Option<Vec<u8>> },
+    /// A user of this domain writes to somebody.
+    Write { domain: usize },
+    /// Something breaks.
+    Fault,
+    /// A site that was down comes up.
+    Rise { site: usize },
+    /// What was broken at a site, and does not mend by itself, is mended.
+    Mend { site: usize },
+    /// An application takes its events again.
+    Resume { site: usize },
+}
+
+/// The plan.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    planned: BTreeMap<(Instant, u64), Happening>,
+    count: u64,
+}
+
+impl Agenda {
+    pub(super) fn plan(&mut self, at: Instant, happening: Happening) {
+        self.count += 1;
+        self.planned.insert((at, self.count), happening);
+    }
+
+    /// The next one that happens before `end`.
+    pub(super) fn next_before(&mut self, end: Instant) -> Option<(Instant, Happening)> {
+        let first = self.planned.first_entry().filter(|first| first.key().0 < end)?;
+        let at = first.key().0;
+        Some((at, first.remove()))
+    }
+}
