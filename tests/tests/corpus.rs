@@ -14,16 +14,50 @@ fn inputs(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     paths.into_iter().map(|path| (path.clone(), fs::read(&path).expect("an input"))).collect()
 }
 
-fn replay(target: &str, body: fn(&[u8])) {
-    let inputs = inputs(target);
-    assert!(inputs.len() >= 10, "the corpus of {target} is there");
+/// Inputs of one target at least. Federations take seconds each.
+fn least(target: &str) -> usize {
+    if target == "federation" { 3 } else { 10 }
+}
+
+fn replay(target: &str) {
+    let target = fuzz_bodies::ALL.iter().find(|known| known.name == target).expect("a target");
+    let inputs = inputs(target.name);
+    assert!(inputs.len() >= least(target.name), "the corpus of {} is there", target.name);
     for (path, data) in inputs {
         println!("{}", path.display());
-        body(&data);
+        (target.body)(&data);
     }
 }
 
-#[test]
-fn no_input_of_the_corpus_breaks_the_framer() {
-    replay("frames", fuzz_bodies::frames);
+macro_rules! corpora {
+    ($($test:ident => $target:literal,)*) => {
+        $(#[test]
+        fn $test() {
+            replay($target);
+        })*
+
+        #[test]
+        fn every_target_has_a_corpus_and_a_shim() {
+            let replayed = [$($target),*];
+            for target in fuzz_bodies::ALL.iter().map(|target| target.name) {
+                assert!(replayed.contains(&target), "{target} is not replayed here");
+                let shim = format!("../fuzz/fuzz_targets/{target}.rs");
+                assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(shim).exists(), "{target} has no shim");
+            }
+        }
+    };
+}
+
+corpora! {
+    no_input_of_the_corpus_breaks_the_framer => "frames",
+    elements_are_the_same_after_a_round_trip => "element_round_trip",
+    legal_frames_in_any_order_break_no_stream => "stream_frames",
+    cuts_do_not_count_for_a_link => "link_bytes",
+    errors_of_the_fake_tls_are_final => "fake_tls",
+    errors_of_rustls_are_final => "rustls_session",
+    no_answer_of_a_dns_server_breaks_the_resolver => "dns_reply",
+    only_the_right_dialback_key_is_confirmed => "dialback_key",
+    names_of_certificates_are_bounded => "certificate_names",
+    scripted_peers_do_not_break_a_node => "node_ops",
+    the_laws_hold_for_small_federations => "federation",
 }

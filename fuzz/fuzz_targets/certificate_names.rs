@@ -1,0 +1,7 @@
+//! The names of any certificate.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| s2s_tests::fuzz_bodies::certificate_names(data));

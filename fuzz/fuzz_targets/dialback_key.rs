@@ -1,0 +1,7 @@
+//! Keys: only the right one is confirmed.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| s2s_tests::fuzz_bodies::dialback_key(data));

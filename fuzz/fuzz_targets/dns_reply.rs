@@ -1,0 +1,7 @@
+//! The resolver, and servers that answer anything.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| s2s_tests::fuzz_bodies::dns_reply(data));

@@ -1,0 +1,7 @@
+//! A node among scripted peers.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| s2s_tests::fuzz_bodies::node_ops(data));

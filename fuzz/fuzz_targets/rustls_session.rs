@@ -1,0 +1,7 @@
+//! TLS by rustls: its errors are final.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| s2s_tests::fuzz_bodies::rustls_session(data));

@@ -1,0 +1,238 @@
+//! One connection, in either role, with the fake TLS.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use s2s_core::addr::{Domain, Pair};
+use s2s_core::entropy::{Entropy, Seed};
+use s2s_core::limits;
+use s2s_core::link::{Connection, Event, Link, Settings};
+use s2s_core::policy::{Offer, StartTls};
+use s2s_core::stanza::StanzaCondition;
+use s2s_core::stream::{InitiatingEvent, KeyOutcome, ReceivingEvent};
+
+use super::frames::pieces;
+use super::input::Input;
+use crate::fake_tls::{FakeProvider, plaintext};
+use crate::puppetry::{AUTH, PROCEED, STARTTLS, header, response};
+
+pub(super) const LOCAL: &str = "a.example.org";
+pub(super) const REMOTE: &str = "b.example.net";
+
+/// Bytes of the longest answer of a link to what one piece of input can ask.
+const ANSWER_BYTES: usize = 65_536;
+
+/// The types of the records of the fake TLS.
+const RECORDS: std::ops::RangeInclusive<u8> = 21..=23;
+
+/// What a link did: its events, what it wrote inside and outside of TLS, and what is to be done with the connection.
+#[derive(Debug, PartialEq, Eq)]
+struct Course {
+    events: Vec<String>,
+    written: String,
+    /// None behind XML that cannot be read: how much of a piece the parser has seen by then is its own affair, and so is
+    /// whether it swallowed a closing tag.
+    connection: Option<Connection>,
+}
+
+pub(super) fn domain(text: &str) -> Domain {
+    Domain::parse(text).expect("a domain")
+}
+
+/// A link that is told how the connection goes on, and whose owner grants all that it may without a certificate.
+struct Driven {
+    link: Link,
+    now: Instant,
+    wire: Vec<u8>,
+    events: Vec<String>,
+    ended: bool,
+}
+
+impl Driven {
+    fn new(kind: u8) -> Self {
+        let now = Instant::now();
+        let settings = Settings {
+            negotiation_timeout: limits::NEGOTIATION,
+            attempt_timeout: limits::ATTEMPT,
+            close_timeout: limits::CLOSE,
+            idle_timeout: limits::IDLE,
+            stanza_bytes: limits::MIN_STANZA_BYTES,
+        };
+        let tls = Arc::new(FakeProvider::new(vec![(domain(LOCAL), vec![b"a chain".to_vec()])]));
+        let (entropy, direct) = (Entropy::new(Seed([5; 32])), kind & 2 != 0);
+        let mut link = match kind & 1 {
+            0 => Link::receiving(now, direct, tls, settings, entropy),
+            _ => Link::initiating(now, domain(LOCAL), domain(REMOTE), direct, tls, settings, entropy),
+        };
+        if kind & 1 == 1 {
+            link.handle_connected(now);
+        }
+        let mut driven = Self { link, now, wire: Vec::new(), events: Vec::new(), ended: false };
+        driven.drain();
+        driven
+    }
+
+    fn receive(&mut self, bytes: &[u8]) {
+        let before = (self.wire.len(), self.events.len());
+        self.link.handle_bytes(self.now, bytes);
+        self.drain();
+        if self.ended && self.link.connection() == Connection::Drop {
+            self.link.handle_bytes(self.now, b"<more/>");
+            assert!(self.link.pending().is_empty() && self.link.poll_event().is_none(), "the end is final");
+        }
+        assert!(self.wire.len() - before.0 <= ANSWER_BYTES + 64 * bytes.len(), "answers are bounded");
+        assert!(self.events.len() - before.1 <= 2 + bytes.len(), "no more events than bytes");
+    }
+
+    /// Takes events, decides, and takes what is written.
+    fn drain(&mut self) {
+        while let Some(event) = self.link.poll_event() {
+            assert!(!self.ended, "nothing follows the end, but: {event:?}");
+            self.events.push(format!("{event:?}"));
+            self.decide(event);
+        }
+        let pending = self.link.pending().to_vec();
+        self.link.handle_sent(pending.len());
+        self.wire.extend(pending);
+    }
+
+    fn decide(&mut self, event: Event) {
+        let (now, link) = (self.now, &mut self.link);
+        match event {
+            Event::Ended(_) => self.ended = true,
+            Event::Initiating(InitiatingEvent::HeaderReceived) => link.accept_header(now),
+            Event::Initiating(InitiatingEvent::FeaturesReceived(features)) => {
+                if features.starttls.is_some() && link.facts().is_none() {
+                    link.starttls(now);
+                } else if features.external {
+                    link.external(now);
+                } else {
+                    link.send_key(now, &Pair::new(domain(LOCAL), domain(REMOTE)), "a key".to_owned());
+                }
+            }
+            Event::Initiating(InitiatingEvent::ExternalRefused(_)) => {
+                link.send_key(now, &Pair::new(domain(LOCAL), domain(REMOTE)), "a key".to_owned());
+            }
+            Event::Receiving(ReceivingEvent::HeaderReceived(_)) => {
+                let starttls = link.facts().is_none().then_some(StartTls::Optional);
+                link.offer(now, domain(LOCAL), Offer { starttls, external: None, dialback: true });
+            }
+            Event::Receiving(ReceivingEvent::KeyReceived { pair, key }) => {
+                let timeout = KeyOutcome::Failed(StanzaCondition::RemoteServerTimeout);
+                link.answer_key(now, &pair, if key.len().is_multiple_of(2) { KeyOutcome::Denied } else { timeout });
+            }
+            Event::Receiving(ReceivingEvent::VerifyReceived { receiving, originating, id, .. }) => {
+                link.answer_verify(now, receiving, originating, id, s2s_core::dialback::Answer::Invalid);
+            }
+            Event::Receiving(ReceivingEvent::Stanza { pair, .. }) => {
+                panic!("a stanza for {pair:?}, and nothing is proved")
+            }
+            Event::Receiving(ReceivingEvent::Authenticated(pair)) => {
+                panic!("{pair:?} by EXTERNAL, which was not offered")
+            }
+            _ => {}
+        }
+    }
+
+    fn course(self) -> Course {
+        let written = String::from_utf8(plaintext(&self.wire)).expect("we write UTF-8");
+        assert!(written.matches("<stream:error>").count() <= 1, "one stream error at most: {written}");
+        let after = written.split_once("</stream:error>").map(|(_, after)| after);
+        assert!(after.is_none_or(|after| after == "</stream:stream>"), "and then the end: {written}");
+        let unread = ["Malformed", "StanzaTooBig", "Limit"].map(|reason| format!("End {{ reason: {reason},"));
+        let unread = self.events.iter().any(|event| unread.iter().any(|reason| event.contains(reason)));
+        let connection = (!unread).then(|| self.link.connection());
+        Course { events: self.events, written, connection }
+    }
+}
+
+fn course<'a>(kind: u8, pieces: impl IntoIterator<Item = &'a [u8]>) -> Course {
+    let mut driven = Driven::new(kind);
+    for piece in pieces {
+        driven.receive(piece);
+    }
+    driven.course()
+}
+
+/// A link that hears these bytes: whole, in single bytes and in pieces it does and says the same. The first byte says
+/// which link (1: we dialled, 2: direct TLS), the rest of the first line how to cut.
+///
+/// Nothing is proved, nothing follows the end, there is one stream error at most, and answers are bounded.
+pub fn link_bytes(data: &[u8]) {
+    let (line, bytes) = match data.iter().position(|byte| *byte == b'\n') {
+        Some(at) => (&data[..at], &data[at + 1..]),
+        None => (&[][..], data),
+    };
+    judge(line.first().copied().unwrap_or(0), line.get(1..).unwrap_or_default(), bytes);
+}
+
+fn judge(kind: u8, lengths: &[u8], bytes: &[u8]) {
+    let whole = course(kind, [bytes]);
+    compare(&whole, &course(kind, bytes.chunks(1)), bytes);
+    compare(&whole, &course(kind, pieces(bytes, lengths)), bytes);
+}
+
+fn compare(one: &Course, other: &Course, bytes: &[u8]) {
+    assert_eq!((&one.events, &one.connection), (&other.events, &other.connection), "cuts do not count");
+    let (short, long) = if one.written.len() < other.written.len() { (one, other) } else { (other, one) };
+    // Where a record is broken, TLS is dead before the XML in front of it, in the same piece, is answered.
+    let equal = !bytes.iter().any(|byte| RECORDS.contains(byte));
+    assert!(long.written.starts_with(&short.written), "{:?} is not the beginning of {:?}", short.written, long.written);
+    assert!(!equal || short.written == long.written, "{:?} is not {:?}", short.written, long.written);
+}
+
+/// A link that hears legal frames in any order: see [`link_bytes`]. After the byte that says which link, each byte is one
+/// frame.
+pub fn stream_frames(data: &[u8]) {
+    let mut input = Input(data);
+    let kind = input.byte();
+    let mut bytes = Vec::new();
+    while !input.is_empty() && bytes.len() < 20_000 {
+        bytes.extend_from_slice(frame(&mut input).as_bytes());
+    }
+    judge(kind, &[7, 1, 100, 3], &bytes);
+}
+
+/// A frame that may stand in a stream between the two domains.
+pub(super) fn frame(input: &mut Input<'_>) -> String {
+    const FEATURES: &str = "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>\
+        <mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms></stream:features>";
+    const DIALBACK: &str = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
+    const FAILURE: &str = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>";
+    const ERROR: &str = "<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>";
+    let name = |input: &mut Input<'_>| input.pick(&[LOCAL, REMOTE, "c.example.com", "B.example.net.", "x@y/z"]);
+    let (from, to) = match input.below(4) {
+        0 | 1 => (REMOTE, LOCAL),
+        2 => (LOCAL, REMOTE),
+        _ => (name(input), name(input)),
+    };
+    let valid = input.pick(&["valid", "invalid", "error", "wrong"]);
+    match input.below(20) {
+        0 => header(from, to),
+        1 => response(from, to, "id"),
+        2 => FEATURES.to_owned(),
+        3 => DIALBACK.to_owned(),
+        4 => STARTTLS.to_owned(),
+        5 => PROCEED.to_owned(),
+        6 => AUTH.to_owned(),
+        7 => FAILURE.to_owned(),
+        8 => "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>".to_owned(),
+        9 => "<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>".to_owned(),
+        10 => format!("<db:result from='{from}' to='{to}'>key</db:result>"),
+        11 => format!("<db:result from='{from}' to='{to}' type='{valid}'/>"),
+        12 => format!("<db:verify from='{from}' to='{to}' id='id'>key</db:verify>"),
+        13 => format!("<db:verify from='{from}' to='{to}' id='id' type='{valid}'/>"),
+        14 => format!("<message from='x@{from}' to='y@{to}' id='1'><body>hello</body></message>"),
+        15 => format!("<iq from='{from}' to='{to}' type='get' id='2'><ping xmlns='urn:xmpp:ping'/></iq>"),
+        16 => "</stream:stream>".to_owned(),
+        17 => ERROR.to_owned(),
+        18 => " \n".to_owned(),
+        _ => "<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>".to_owned(),
+    }
+}
+
+/// Where scripted peers are.
+pub(super) fn peer(last: u8) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, last], 5269))
+}
