@@ -2,6 +2,7 @@
 //!
 //! - [RFC 6120 section 4.4](https://www.rfc-editor.org/rfc/rfc6120#section-4.4), decision D-20
 
+use std::mem;
 use std::time::Instant;
 
 use crate::addr::Domain;
@@ -155,11 +156,17 @@ impl Link {
         let before = self.output.len();
         let alive = self.tunnel.receive(bytes, self.input.tail(), &mut self.output).failure.is_none();
         self.count_written(before);
-        let closing_tag = self.input.pending().trim_ascii_end().ends_with(stream::CLOSING.as_bytes());
+        self.drop_input(alive);
+    }
+
+    /// Drops the input of a stream that we ended, up to the peer's end.
+    fn drop_input(&mut self, alive: bool) {
+        let closing = stream::CLOSING.as_bytes();
+        let closing_tag = self.input.pending().windows(closing.len()).any(|window| window == closing);
         if closing_tag || !alive || (self.tunnel.facts().is_some() && self.tunnel.is_closed_by_peer()) {
             return self.half_close();
         }
-        self.input.consume(self.input.len().saturating_sub(2 * stream::CLOSING.len()));
+        self.input.consume(self.input.len().saturating_sub(closing.len()));
     }
 
     /// Nothing more is to be said: closes the tunnel and our half of the connection.
@@ -251,7 +258,12 @@ impl Link {
         plain.extend_from_slice(stream::write_error(error).as_bytes());
         plain.extend_from_slice(stream::CLOSING.as_bytes());
         self.transmit(&plain);
+        let unread = mem::take(&mut self.input);
+        let alive = self.tls_failure.take().is_none();
         self.finish(now, Phase::Lingering, error.reason(), error.condition().as_str().to_owned());
+        // The peer's end may stand behind what we did not like, in the same piece.
+        self.input = unread;
+        self.drop_input(alive);
     }
 
     /// Ends the connection because TLS failed: its alert is all that the peer is told.

@@ -324,6 +324,9 @@ impl Link {
     /// Frames and handles input until it is used up, or the owner has something to take or to decide.
     fn pump(&mut self, now: Instant) {
         self.now = now;
+        if !self.phase.reads() {
+            return; // of a stream that is over, only the end of the input matters: it is kept for `linger`
+        }
         let mut input = mem::take(&mut self.input);
         while !input.is_empty() && self.phase.reads() && self.tunnel.carries_xml() && !self.is_suspended() {
             let offered = input.pending().get(..self.unauthenticated_room()).unwrap_or_else(|| input.pending());
@@ -341,7 +344,10 @@ impl Link {
             match flow {
                 Ok(Flow::StartTls) => return self.splice(now, input.pending()),
                 Ok(flow) => self.follow(now, flow),
-                Err(error) => return self.fail(now, &error, None),
+                Err(error) => {
+                    self.input = input;
+                    return self.fail(now, &error, None);
+                }
             }
         }
         if self.phase.reads() {
