@@ -115,3 +115,29 @@ fn a_connection_that_is_too_fast_is_not_read_for_a_while() {
     node.handle_timeout(at);
     assert!(node.interest(conn).read);
 }
+
+#[test]
+fn a_connection_is_negotiated_until_a_pair_is_proved_on_it() {
+    let mut world = World::new(Cutting::Whole);
+    let [one, other] = [(1, A), (2, B)].map(|(last, host)| {
+        let node = world.add(addr(last), config(host));
+        world.publish(host, addr(last), true, false);
+        node
+    });
+    let now = world.now;
+    let from = SocketAddr::new(addr(9), 1);
+    let stranger = world.node(other).handle_accept(now, from, Listener::StartTls).expect("accepted");
+    world.send(one, &message(B, 10));
+    world.run();
+    let mut proved = 0;
+    for node in [one, other] {
+        for event in world.take_events(node) {
+            if let Event::PeerUp { link, .. } = event {
+                assert!(!world.node(node).is_negotiating(link.conn), "acknowledged as the system likes");
+                proved += 1;
+            }
+        }
+    }
+    assert_eq!(proved, 2, "both sides know");
+    assert!(world.node(other).is_negotiating(stranger), "who said nothing has proved nothing");
+}

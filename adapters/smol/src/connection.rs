@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use async_io::Async;
 use s2s_core::machine::{ConnId, Interest, Machine};
-use s2s_sockets::{READ_BYTES, tune};
+use s2s_sockets::{READ_BYTES, acknowledge, tune};
 use smol::future::{try_zip, yield_now};
 
 use crate::bell::Bell;
@@ -86,6 +86,7 @@ impl<M: Machine + 'static> Connection<'_, M> {
         }
         let mut buffer = self.shared.buffer.borrow_mut();
         let n = socket.read(&mut buffer)?;
+        acknowledge(socket, self.shared.machine(|machine| machine.is_negotiating(self.conn)));
         match buffer.get(..n) {
             Some([]) | None if self.broken.get().is_some() => {}
             Some([]) | None => self.shared.report(|machine, now| machine.handle_eof(now, self.conn)),

@@ -71,10 +71,12 @@ pub fn tune<'s>(socket: impl Into<SockRef<'s>>) -> io::Result<()> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))
 }
 
-/// Acknowledges at once what was just read, in place of waiting for something to send along.
-pub fn acknowledge<'s>(socket: impl Into<SockRef<'s>>) {
-    // It only makes things faster, and fails only where the connection has ended, which the next read tells.
-    let _ = socket.into().set_tcp_quickack(true);
+/// Acknowledges what was just read: at once, or as the system does, when there is something to send along.
+pub fn acknowledge<'s>(socket: impl Into<SockRef<'s>>, at_once: bool) {
+    if at_once {
+        // It only makes things faster, and fails only where the connection has ended, which the next read tells.
+        let _ = socket.into().set_tcp_quickack(true);
+    }
 }
 
 /// A socket for a connection that is yet to be opened.
@@ -128,6 +130,17 @@ mod tests {
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
         assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+    }
+
+    #[test]
+    fn what_is_acknowledged_at_once_leaves_the_system_in_that_mode() {
+        let listener = bind(loopback()).unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        SockRef::from(&socket).set_tcp_quickack(false).unwrap();
+        acknowledge(&socket, false);
+        assert!(!SockRef::from(&socket).tcp_quickack().unwrap());
+        acknowledge(&socket, true);
+        assert!(SockRef::from(&socket).tcp_quickack().unwrap());
     }
 
     #[test]

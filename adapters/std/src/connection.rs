@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
 use s2s_core::machine::{ConnId, Driven, Machine};
-use s2s_sockets::{READ_BYTES, tune};
+use s2s_sockets::{READ_BYTES, acknowledge, tune};
 use socket2::SockRef;
 
 use crate::driver::{Crew, Leash, Report};
@@ -109,6 +109,7 @@ impl Connection {
         let mut buffer = [0; READ_BYTES];
         let read = (&*self.socket.0).read(&mut buffer);
         let n = read.map_err(|error| self.broken.unwrap_or_else(|| error.kind()))?;
+        acknowledge(&*self.socket.0, driven.machine().is_negotiating(conn));
         match (buffer.get(..n), self.broken) {
             (Some([]) | None, Some(kind)) => return Err(kind),
             (Some([]) | None, None) => {

@@ -127,6 +127,12 @@ pub trait Machine {
     /// What this connection waits for.
     #[must_use]
     fn interest(&self, conn: ConnId) -> Interest;
+    /// Whether this connection is still being negotiated: what was read is best acknowledged at once, because the peer's
+    /// system may hold back what comes next until then (Prosody leaves Nagle's algorithm on).
+    #[must_use]
+    fn is_negotiating(&self, _conn: ConnId) -> bool {
+        false
+    }
     /// Whether a shutdown has been asked for and everything is closed: the adapter's task may end.
     #[must_use]
     fn is_finished(&self) -> bool;

@@ -152,6 +152,10 @@ impl Machine for Node {
         })
     }
 
+    fn is_negotiating(&self, conn: ConnId) -> bool {
+        self.links.get(&conn).is_some_and(|connected| !connected.proved && connected.up.is_empty())
+    }
+
     fn is_finished(&self) -> bool {
         self.shutting_down && self.links.is_empty() && self.effects.is_empty()
     }
