@@ -350,10 +350,9 @@ fn node_config(
         resolver: ResolverConfig {
             ipv4: settings.ipv4,
             ipv6: settings.ipv6,
-            queries: settings.limits.dns_queries,
+            queries: settings.limits.dns_queries.div_ceil(settings.nodes),
             ..defaults.resolver
         },
-        limits: settings.limits.node.clone(),
         routes: settings.routes.clone(),
         private_addresses: settings.private_addresses.clone(),
         own_listeners: own_addresses(bound),
@@ -362,7 +361,7 @@ fn node_config(
         attempt_timeout: settings.attempt_timeout,
         close_timeout: settings.close_timeout,
         idle_timeout: settings.idle_timeout,
-        limits: share(&defaults.limits, settings.nodes),
+        limits: share(&settings.limits.node, settings.nodes),
         ..defaults
     }
 }
@@ -375,6 +374,8 @@ fn share(limits: &node::Limits, nodes: usize) -> node::Limits {
     node::Limits {
         connections: part(limits.connections),
         unauthenticated: part(limits.unauthenticated),
+        handshakes: part(limits.handshakes),
+        handshake_rate: limits.handshake_rate.div_ceil(nodes as u64),
         queue_bytes: part(limits.queue_bytes),
         verifications: part(limits.verifications),
         ..limits.clone()

@@ -46,6 +46,7 @@ impl Node {
     }
 
     /// TLS was offered and is asked for: granted unless there are too many handshakes.
+    //= RFC6120-4.9.3.17-1
     fn handle_starttls(&mut self, now: Instant, conn: ConnId) {
         let Some(addr) = self.links.get(&conn).map(|connected| connected.addr.ip()) else {
             return;

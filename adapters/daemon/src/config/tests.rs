@@ -388,7 +388,7 @@ fn every_limit_has_its_default_and_its_key() {
 
     let keys: Vec<_> = KEYS.iter().filter(|key| key.place == Place::Limits).map(|key| key.name).collect();
     // No two values are alike, so that each key is seen to set its own.
-    let values: Vec<_> = (0..keys.len() as u64).map(|at| 20_000 + at).collect();
+    let values: Vec<_> = (0..keys.len() as u64).map(|at| 40_000 - at).collect();
     let lines = keys.iter().zip(&values).map(|(key, value)| format!("{key} = {value}\n"));
     let text: String = lines.filter(|line| !line.starts_with("queue_bytes =")).collect();
     let settings = good(&format!("s2s_stanza_size_limit = 10000\n[limits]\nqueue_bytes = 50000\n{text}{HOST}"));
