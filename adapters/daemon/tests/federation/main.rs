@@ -2,6 +2,8 @@
 
 mod authorities;
 mod pair;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod reload;
 mod world;
 
