@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use s2s_core::limits;
 use s2s_core::machine::Machine;
-use s2s_core::node::{Config, Event, Limits};
+use s2s_core::node::{Command, Config, Event, Limits};
 use s2s_core::policy::HostOptions;
 use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
@@ -212,6 +212,22 @@ fn what_was_written_before_both_sides_said_goodbye_is_certain() {
         world.say(puppet, goodbye);
         world.hang_up(puppet);
         assert_eq!(uncertain(&world.take_events(node)), uncertain_stanzas, "{goodbye}");
+    }
+    // Both sides go down at once: the peer's closing tag stands behind its own error and does not answer ours.
+    for (answer, uncertain_stanzas) in [
+        ("</stream:stream>", 0),
+        (
+            "<stream:error><system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>",
+            1,
+        ),
+    ] {
+        let (mut world, node) = world(|_| {});
+        world.send(node, &message(B, 0, 10));
+        let puppet = reached(&mut world, server(9), B);
+        world.command(node, Command::Shutdown);
+        world.say(puppet, answer);
+        world.hang_up(puppet);
+        assert_eq!(uncertain(&world.take_events(node)), uncertain_stanzas, "{answer}");
     }
     let (mut world, node) = world(|_| {});
     world.send(node, &message(B, 0, 10));

@@ -164,8 +164,10 @@ impl Link {
         let before = self.output.len();
         let alive = self.tunnel.receive(bytes, self.input.tail(), &mut self.output).failure.is_none();
         self.count_written(before);
-        let closing_tag = self.input.pending().trim_ascii_end().ends_with(stream::CLOSING.as_bytes());
-        self.peer_closed |= closing_tag;
+        let body = self.input.pending().trim_ascii_end().strip_suffix(stream::CLOSING.as_bytes());
+        let closing_tag = body.is_some();
+        // Behind an error of its own it is no answer to ours: both were under way at once, and each drops what it reads.
+        self.peer_closed |= body.is_some_and(|body| !body.trim_ascii_end().ends_with(b"error>"));
         if closing_tag || !alive || (self.tunnel.facts().is_some() && self.tunnel.is_closed_by_peer()) {
             return self.half_close();
         }
