@@ -122,10 +122,44 @@ pub const CONNECTIONS_PER_ADDRESS: usize = 500;
 /// Inbound connections that have proved nothing yet.
 pub const UNAUTHENTICATED_CONNECTIONS: usize = 2000;
 
-/// Bytes of stanzas held for all pairs together.
+/// Inbound TLS handshakes under way at once. Each takes some 40 kB until it is complete.
+pub const HANDSHAKES: usize = 1000;
+
+/// Inbound TLS handshakes under way at once from one address (IPv6: one /64).
+pub const HANDSHAKES_PER_ADDRESS: usize = 100;
+
+/// Inbound TLS handshakes begun in one second, after those of two quiet seconds. One takes up to a millisecond of a processor.
+pub const HANDSHAKE_RATE: u64 = 500;
+
+/// Inbound TLS handshakes begun in one second from one address (IPv6: one /64).
+pub const HANDSHAKE_RATE_PER_ADDRESS: u64 = 50;
+
+/// Addresses whose rate of handshakes is remembered. No more can matter at the default rate of all together.
+pub const RATED_PLACES: usize = 4096;
+
+/// How often it is told, for one limit, how many connections it turned away.
+pub const TURNED_AWAY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Pairs for which something waits or a stream of ours is up. A route takes a few kilobytes beside its stanzas.
+pub const ROUTES: usize = 16_384;
+
+/// What a stanza that waits counts beside its bytes: its addresses, and its place in the queue.
+pub const QUEUED_STANZA_BYTES: usize = 512;
+
+/// How long a peer may take nothing of what we have to write.
+pub const WRITE_STALL: Duration = Duration::from_secs(60);
+
+/// How long a stanza counts as perhaps lost if the connection that it was written to breaks. TCP gives up on what the other end does
+/// not acknowledge within a quarter of an hour ([RFC 9293 section 3.8.3](https://www.rfc-editor.org/rfc/rfc9293#section-3.8.3)).
+pub const UNCERTAIN_AGE: Duration = Duration::from_secs(900);
+
+/// DNS queries under way at once; further ones wait for their turn. Each takes a socket.
+pub const DNS_QUERIES: usize = 256;
+
+/// Bytes of stanzas held for all pairs together, with [`QUEUED_STANZA_BYTES`] for each.
 pub const QUEUE_BYTES: usize = 268_435_456;
 
-/// Bytes of stanzas held for one pair while no stream to it is open.
+/// Bytes of stanzas held for one pair, with [`QUEUED_STANZA_BYTES`] for each. One stanza may always wait.
 pub const QUEUE_BYTES_PER_PAIR: usize = 1_048_576;
 
 /// Time a stanza may wait for a stream.

@@ -1,8 +1,8 @@
-//! A token bucket: how much may be read now, and when more may be.
+//! A token bucket: how much may be read, or done, now, and when more may be.
 
 use std::time::{Duration, Instant};
 
-/// A bucket of bytes that fills at a constant rate and holds what two seconds bring.
+/// A bucket of bytes, or of whatever is counted, that fills at a constant rate and holds what two seconds bring.
 ///
 /// Spending may overdraw it, because what a socket gave cannot be given back; then nothing more is taken until the
 /// debt is paid.
@@ -34,6 +34,17 @@ impl TokenBucket {
     pub fn spend(&mut self, now: Instant, bytes: usize) {
         self.fill(now);
         self.level = self.level.saturating_sub(i128::try_from(bytes).unwrap_or(i128::MAX).saturating_mul(SCALE));
+    }
+
+    /// Takes `count` out if that much is in.
+    pub fn take(&mut self, now: Instant, count: usize) -> bool {
+        self.fill(now);
+        let wanted = i128::try_from(count).unwrap_or(i128::MAX).saturating_mul(SCALE);
+        let enough = self.level >= wanted;
+        if enough {
+            self.level -= wanted;
+        }
+        enough
     }
 
     /// When something may be taken again; `None`: now.
@@ -71,6 +82,16 @@ impl TokenBucket {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_is_taken_whole_is_never_owed() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::new(start, 5);
+        assert_eq!((0..20).filter(|_| bucket.take(start, 1)).count(), 10, "what two seconds bring");
+        assert!(!bucket.take(start + Duration::from_millis(199), 1));
+        assert!(bucket.take(start + Duration::from_millis(200), 1));
+        assert!(!bucket.take(start + Duration::from_millis(200), 1));
+    }
 
     proptest! {
         #[test]

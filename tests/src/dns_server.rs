@@ -403,7 +403,7 @@ mod tests {
     /// One lookup over real sockets, with the server as the only one.
     fn resolve(server: &DnsServer, domain: &str) -> Result<Vec<Candidate>, Reason> {
         let timeout = Duration::from_secs(10);
-        let config = ResolverConfig { servers: vec![server.addr()], query_timeout: timeout, ipv4: true, ipv6: true };
+        let config = ResolverConfig { query_timeout: timeout, ..ResolverConfig::new(vec![server.addr()]) };
         let mut resolver = Resolver::new(config, Entropy::new(Seed([4; 32])));
         let _ = resolver.lookup(Instant::now(), &Domain::parse(domain).expect("a domain"));
         let mut sockets: BTreeMap<QueryId, Socket> = BTreeMap::new();

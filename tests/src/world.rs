@@ -60,6 +60,8 @@ pub struct World {
     listeners: BTreeMap<SocketAddr, (NodeIndex, Listener)>,
     puppets: BTreeMap<SocketAddr, VecDeque<Peer>>,
     black_holes: BTreeSet<SocketAddr>,
+    /// Connections whose other end takes nothing.
+    deaf: BTreeSet<(NodeIndex, ConnId)>,
     dials: Vec<(Instant, SocketAddr)>,
     /// Both ends of every connection.
     wires: BTreeMap<(NodeIndex, ConnId), End>,
@@ -133,6 +135,7 @@ impl World {
             listeners: BTreeMap::new(),
             puppets: BTreeMap::new(),
             black_holes: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             dials: Vec::new(),
             wires: BTreeMap::new(),
             transit: Transit::default(),
@@ -331,7 +334,8 @@ impl World {
     fn carry(&mut self, site: NodeIndex, conn: ConnId) -> bool {
         let now = self.now;
         let bytes = self.sites[site].node.pending(conn).to_vec();
-        let Some(far) = self.wires.get(&(site, conn)).copied().filter(|_| !bytes.is_empty()) else {
+        let hears = !bytes.is_empty() && !self.deaf.contains(&(site, conn));
+        let Some(far) = self.wires.get(&(site, conn)).copied().filter(|_| hears) else {
             return false;
         };
         if let Some(tap) = &mut self.tap {
@@ -365,12 +369,42 @@ impl World {
 
     /// A puppet that connects to a node.
     pub fn connect(&mut self, site: NodeIndex, listener: Listener) -> Puppet {
-        let now = self.now;
         let from = SocketAddr::from(([198, 51, 100, 1], 40_000));
-        let conn = self.sites[site].node.handle_accept(now, from, listener).expect("accepted");
-        self.wires.insert((site, conn), End::Puppet(0));
+        self.connect_from(site, listener, from).expect("accepted")
+    }
+
+    /// A puppet that connects to a node from `from`, unless it is turned away.
+    pub fn connect_from(&mut self, site: NodeIndex, listener: Listener, from: SocketAddr) -> Option<Puppet> {
+        let now = self.now;
+        let conn = self.sites[site].node.handle_accept(now, from, listener);
+        self.wires.extend(conn.map(|conn| ((site, conn), End::Puppet(0))));
         self.run();
-        Puppet { site, conn }
+        Some(Puppet { site, conn: conn? })
+    }
+
+    /// The puppet takes nothing any more of what the node writes to it.
+    pub fn deafen(&mut self, puppet: Puppet) {
+        self.deaf.insert((puppet.site, puppet.conn));
+    }
+
+    /// The network takes `count` bytes of what the node has for the puppet, which nobody hears.
+    pub fn take_bytes(&mut self, puppet: Puppet, count: usize) {
+        let now = self.now;
+        self.sites[puppet.site].node.handle_sent(now, puppet.conn, count);
+        self.run();
+    }
+
+    /// Whether the node would read from the puppet now.
+    pub fn is_read(&mut self, puppet: Puppet) -> bool {
+        self.sites[puppet.site].node.interest(puppet.conn).read
+    }
+
+    /// The connection of the puppet breaks.
+    pub fn break_off(&mut self, puppet: Puppet) {
+        let now = self.now;
+        self.wires.remove(&(puppet.site, puppet.conn));
+        self.sites[puppet.site].node.handle_closed(now, puppet.conn, io::ErrorKind::ConnectionReset);
+        self.run();
     }
 
     /// Waits at `addr`: whoever dials it speaks to a puppet, see [`World::accept`].

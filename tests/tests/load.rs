@@ -1,18 +1,20 @@
-//! Limits: of connections, of queues, of rates. What is over one of them costs nothing and is said.
+//! Limits: of connections, of handshakes, of queues, of rates. What is over one of them costs nothing and is said.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use s2s_core::dialback::Secret;
+use s2s_core::limits;
 use s2s_core::machine::{Listener, Machine};
-use s2s_core::node::{Config, Event, Node};
+use s2s_core::node::{Bound, Command, Config, Event, Limits, Node};
 use s2s_core::policy::HostOptions;
 use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
-use s2s_tests::certificates::Authority;
+use s2s_tests::certificates::{Authority, Kind};
 use s2s_tests::fake_tls::FakeProvider;
-use s2s_tests::puppetry::header;
-use s2s_tests::world::{Cutting, NodeIndex, World, domain};
+use s2s_tests::puppetry::{AUTH, STARTTLS, Tls, header};
+use s2s_tests::world::{Cutting, NodeIndex, Puppet, World, domain};
 
 const A: &str = "a.example.org";
 const B: &str = "b.example.net";
@@ -22,35 +24,54 @@ fn addr(last: u8) -> IpAddr {
 }
 
 fn config(host: &str) -> Config {
-    let authority = Authority::root("the authority");
-    let mut config = World::config(Arc::new(FakeProvider::new(Vec::new())), authority.trust());
+    config_of(&Authority::root("the authority"), host)
+}
+
+fn config_of(authority: &Authority, host: &str) -> Config {
+    let host = domain(host);
+    let chain = authority.issue_kind(Kind::Valid, &host).chain;
+    let mut config = World::config(Arc::new(FakeProvider::new(vec![(host.clone(), chain)])), authority.trust());
     config.private_addresses = PrivateAddresses::Always;
-    config.hosts.insert(domain(host), HostOptions::default());
+    config.hosts.insert(host, HostOptions::default());
     config
 }
 
-fn accept(world: &mut World, node: NodeIndex, from: &str) -> bool {
-    let now = world.now;
-    let from: SocketAddr = from.parse().expect("an address");
-    world.node(node).handle_accept(now, from, Listener::StartTls).is_some()
+/// A node of [`A`] with these limits.
+fn limited(limit: impl FnOnce(&mut Limits)) -> (World, NodeIndex) {
+    let mut world = World::new(Cutting::Whole);
+    let mut config = config(A);
+    limit(&mut config.limits);
+    let node = world.add(addr(1), config);
+    (world, node)
 }
 
-#[test]
-//= RFC6120-13.12-2 test
-//= XEP0205-4.1-1 test
-fn connections_are_limited_from_one_place_and_of_strangers_and_in_all() {
-    let mut world = World::new(Cutting::Whole);
-    let mut limited = config(A);
-    limited.limits.connections_per_address = 2;
-    limited.limits.unauthenticated = 4;
-    let node = world.add(addr(1), limited);
-    assert!(accept(&mut world, node, "[2001:db8:1:2::1]:1") && accept(&mut world, node, "[2001:db8:1:2:3::9]:1"));
-    assert!(!accept(&mut world, node, "[2001:db8:1:2:ffff::]:1"), "the same /64");
-    assert!(accept(&mut world, node, "[2001:db8:1:3::1]:1") && accept(&mut world, node, "198.51.100.7:1"));
-    assert!(!accept(&mut world, node, "198.51.100.8:1"), "four strangers are there");
-    world.run_for(s2s_core::limits::NEGOTIATION + Duration::from_secs(11));
-    assert_eq!(world.node(node).connections(), 0, "strangers do not stay");
-    assert!(accept(&mut world, node, "198.51.100.8:1"), "and make room when they go");
+fn from(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+fn accept(world: &mut World, node: NodeIndex, peer: &str) -> bool {
+    world.connect_from(node, Listener::StartTls, from(peer)).is_some()
+}
+
+fn accept_direct(world: &mut World, node: NodeIndex, peer: &str) -> Option<Puppet> {
+    world.connect_from(node, Listener::DirectTls, from(peer))
+}
+
+/// Which limits turned connections away, and how many.
+fn turned_away(events: &[Event]) -> Vec<(Bound, u64)> {
+    let told = events.iter().filter_map(|event| match event {
+        Event::TurnedAway { bound, times, .. } => Some((*bound, *times)),
+        _ => None,
+    });
+    told.collect()
+}
+
+fn refusals(events: &[Event]) -> Vec<(Reason, &str)> {
+    let told = events.iter().filter_map(|event| match event {
+        Event::Refused { reason, detail, .. } => Some((*reason, detail.as_str())),
+        _ => None,
+    });
+    told.collect()
 }
 
 fn bounces(events: &[Event]) -> Vec<Reason> {
@@ -61,36 +82,205 @@ fn bounces(events: &[Event]) -> Vec<Reason> {
     reasons.collect()
 }
 
+/// A message that counts `bytes` in a queue.
 fn message(to: &str, bytes: usize) -> String {
-    format!("<message from='x@{A}' to='y@{to}'><body>{}</body></message>", "x".repeat(bytes))
+    let frame = format!("<message from='x@{A}' to='y@{to}'><body></body></message>");
+    let body = "x".repeat(bytes - limits::QUEUED_STANZA_BYTES - frame.len());
+    frame.replace("<body>", &format!("<body>{body}"))
+}
+
+#[test]
+//= RFC6120-13.12-2 test
+//= XEP0205-4.1-1 test
+fn connections_are_limited_from_one_place_and_of_strangers_and_in_all() {
+    let (mut world, node) = limited(|limits| {
+        limits.connections_per_address = 2;
+        limits.unauthenticated = 4;
+    });
+    assert!(accept(&mut world, node, "[2001:db8:1:2::1]:1") && accept(&mut world, node, "[2001:db8:1:2:3::9]:1"));
+    assert!(!accept(&mut world, node, "[2001:db8:1:2:ffff::]:1"), "the same /64");
+    assert_eq!(turned_away(&world.take_events(node)), [(Bound::ConnectionsPerAddress, 1)]);
+    assert!(accept(&mut world, node, "[2001:db8:1:3::1]:1") && accept(&mut world, node, "198.51.100.7:1"));
+    assert!(!accept(&mut world, node, "198.51.100.8:1"), "four strangers are there");
+    assert_eq!(turned_away(&world.take_events(node)), [(Bound::Unauthenticated, 1)]);
+    world.run_for(limits::NEGOTIATION + Duration::from_secs(11));
+    assert_eq!(world.node(node).connections(), 0, "strangers do not stay");
+    assert!(accept(&mut world, node, "198.51.100.8:1"), "and make room when they go");
+
+    let (mut world, node) = limited(|limits| limits.connections = 3);
+    for last in 0..3 {
+        assert!(accept(&mut world, node, &format!("198.51.100.{last}:1")));
+    }
+    assert!(!accept(&mut world, node, "198.51.100.9:1"));
+    assert_eq!(turned_away(&world.take_events(node)), [(Bound::Connections, 1)]);
+}
+
+#[test]
+fn a_flood_of_connections_is_counted_and_is_no_flood_of_events() {
+    let (mut world, node) = limited(|limits| limits.connections = 1);
+    let mut accepted = 0;
+    for n in 0..100_000_u32 {
+        let peer = SocketAddr::from(((0x0a00_0000 + n).to_be_bytes(), 1));
+        let now = world.now;
+        accepted += u32::from(world.node(node).handle_accept(now, peer, Listener::StartTls).is_some());
+        if n % 10_000 == 0 {
+            world.run_for(Duration::from_millis(300));
+        }
+    }
+    world.run_for(Duration::from_secs(2));
+    let told = turned_away(&world.take_events(node));
+    assert!(told.len() <= 6, "in five seconds: {told:?}");
+    assert!(told.iter().all(|(bound, _)| *bound == Bound::Connections));
+    assert_eq!((accepted, told.iter().map(|(_, times)| times).sum::<u64>()), (1, 99_999), "none is forgotten");
+    assert_eq!(world.node(node).measures().inbound, 1);
+}
+
+#[test]
+fn handshakes_under_way_are_limited_in_all_and_from_one_place() {
+    let (mut world, node) = limited(|limits| {
+        limits.handshakes = 3;
+        limits.handshakes_per_address = 2;
+    });
+    let first = accept_direct(&mut world, node, "198.51.100.1:1").expect("the first");
+    assert!(accept_direct(&mut world, node, "198.51.100.1:2").is_some());
+    assert!(accept_direct(&mut world, node, "198.51.100.1:3").is_none());
+    assert!(accept(&mut world, node, "198.51.100.1:4"), "a stream that begins in clear needs no handshake yet");
+    assert!(accept_direct(&mut world, node, "198.51.100.2:1").is_some());
+    assert!(accept_direct(&mut world, node, "198.51.100.3:1").is_none());
+    let told = turned_away(&world.take_events(node));
+    assert_eq!(told, [(Bound::HandshakesPerAddress, 1), (Bound::Handshakes, 1)]);
+    assert_eq!((world.node(node).measures().handshakes, world.node(node).measures().inbound), (3, 4));
+
+    Tls::connect(&mut world, first, &domain(B), Vec::new(), &domain(A));
+    assert_eq!(world.node(node).measures().handshakes, 2, "the first one is complete");
+    assert!(accept_direct(&mut world, node, "198.51.100.3:1").is_some());
+    world.run_for(limits::NEGOTIATION);
+    let measures = world.node(node).measures();
+    assert_eq!((measures.handshakes, measures.inbound), (0, 0), "who never completes it gives it back");
+    assert_eq!(measures.totals.handshakes, 4);
+}
+
+#[test]
+//= RFC6120-4.9.3.17-1 test
+fn a_peer_that_may_not_begin_tls_now_is_told_to_come_again() {
+    let (mut world, node) = limited(|limits| limits.handshakes = 1);
+    let busy = world.connect(node, Listener::StartTls);
+    world.say(busy, header(B, A) + STARTTLS);
+    assert!(world.hear_text(busy).contains("<proceed"));
+    let puppet = world.connect(node, Listener::StartTls);
+    world.say(puppet, header(B, A) + STARTTLS);
+    let heard = world.hear_text(puppet);
+    assert!(heard.contains("<resource-constraint ") && heard.contains("try again later"), "{heard}");
+    assert!(!heard.contains("<proceed") && heard.ends_with("</stream:stream>"), "{heard}");
+    assert_eq!(refusals(&world.take_events(node)), [(Reason::Limit, "handshakes")]);
+    world.break_off(busy);
+    let puppet = world.connect(node, Listener::StartTls);
+    world.say(puppet, header(B, A) + STARTTLS);
+    assert!(world.hear_text(puppet).contains("<proceed"), "the slot is free again");
+}
+
+#[test]
+fn handshakes_begun_in_one_second_are_limited_in_all_and_from_one_place() {
+    let (mut world, node) = limited(|limits| {
+        limits.handshake_rate = 4;
+        limits.handshake_rate_per_address = 2;
+    });
+    let begin = |world: &mut World, peer: &str| {
+        let puppet = accept_direct(world, node, peer);
+        puppet.inspect(|puppet| world.break_off(*puppet)).is_some()
+    };
+    let burst = (0..9).filter(|_| begin(&mut world, "198.51.100.1:1")).count();
+    assert_eq!(burst, 4, "what two seconds allow");
+    let others = (2..9).filter(|last| begin(&mut world, &format!("198.51.100.{last}:1"))).count();
+    assert_eq!(others, 4, "who was refused took nothing from those");
+    let told = turned_away(&world.take_events(node));
+    let told = (told[0], told.last().map(|(bound, _)| *bound));
+    assert_eq!(told, ((Bound::HandshakeRatePerAddress, 1), Some(Bound::HandshakeRate)));
+    world.run_for(Duration::from_millis(500));
+    assert!(begin(&mut world, "198.51.100.1:1"), "half a second later there is one for it");
+    assert!(!begin(&mut world, "198.51.100.1:1"));
+    assert!(begin(&mut world, "198.51.100.50:1") && !begin(&mut world, "198.51.100.51:1"));
 }
 
 #[test]
 fn what_waits_is_bounded_for_each_pair_and_in_all() {
-    let mut world = World::new(Cutting::Whole);
-    let mut limited = config(A);
-    limited.limits.queue_bytes_per_pair = 10_000;
-    limited.limits.queue_bytes = 25_000;
-    let node = world.add(addr(1), limited);
+    let (mut world, node) = limited(|limits| {
+        limits.queue_bytes_per_pair = 10_000;
+        limits.queue_bytes = 25_000;
+    });
     for peer in 0..4_u8 {
         let name = format!("p{peer}.example.net");
         world.publish(&name, addr(100 + peer), true, false);
         world.swallow(SocketAddr::new(addr(100 + peer), 5269));
         for _ in 0..12 {
-            world.send(node, &message(&name, 900));
+            world.send(node, &message(&name, 1000));
         }
         world.run();
     }
     let full = bounces(&world.take_events(node));
     assert!(full.iter().all(|reason| *reason == Reason::QueueFull), "{full:?}");
     assert_eq!(full.len(), 48 - 25, "ten for each of two pairs, five more, and no more");
+    assert_eq!(world.node(node).measures().queued_bytes, 25_000);
     world.run_for(Duration::from_secs(120));
     assert_eq!(bounces(&world.take_events(node)).len(), 25, "nothing vanishes");
+    assert_eq!(world.node(node).measures().queued_bytes, 0);
     world.publish("q.example.net", addr(120), true, false);
     world.swallow(SocketAddr::new(addr(120), 5269));
-    world.send(node, &message("q.example.net", 900));
+    world.send(node, &message("q.example.net", 1000));
     world.run();
     assert_eq!(bounces(&world.take_events(node)), [], "what went back made room");
+}
+
+#[test]
+fn a_stanza_waits_no_longer_than_it_may() {
+    let (mut world, node) = limited(|limits| limits.queue_age = Duration::from_secs(7));
+    world.publish(B, addr(9), true, false);
+    world.swallow(SocketAddr::new(addr(9), 5269));
+    world.send(node, &message(B, 1000));
+    world.run_for(Duration::from_millis(6999));
+    assert_eq!(bounces(&world.take_events(node)), []);
+    world.run_for(Duration::from_millis(1));
+    assert_eq!(bounces(&world.take_events(node)), [Reason::QueueExpired]);
+}
+
+#[test]
+fn stanzas_for_ever_more_domains_are_not_a_way_to_fill_the_memory() {
+    let (mut world, node) = limited(|limits| limits.queue_bytes = 1 << 30);
+    // They wait for an answer of DNS that never comes, because nothing takes the questions out.
+    let now = world.now;
+    for n in 0..limits::ROUTES + 100 {
+        let stanza = s2s_tests::world::read_stanza(&format!("<message from='x@{A}' to='y@d{n}.example.net'/>"));
+        world.node(node).handle_command(now, Command::Send(stanza));
+    }
+    let measures = world.node(node).measures();
+    assert_eq!(measures.routes, limits::ROUTES);
+    assert_eq!(measures.dns_queries, limits::DNS_QUERIES, "the others wait for their turn");
+    let mut back = Vec::new();
+    while let Some(event) = world.node(node).poll_event() {
+        back.push(event);
+    }
+    assert_eq!(bounces(&back), [Reason::Limit; 100]);
+}
+
+#[test]
+fn verifications_are_limited_in_all_and_the_peer_is_told() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let mut limited = config_of(&authority, A);
+    limited.limits.verifications = 2;
+    let node = world.add(addr(1), limited);
+    let key = Secret::new(b"a secret of twenty-six bytes").expect("long enough").key(&domain(A), &domain(B), "id");
+    for n in 0..3 {
+        let name = format!("p{n}.example.net");
+        world.publish(&name, addr(100), true, false);
+        world.swallow(SocketAddr::new(addr(100), 5269));
+        let puppet = world.connect(node, Listener::StartTls);
+        world.say(puppet, header(&name, A) + &format!("<db:result from='{name}' to='{A}'>{key}</db:result>"));
+        let refused = world.hear_text(puppet).contains("<resource-constraint ");
+        assert_eq!(refused, n == 2);
+    }
+    assert_eq!(refusals(&world.take_events(node)), [(Reason::Limit, "pending verifications")]);
+    assert_eq!(world.node(node).measures().verifications, 2);
 }
 
 #[test]
@@ -98,12 +288,9 @@ fn what_waits_is_bounded_for_each_pair_and_in_all() {
 //= XEP0205-4.7-1 test
 //= XEP0478-8-1 test
 fn a_connection_that_is_too_fast_is_not_read_for_a_while() {
-    let mut world = World::new(Cutting::Whole);
-    let mut limited = config(A);
-    limited.limits.rate_per_connection = Some(100);
-    let node = world.add(addr(1), limited);
+    let (mut world, node) = limited(|limits| limits.rate_per_connection = Some(100));
     let now = world.now;
-    let conn = world.node(node).handle_accept(now, SocketAddr::from(([198, 51, 100, 1], 1)), Listener::StartTls);
+    let conn = world.node(node).handle_accept(now, from("198.51.100.1:1"), Listener::StartTls);
     let conn = conn.expect("accepted");
     let node: &mut Node = world.node(node);
     node.handle_bytes(now, conn, header(B, A).as_bytes());
@@ -140,4 +327,102 @@ fn a_connection_is_negotiated_until_a_pair_is_proved_on_it() {
     }
     assert_eq!(proved, 2, "both sides know");
     assert!(world.node(other).is_negotiating(stranger), "who said nothing has proved nothing");
+}
+
+/// A puppet that has proved itself as `name` by its certificate.
+fn proved(world: &mut World, node: NodeIndex, authority: &Authority, name: &str) -> (Puppet, Tls) {
+    let puppet = world.connect(node, Listener::DirectTls);
+    let chain = authority.issue_kind(Kind::Valid, &domain(name)).chain;
+    let mut tls = Tls::connect(world, puppet, &domain(name), chain, &domain(A));
+    let features = tls.say(world, &header(name, A));
+    assert!(features.contains("EXTERNAL"), "{features}");
+    let success = tls.say(world, AUTH);
+    assert!(success.contains("<success"), "{success}");
+    tls.say(world, &header(name, A));
+    (puppet, tls)
+}
+
+#[test]
+fn all_connections_of_one_domain_share_its_rate_and_others_do_not() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let mut limited = config_of(&authority, A);
+    limited.limits.rate_per_domain = Some(10_000);
+    let node = world.add(addr(1), limited);
+    let (one, mut tls) = proved(&mut world, node, &authority, B);
+    let (two, mut other_tls) = proved(&mut world, node, &authority, B);
+    let (foreign, mut foreign_tls) = proved(&mut world, node, &authority, "c.example.com");
+    let stanza = |from: &str| format!("<message from='x@{from}' to='y@{A}'>{}</message>", "x".repeat(15_000));
+    tls.say(&mut world, &stanza(B));
+    assert!(world.is_read(one), "two seconds' worth are not used up");
+    other_tls.say(&mut world, &stanza(B));
+    assert!(!world.is_read(two), "both together are over it");
+    foreign_tls.say(&mut world, &stanza("c.example.com"));
+    assert!(world.is_read(foreign), "another domain has its own");
+    world.run_for(Duration::from_secs(2));
+    assert!(world.is_read(two));
+}
+
+#[test]
+fn a_reload_changes_every_limit_for_what_comes_next() {
+    let mut world = World::new(Cutting::Whole);
+    let authority = Authority::root("the authority");
+    let node = world.add(addr(1), config_of(&authority, A));
+    let reload = |world: &mut World, limit: &dyn Fn(&mut Config)| {
+        let mut config = config_of(&authority, A);
+        limit(&mut config);
+        world.command(node, Command::Reconfigure(Box::new(config)));
+        world.take_events(node);
+    };
+    let early = world.connect(node, Listener::StartTls);
+    for (limit, bound) in [
+        ((|config| config.limits.connections = 1) as fn(&mut Config), Bound::Connections),
+        (|config| config.limits.connections_per_address = 1, Bound::ConnectionsPerAddress),
+        (|config| config.limits.unauthenticated = 1, Bound::Unauthenticated),
+        (|config| config.limits.handshakes = 0, Bound::Handshakes),
+        (|config| config.limits.handshakes_per_address = 0, Bound::HandshakesPerAddress),
+        (|config| config.limits.handshake_rate = 0, Bound::HandshakeRate),
+        (|config| config.limits.handshake_rate_per_address = 0, Bound::HandshakeRatePerAddress),
+    ] {
+        reload(&mut world, &limit);
+        let puppet = world.connect_from(node, Listener::DirectTls, from("198.51.100.1:2"));
+        assert_eq!(puppet, None, "{bound:?}");
+        world.run_for(limits::TURNED_AWAY_INTERVAL);
+        assert_eq!(turned_away(&world.take_events(node)), [(bound, 1)]);
+        reload(&mut world, &|_| {});
+        let puppet = world.connect_from(node, Listener::DirectTls, from("198.51.100.1:2")).expect("the default");
+        world.break_off(puppet);
+    }
+    world.publish(B, addr(9), true, false);
+    world.swallow(SocketAddr::new(addr(9), 5269));
+    reload(&mut world, &|config| config.limits.queue_bytes = 1500);
+    for _ in 0..2 {
+        world.send(node, &message(B, 1000));
+    }
+    world.run();
+    assert_eq!(bounces(&world.take_events(node)), [Reason::QueueFull]);
+    reload(&mut world, &|config| config.limits.queue_bytes_per_pair = 2500);
+    for _ in 0..2 {
+        world.send(node, &message(B, 1000));
+    }
+    world.run();
+    assert_eq!(bounces(&world.take_events(node)), [Reason::QueueFull], "two of them fit into what a pair may hold");
+    reload(&mut world, &|config| config.limits.queue_age = Duration::from_secs(1));
+    world.send(node, &message(B, 1000));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(bounces(&world.take_events(node)), [Reason::QueueExpired; 3], "those that wait already too");
+
+    reload(&mut world, &|config| config.limits.rate_per_connection = Some(100));
+    world.say(early, header(B, A));
+    assert!(!world.is_read(early), "a connection that was there before");
+    reload(&mut world, &|_| {});
+    assert!(world.is_read(early), "without a limit there is nothing to wait for");
+    reload(&mut world, &|config| config.limits.verifications = 0);
+    world.say(early, format!("<db:result from='{B}' to='{A}'>key</db:result>"));
+    assert!(world.hear_text(early).contains("<resource-constraint "));
+    reload(&mut world, &|config| config.resolver.queries = 1);
+    for n in 0..4 {
+        world.send(node, &message(&format!("d{n}.example.net"), 1000));
+    }
+    assert_eq!(world.node(node).measures().dns_queries, 1);
 }

@@ -113,6 +113,22 @@ impl Record {
                 reason: Some(*reason),
                 ..Self::new(Level::INFO, "undeliverable")
             },
+            node::Event::Uncertain { pair, conn, stanzas } => Self {
+                local: Some(pair.local.clone()),
+                remote: Some(pair.remote.clone()),
+                direction: Some(Direction::Outbound),
+                link: Some(*conn),
+                reason: Some(Reason::DeliveryUncertain),
+                detail: Some(format!("{stanzas} stanzas")),
+                ..Self::new(Level::WARN, "uncertain")
+            },
+            node::Event::TurnedAway { bound, times, addr } => Self {
+                addr: Some(*addr),
+                direction: Some(Direction::Inbound),
+                reason: Some(Reason::Limit),
+                detail: Some(format!("limit {} reached, {times} turned away", bound.as_str())),
+                ..Self::new(Level::WARN, "turned-away")
+            },
             _ => return None,
         })
     }
@@ -139,6 +155,18 @@ impl Record {
                 reason: Some(*reason),
                 detail: printable(detail),
                 ..Self::new(Level::WARN, "component-refused")
+            },
+            component::Event::TurnedAway { addr } => Self {
+                addr: Some(*addr),
+                reason: Some(Reason::Limit),
+                detail: Some("unattached components".to_owned()),
+                ..Self::new(Level::WARN, "turned-away")
+            },
+            component::Event::Returned { host, sender, reason } => Self {
+                local: Some(host.clone()),
+                remote: Some(sender.clone()),
+                reason: Some(*reason),
+                ..Self::new(Level::DEBUG, "returned")
             },
             component::Event::Dropped { stanza, reason } => Self {
                 local: Some(stanza.head().to.domain().clone()),

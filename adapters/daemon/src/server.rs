@@ -18,7 +18,6 @@ use s2s_core::component::{self, Hub};
 use s2s_core::dialback::Secret;
 use s2s_core::dns::ResolverConfig;
 use s2s_core::entropy::Seed;
-use s2s_core::limits;
 use s2s_core::machine::Listener;
 use s2s_core::node::{self, Node};
 use s2s_core::time::Anchor;
@@ -348,7 +347,12 @@ fn node_config(
     let defaults = node::Config::new(provider, Arc::new(trust), secret, servers.clone());
     node::Config {
         hosts: settings.hosts.iter().map(|(name, host)| (name.clone(), host.options.clone())).collect(),
-        resolver: ResolverConfig { ipv4: settings.ipv4, ipv6: settings.ipv6, ..defaults.resolver },
+        resolver: ResolverConfig {
+            ipv4: settings.ipv4,
+            ipv6: settings.ipv6,
+            queries: settings.limits.dns_queries.div_ceil(settings.nodes),
+            ..defaults.resolver
+        },
         routes: settings.routes.clone(),
         private_addresses: settings.private_addresses.clone(),
         own_listeners: own_addresses(bound),
@@ -357,7 +361,7 @@ fn node_config(
         attempt_timeout: settings.attempt_timeout,
         close_timeout: settings.close_timeout,
         idle_timeout: settings.idle_timeout,
-        limits: share(&defaults.limits, settings.nodes),
+        limits: share(&settings.limits.node, settings.nodes),
         ..defaults
     }
 }
@@ -370,6 +374,8 @@ fn share(limits: &node::Limits, nodes: usize) -> node::Limits {
     node::Limits {
         connections: part(limits.connections),
         unauthenticated: part(limits.unauthenticated),
+        handshakes: part(limits.handshakes),
+        handshake_rate: limits.handshake_rate.div_ceil(nodes as u64),
         queue_bytes: part(limits.queue_bytes),
         verifications: part(limits.verifications),
         ..limits.clone()
@@ -402,8 +408,7 @@ fn hub_config(settings: &Settings) -> component::Config {
     component::Config {
         hosts,
         stanza_bytes: settings.stanza_bytes,
-        // Room for one stanza of the largest size beside what normally waits.
-        output_bytes: settings.stanza_bytes.saturating_add(limits::OUTPUT_HIGH_WATER_BYTES),
+        output_bytes: settings.limits.component_bytes,
         // A component is local and has little to say: as long as one attempt to reach a peer may take.
         handshake_timeout: settings.attempt_timeout,
         close_timeout: settings.close_timeout,
@@ -483,6 +488,12 @@ mod tests {
         let keys: Vec<_> = other.kept.iter().filter_map(|line| line.split('\'').nth(1)).collect();
         assert_eq!(keys, ["s2s_ports", "s2s_direct_tls_ports", "component_ports", "log_format", "runtime", "nodes"]);
         assert_eq!((other.node.negotiation_timeout.as_secs(), other.node.hosts.len()), (7, 2));
+        let limited = prepared(
+            &server,
+            &format!("{START}\n[limits]\nconnections = 7\ndns_queries = 9\nqueue_bytes_per_component = 10000"),
+        );
+        assert_eq!((limited.node.limits.connections, limited.node.resolver.queries), (7, 9));
+        assert_eq!((limited.hub.output_bytes, limited.kept.len()), (10_000, 0));
         // The addresses that must not be dialled are those that we still listen on.
         assert_eq!(other.node.own_listeners, [server.bound().s2s[0], server.bound().component[0]]);
         let interfaces = START.replace("127.0.0.1\"]\ns2s_ports", "::1\"]\ns2s_ports");

@@ -11,7 +11,7 @@ use s2s_sockets::{READ_BYTES, acknowledge, tune};
 use smol::future::{try_zip, yield_now};
 
 use crate::bell::Bell;
-use crate::run::Shared;
+use crate::run::{Shared, out_of_descriptors};
 
 /// What the machine's effects tell the task of a connection.
 #[derive(Default)]
@@ -34,7 +34,7 @@ pub(crate) async fn serve<M: Machine + 'static>(shared: Rc<Shared<M>>, conn: Con
         let socket = match origin {
             Origin::Accepted(socket) => socket,
             Origin::Dialled(addr) => {
-                let socket = Async::<TcpStream>::connect(addr).await?;
+                let socket = dial(addr).await?;
                 tune(socket.get_ref())?;
                 shared.report(|machine, now| machine.handle_connected(now, conn));
                 yield_now().await;
@@ -48,6 +48,17 @@ pub(crate) async fn serve<M: Machine + 'static>(shared: Rc<Shared<M>>, conn: Con
     };
     if let Err(error) = served.await {
         shared.close(conn, error.kind());
+    }
+}
+
+/// Opens a connection. That we have no descriptor for it is no fault of the other end: then it is tried again, as long as
+/// the machine has patience.
+async fn dial(addr: SocketAddr) -> io::Result<Async<TcpStream>> {
+    loop {
+        match Async::<TcpStream>::connect(addr).await {
+            Err(error) if out_of_descriptors(&error).await => {}
+            opened => return opened,
+        }
     }
 }
 

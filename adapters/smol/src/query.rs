@@ -11,7 +11,7 @@ use s2s_sockets::{framed, query_socket};
 use smol::future::yield_now;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::run::Shared;
+use crate::run::{Shared, out_of_descriptors};
 
 /// A query that is to be sent.
 pub(crate) struct Question {
@@ -23,10 +23,16 @@ pub(crate) struct Question {
 
 /// Hands over every reply until the machine forgets the query, or the socket fails.
 pub(crate) async fn ask<M: Machine + 'static>(shared: Rc<Shared<M>>, question: Question) {
-    let Err(_) = match question.transport {
-        Transport::Udp => ask_udp(&shared, &question).await,
-        Transport::Tcp => ask_tcp(&shared, &question).await,
-    };
+    loop {
+        let Err(error) = match question.transport {
+            Transport::Udp => ask_udp(&shared, &question).await,
+            Transport::Tcp => ask_tcp(&shared, &question).await,
+        };
+        // No fault of the server: tried again, as long as the machine has patience.
+        if !out_of_descriptors(&error).await {
+            break;
+        }
+    }
     // The machine learns that it failed, not why: it asks another server for any reason.
     shared.reply(question.query, None);
 }

@@ -34,6 +34,15 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// How long to wait before asking again.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Whether no socket could be made because descriptors have run out, of this process or of the system: no fault of the
+/// other end.
+#[must_use]
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    /// `ENFILE` and `EMFILE`, which have the same numbers on all systems that have them.
+    const NUMBERS: [i32; 2] = [23, 24];
+    cfg!(unix) && error.raw_os_error().is_some_and(|number| NUMBERS.contains(&number))
+}
+
 /// Listens on an address. With port 0, ask the listener for its port.
 ///
 /// A port that was just closed is taken over, and an IPv6 address serves IPv6 only, so that both wildcards can be

@@ -45,6 +45,23 @@ pub enum Event {
         /// More, for the log only.
         detail: String,
     },
+    /// A connection was turned away: too many are attached to no host ([`limits::UNATTACHED_COMPONENTS`]).
+    ///
+    /// [`limits::UNATTACHED_COMPONENTS`]: crate::limits::UNATTACHED_COMPONENTS
+    TurnedAway {
+        /// Its address.
+        addr: SocketAddr,
+    },
+    /// A stanza for one of our hosts went back to its sender as an error, which follows: as [`Event::Outbound`], or to a
+    /// component.
+    Returned {
+        /// The domain that it was for.
+        host: Domain,
+        /// The domain that sent it.
+        sender: Domain,
+        /// Why.
+        reason: Reason,
+    },
     /// A stanza for one of our hosts was dropped, because no answer may be sent to it.
     Dropped {
         /// The stanza.

@@ -150,7 +150,11 @@ impl Machine for Hub {
 
     fn handle_accept(&mut self, now: Instant, peer: SocketAddr, on: Listener) -> Option<ConnId> {
         let unattached = self.links.len().saturating_sub(self.attached.len());
-        if on != Listener::Component || self.shutting_down || unattached >= limits::UNATTACHED_COMPONENTS {
+        if on != Listener::Component || self.shutting_down {
+            return None;
+        }
+        if unattached >= limits::UNATTACHED_COMPONENTS {
+            self.tell(Event::TurnedAway { addr: peer });
             return None;
         }
         let conn = ConnId(self.next_conn);

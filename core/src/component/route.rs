@@ -32,16 +32,30 @@ impl Hub {
                 if !self.hand_over(conn, &stanza) {
                     //= RFC6120-8.3.3.18-1
                     match stanza.bounce(Reason::QueueFull) {
-                        Some(bounce) => self.reply(bounce),
+                        Some(bounce) => {
+                            self.tell_returned(&stanza, Reason::QueueFull);
+                            self.reply(bounce);
+                        }
                         None => self.tell(Event::Dropped { stanza, reason: Reason::QueueFull }),
                     }
                 }
             }
             None => match answer(host, &stanza) {
-                Some(reply) => self.reply(reply),
+                Some(reply) => {
+                    if reply.head().stanza_type.as_deref() == Some("error") {
+                        self.tell_returned(&stanza, Reason::ComponentAbsent);
+                    }
+                    self.reply(reply);
+                }
                 None => self.tell(Event::Dropped { stanza, reason: Reason::ComponentAbsent }),
             },
         }
+    }
+
+    fn tell_returned(&mut self, stanza: &Stanza, reason: Reason) {
+        let head = stanza.head();
+        let (host, sender) = (head.to.domain().clone(), head.from.domain().clone());
+        self.tell(Event::Returned { host, sender, reason });
     }
 
     /// A result or an error of ours: to the sender of what it answers, wherever that is. It is never answered itself.

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::cache::Cache;
 use super::message::{Answer, Question};
-use super::query::{Asked, Outcome, Query, Step};
+use super::query::{Outcome, Query, Step};
 use super::{LookupId, ResolverConfig};
 use crate::entropy::Entropy;
 use crate::limits;
@@ -32,10 +32,29 @@ pub(super) struct Desk {
     /// Which of them may be joined and remembered: those that were asked under the present configuration.
     current: BTreeMap<Question, AskingId>,
     cache: Cache,
-    /// Queries that were asked and not forgotten, and for which question.
-    open: BTreeMap<QueryId, AskingId>,
+    /// Queries that were asked and not forgotten, or wait for their turn, and for which question.
+    open: BTreeMap<QueryId, Open>,
+    /// Those of them that wait for their turn, in their order.
+    held: BTreeMap<QueryId, Held>,
     next_asking: u64,
     next_query: u64,
+}
+
+/// A query that was asked, or is going to be.
+#[derive(Debug)]
+struct Open {
+    id: AskingId,
+    /// When to stop waiting for its answer; `None` while it waits for its turn.
+    deadline: Option<Instant>,
+}
+
+/// What goes out when its turn has come.
+#[derive(Debug)]
+struct Held {
+    since: Instant,
+    server: SocketAddr,
+    transport: Transport,
+    message: Vec<u8>,
 }
 
 /// A question on its way, and who waits for it. Never nobody.
@@ -90,6 +109,7 @@ impl Desk {
             current: BTreeMap::new(),
             cache: Cache::new(limits::DNS_CACHE_ENTRIES, limits::DNS_CACHE_BYTES),
             open: BTreeMap::new(),
+            held: BTreeMap::new(),
             next_asking: 0,
             next_query: 0,
         }
@@ -133,7 +153,7 @@ impl Desk {
             return;
         }
         if let Some(Asking { query, .. }) = self.asking.remove(&id) {
-            self.forget(&query.asked);
+            self.forget(query.asked.handle);
             self.remove_current(&query.question, id);
         }
     }
@@ -150,7 +170,7 @@ impl Desk {
 
     fn step(&mut self, now: Instant, query: QueryId, advance: impl FnOnce(Query, &mut Self) -> Step) -> Option<Ended> {
         // A reply to a query that was forgotten is a normal race.
-        let id = *self.open.get(&query)?;
+        let id = self.open.get(&query)?.id;
         let Asking { query, waiting } = self.asking.remove(&id)?;
         let question = query.question.clone();
         match advance(query, self) {
@@ -176,7 +196,7 @@ impl Desk {
         current
     }
 
-    /// Sends a message from a socket of its own; gives the query and when to stop waiting for it.
+    /// Sends a message from a socket of its own, when its turn has come.
     //= RFC5452-9.2-1
     pub(super) fn send(
         &mut self,
@@ -185,21 +205,51 @@ impl Desk {
         server: SocketAddr,
         transport: Transport,
         message: Vec<u8>,
-    ) -> (QueryId, Instant) {
+    ) -> QueryId {
         let query = QueryId(self.next_query);
         self.next_query += 1;
-        let deadline = now + self.config.query_timeout.min(limits::DNS_LOOKUP);
-        self.open.insert(query, id);
-        self.deadlines.insert((deadline, Timer::Query(query)));
-        self.effects.push_back(Effect::Ask { query, server, transport, message });
-        (query, deadline)
+        self.open.insert(query, Open { id, deadline: None });
+        self.held.insert(query, Held { since: now, server, transport, message });
+        self.serve(now);
+        query
     }
 
-    /// Closes the socket of a query.
-    pub(super) fn forget(&mut self, asked: &Asked) {
-        self.open.remove(&asked.handle);
-        self.deadlines.remove(&(asked.deadline, Timer::Query(asked.handle)));
-        self.effects.push_back(Effect::Forget(asked.handle));
+    /// Sends what waits for its turn, as much as may be under way at once.
+    pub(super) fn serve(&mut self, now: Instant) {
+        while self.has_room()
+            && let Some((query, held)) = self.held.pop_first()
+        {
+            let deadline = now + self.config.query_timeout.min(limits::DNS_LOOKUP);
+            if let Some(open) = self.open.get_mut(&query) {
+                open.deadline = Some(deadline);
+            }
+            self.deadlines.insert((deadline, Timer::Query(query)));
+            let Held { server, transport, message, .. } = held;
+            self.effects.push_back(Effect::Ask { query, server, transport, message });
+        }
+    }
+
+    /// Since when something has waited whose turn has come.
+    pub(super) fn next_turn(&self) -> Option<Instant> {
+        self.held.values().next().filter(|_| self.has_room()).map(|held| held.since)
+    }
+
+    /// How many queries are under way.
+    pub(super) fn queries(&self) -> usize {
+        self.open.len() - self.held.len()
+    }
+
+    fn has_room(&self) -> bool {
+        self.queries() < self.config.queries.max(1)
+    }
+
+    /// Closes the socket of a query, if it was asked.
+    pub(super) fn forget(&mut self, query: QueryId) {
+        self.held.remove(&query);
+        if let Some(deadline) = self.open.remove(&query).and_then(|open| open.deadline) {
+            self.deadlines.remove(&(deadline, Timer::Query(query)));
+            self.effects.push_back(Effect::Forget(query));
+        }
     }
 
     /// Whether nothing is being asked.

@@ -8,7 +8,8 @@
 //!
 //! Whatever servers answer, and whether they do, a lookup ends after [`limits::DNS_LOOKUP`]; its work is bounded by
 //! [`limits::DNS_TARGETS`], [`limits::DNS_ATTEMPTS`], [`limits::CNAME_HOPS`] and [`limits::DNS_RECORDS`], what is
-//! remembered by [`limits::DNS_CACHE_ENTRIES`] and [`limits::DNS_CACHE_BYTES`].
+//! remembered by [`limits::DNS_CACHE_ENTRIES`] and [`limits::DNS_CACHE_BYTES`], what is asked at once by
+//! [`ResolverConfig::queries`].
 //!
 //! - `lookup`: which questions, and what the answers come to
 //! - `addresses`: from targets to candidates, and when they may be told
@@ -87,6 +88,16 @@ pub struct ResolverConfig {
     pub ipv4: bool,
     /// Whether to look for IPv6 addresses.
     pub ipv6: bool,
+    /// Queries under way at once, at least one. Further ones wait for their turn, and their time begins with it.
+    pub queries: usize,
+}
+
+impl ResolverConfig {
+    /// Both families from these servers, within the bounds of [`limits`].
+    #[must_use]
+    pub const fn new(servers: Vec<SocketAddr>) -> Self {
+        Self { servers, query_timeout: limits::DNS_QUERY, ipv4: true, ipv6: true, queries: limits::DNS_QUERIES }
+    }
 }
 
 /// The resolver.
@@ -131,6 +142,7 @@ impl Resolver {
     /// Begins to look for the servers of `domain`. What comes of it, also if it is known already, is told by
     /// [`Resolver::poll_progress`], never earlier.
     pub fn lookup(&mut self, now: Instant, domain: &Domain) -> LookupId {
+        self.desk.serve(now);
         let id = LookupId(self.next_lookup);
         self.next_lookup += 1;
         let deadline = now + limits::DNS_LOOKUP;
@@ -155,6 +167,7 @@ impl Resolver {
     pub fn handle_reply(&mut self, now: Instant, query: QueryId, message: Option<&[u8]>) {
         let ended = self.desk.handle_reply(now, query, message);
         self.spread(now, ended);
+        self.desk.serve(now);
     }
 
     /// The moment of [`Resolver::poll_timeout`] has come. Early calls change nothing.
@@ -177,12 +190,21 @@ impl Resolver {
                 }
             }
         }
+        self.desk.serve(now);
     }
 
     /// When to call [`Resolver::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.desk.deadlines.first().map(|(at, _)| *at)
+        let first = self.desk.deadlines.first().map(|(at, _)| *at);
+        // A turn that came when a lookup was cancelled: at once.
+        self.desk.next_turn().into_iter().chain(first).min()
+    }
+
+    /// How many queries are under way.
+    #[must_use]
+    pub fn queries(&self) -> usize {
+        self.desk.queries()
     }
 
     /// The next [`Effect::Ask`] or [`Effect::Forget`].

@@ -33,11 +33,10 @@ pub(super) struct Query {
     pub(super) asked: Asked,
 }
 
-/// What went out, by whom it is to be answered, and until when.
+/// What went out, or waits for its turn, and by whom it is to be answered.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) handle: QueryId,
-    pub(super) deadline: Instant,
     id: u16,
     server: SocketAddr,
     transport: Transport,
@@ -95,8 +94,8 @@ impl Query {
         let Some(message) = message::query(&question, message_id) else {
             return Step::Done(Outcome::impossible());
         };
-        let (handle, deadline) = desk.send(now, id, server, transport, message);
-        let asked = Asked { handle, deadline, id: message_id, server, transport };
+        let handle = desk.send(now, id, server, transport, message);
+        let asked = Asked { handle, id: message_id, server, transport };
         Step::Open(Self { id, question, attempt, asked })
     }
 
@@ -112,7 +111,7 @@ impl Query {
             //= RFC2782-p5-5
             Verdict::Truncated => match self.asked.transport {
                 Transport::Udp => {
-                    desk.forget(&self.asked);
+                    desk.forget(self.asked.handle);
                     let again = (self.asked.server, Transport::Tcp);
                     Self::ask(now, self.id, self.question, self.attempt, again, desk)
                 }
@@ -131,7 +130,7 @@ impl Query {
     }
 
     fn next_server(self, now: Instant, reason: Reason, desk: &mut Desk) -> Step {
-        desk.forget(&self.asked);
+        desk.forget(self.asked.handle);
         let attempt = self.attempt + 1;
         let servers = &desk.config.servers;
         let again = servers.first().filter(|_| reason == Reason::DnsTimeout);
@@ -144,7 +143,7 @@ impl Query {
     }
 
     fn end(self, outcome: Outcome, desk: &mut Desk) -> Step {
-        desk.forget(&self.asked);
+        desk.forget(self.asked.handle);
         Step::Done(outcome)
     }
 }

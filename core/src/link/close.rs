@@ -83,17 +83,26 @@ impl Link {
     }
 
     /// The stanzas that were not wholly written to the socket. To be called when the connection is dropped: a peer
-    /// processes no part of a stanza, so these may be sent again elsewhere.
+    /// processes no part of a stanza, so these may be sent again elsewhere. Each with the moment since when it has
+    /// waited.
     //= RFC6120-8-2
     #[must_use]
-    pub fn take_unsent(&mut self) -> Vec<Stanza> {
-        self.in_flight.drain(..).map(|(_, stanza)| stanza).collect()
+    pub fn take_unsent(&mut self) -> Vec<(Instant, Stanza)> {
+        self.in_flight_bytes = 0;
+        self.in_flight.drain(..).map(|in_flight| (in_flight.since, in_flight.stanza)).collect()
     }
 
     /// Whether the first of the stanzas that were not wholly written was begun.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
-        self.in_flight.front().is_some_and(|(span, _)| span.start < self.sent)
+        self.in_flight.front().is_some_and(|first| first.span.start < self.sent)
+    }
+
+    /// Whether the peer has ended the stream by its closing tag: it has processed what was wholly written before ours.
+    //= RFC6120-4.4-2
+    #[must_use]
+    pub const fn ended_in_good_order(&self) -> bool {
+        self.peer_closed
     }
 
     /// Closes the stream in good order: our closing tag goes out, and what still arrives is processed.
@@ -156,17 +165,27 @@ impl Link {
         let before = self.output.len();
         let alive = self.tunnel.receive(bytes, self.input.tail(), &mut self.output).failure.is_none();
         self.count_written(before);
+        let body = self.ended_body();
+        // Behind an error of its own it is no answer to ours: both were under way at once, and each drops what it reads.
+        self.peer_closed |= body.is_some_and(|body| !body.trim_ascii_end().ends_with(b"error>"));
         self.drop_input(alive);
+    }
+
+    /// What stands before the closing tag of the peer, if that has come.
+    fn ended_body(&self) -> Option<&[u8]> {
+        let closing = stream::CLOSING.as_bytes();
+        let input = self.input.pending();
+        let at = input.windows(closing.len()).position(|window| window == closing)?;
+        input.get(..at)
     }
 
     /// Drops the input of a stream that we ended, up to the peer's end.
     fn drop_input(&mut self, alive: bool) {
-        let closing = stream::CLOSING.as_bytes();
-        let closing_tag = self.input.pending().windows(closing.len()).any(|window| window == closing);
+        let closing_tag = self.ended_body().is_some();
         if closing_tag || !alive || (self.tunnel.facts().is_some() && self.tunnel.is_closed_by_peer()) {
             return self.half_close();
         }
-        self.input.consume(self.input.len().saturating_sub(closing.len()));
+        self.input.consume(self.input.len().saturating_sub(2 * stream::CLOSING.len()));
     }
 
     /// Nothing more is to be said: closes the tunnel and our half of the connection.
@@ -207,8 +226,14 @@ impl Link {
             Phase::Draining(reason) => self.abandon(reason, String::new()),
             Phase::Lingering | Phase::Closing | Phase::Ended => self.phase = Phase::Ended,
         }
+        self.peer_closed = false;
         self.output.clear();
         self.timers.clear();
+    }
+
+    /// The peer takes nothing of what we have to say, so that there is no way to say anything more.
+    pub fn stalled(&mut self) {
+        self.abandon(Reason::Unresponsive, "the peer reads nothing".to_owned());
     }
 
     /// The moment of [`Link::poll_timeout`] has come.
@@ -280,6 +305,7 @@ impl Link {
 
     /// The peer's closing tag came: ours answers it, if it did not come first.
     pub(super) fn closed_by_peer(&mut self, now: Instant) {
+        self.peer_closed = true;
         let reason = match &self.phase {
             Phase::Draining(reason) => *reason,
             _ if self.unauthenticated_bytes.is_some() => Reason::ConnectionReset,

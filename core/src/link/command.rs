@@ -1,11 +1,12 @@
 //! What the owner of a link tells it: decisions, answers, stanzas. A command that does not fit the state of the
 //! stream changes nothing.
 
+use std::mem;
 use std::time::Instant;
 
 use crate::addr::{Domain, Pair};
 use crate::dialback::Answer;
-use crate::link::{Link, Role, Timer};
+use crate::link::{InFlight, Link, Role, Timer};
 use crate::policy::Offer;
 use crate::stanza::Stanza;
 use crate::stream::{Initiating, KeyOutcome, Receiving, StreamError};
@@ -40,10 +41,10 @@ impl Link {
         self.initiate(now, |stream, wire| stream.send_verify(pair, id, key, wire));
     }
 
-    /// Outbound: sends a stanza of an authorised pair, or gives it back.
+    /// Outbound: sends a stanza of an authorised pair, which has waited `since`, or gives it back.
     //= RFC6120-4.3.5-2
     //= XEP0220-2.1.1-4
-    pub fn send_stanza(&mut self, now: Instant, stanza: Stanza) -> Result<(), Stanza> {
+    pub fn send_stanza(&mut self, now: Instant, since: Instant, stanza: Stanza) -> Result<(), Stanza> {
         let authorised = match &self.role {
             Role::Initiating { stream, .. } => stream.is_authorised(&stanza.outbound_pair()),
             Role::Receiving { .. } => false,
@@ -54,7 +55,9 @@ impl Link {
         self.touch(now);
         let begin = self.written;
         self.transmit(stanza.bytes());
-        self.in_flight.push_back((begin..self.written, stanza));
+        let in_flight = InFlight { span: begin..self.written, since, stanza };
+        self.in_flight_bytes = self.in_flight_bytes.saturating_add(in_flight.cost());
+        self.in_flight.push_back(in_flight);
         Ok(())
     }
 
@@ -65,6 +68,20 @@ impl Link {
             stream.offer(local, offer, max_bytes, wire);
             Ok(())
         });
+    }
+
+    /// Inbound, on the request for TLS: grant it.
+    pub fn proceed(&mut self, now: Instant) {
+        let mut plain = Vec::new();
+        let granted = match &mut self.role {
+            Role::Receiving { stream, .. } => stream.proceed(&mut plain),
+            Role::Initiating { .. } => false,
+        };
+        self.transmit(&plain);
+        if granted {
+            let input = mem::take(&mut self.input);
+            self.splice(now, input.pending());
+        }
     }
 
     /// Inbound: what became of a key.

@@ -87,8 +87,28 @@ pub struct Link {
     /// Bytes ever put into `output`, and ever written to the socket.
     written: u64,
     sent: u64,
-    /// Stanzas that are not wholly written to the socket, each with the positions of its first byte and of its end.
-    in_flight: VecDeque<(Range<u64>, Stanza)>,
+    /// Stanzas that are not wholly written to the socket.
+    in_flight: VecDeque<InFlight>,
+    /// Their bytes, with [`limits::QUEUED_STANZA_BYTES`] for each.
+    in_flight_bytes: usize,
+    /// Whether the peer's closing tag came, and the connection has not broken since.
+    peer_closed: bool,
+}
+
+/// A stanza that is not wholly written to the socket.
+#[derive(Debug)]
+struct InFlight {
+    /// The positions of its first byte and of its end in all that is ever written.
+    span: Range<u64>,
+    /// Since when it has waited.
+    since: Instant,
+    stanza: Stanza,
+}
+
+impl InFlight {
+    fn cost(&self) -> usize {
+        self.stanza.bytes().len().saturating_add(limits::QUEUED_STANZA_BYTES)
+    }
 }
 
 /// Who opened the stream.
@@ -193,6 +213,8 @@ impl Link {
             written: 0,
             sent: 0,
             in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            peer_closed: false,
         }
     }
 
@@ -225,15 +247,31 @@ impl Link {
         }
     }
 
-    /// The first `n` bytes of [`Link::pending`] were written.
-    pub fn handle_sent(&mut self, n: usize) {
+    /// The first `n` bytes of [`Link::pending`] were written. Gives how many stanzas are wholly written thereby.
+    pub fn handle_sent(&mut self, n: usize) -> u64 {
         let n = n.min(self.output.len());
         self.output.consume(n);
         self.sent = self.sent.saturating_add(n as u64);
-        while self.in_flight.front().is_some_and(|(span, _)| span.end <= self.sent) {
+        let mut stanzas = 0;
+        while let Some(first) = self.in_flight.front().filter(|first| first.span.end <= self.sent) {
+            self.in_flight_bytes = self.in_flight_bytes.saturating_sub(first.cost());
             self.in_flight.pop_front();
+            stanzas += 1;
         }
         self.drop_if_done();
+        stanzas
+    }
+
+    /// Bytes of the stanzas that are not wholly written, with [`limits::QUEUED_STANZA_BYTES`] for each.
+    #[must_use]
+    pub const fn in_flight_bytes(&self) -> usize {
+        self.in_flight_bytes
+    }
+
+    /// Whether a handshake of TLS is under way.
+    #[must_use]
+    pub const fn is_handshaking(&self) -> bool {
+        self.phase.reads() && !self.tunnel.carries_xml()
     }
 
     /// What is to be written.

@@ -61,7 +61,7 @@ impl Config {
             tls,
             trust,
             dialback_secret,
-            resolver: ResolverConfig { servers: dns_servers, query_timeout: limits::DNS_QUERY, ipv4: true, ipv6: true },
+            resolver: ResolverConfig::new(dns_servers),
             routes: BTreeMap::new(),
             private_addresses: PrivateAddresses::Never,
             own_listeners: Vec::new(),
@@ -84,11 +84,20 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Inbound connections that have proved nothing yet.
     pub unauthenticated: usize,
-    /// Bytes of stanzas held for one pair while its stream has no room.
+    /// Inbound TLS handshakes under way.
+    pub handshakes: usize,
+    /// Inbound TLS handshakes under way from one address (IPv6: one /64).
+    pub handshakes_per_address: usize,
+    /// Inbound TLS handshakes begun in one second; what two quiet seconds would have allowed may come at once.
+    pub handshake_rate: u64,
+    /// The same from one address (IPv6: one /64).
+    pub handshake_rate_per_address: u64,
+    /// Bytes of stanzas held for one pair, those that its stream has not written yet included, and
+    /// [`limits::QUEUED_STANZA_BYTES`] for each. One stanza may always be held.
     pub queue_bytes_per_pair: usize,
-    /// Bytes of stanzas held for all pairs together.
+    /// The same for all pairs together, without exception.
     pub queue_bytes: usize,
-    /// How long a stanza may be held.
+    /// How long a stanza may wait for a stream, or for room on it.
     pub queue_age: Duration,
     /// Dialback verifications pending at once.
     pub verifications: usize,
@@ -104,6 +113,10 @@ impl Default for Limits {
             connections: limits::CONNECTIONS,
             connections_per_address: limits::CONNECTIONS_PER_ADDRESS,
             unauthenticated: limits::UNAUTHENTICATED_CONNECTIONS,
+            handshakes: limits::HANDSHAKES,
+            handshakes_per_address: limits::HANDSHAKES_PER_ADDRESS,
+            handshake_rate: limits::HANDSHAKE_RATE,
+            handshake_rate_per_address: limits::HANDSHAKE_RATE_PER_ADDRESS,
             queue_bytes_per_pair: limits::QUEUE_BYTES_PER_PAIR,
             queue_bytes: limits::QUEUE_BYTES,
             queue_age: limits::QUEUE_AGE,

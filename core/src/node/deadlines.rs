@@ -13,6 +13,7 @@ pub(super) enum Owner {
     Link(ConnId),
     Resolver,
     Route(Pair),
+    TurnedAway,
     Verification(VerificationId),
 }
 

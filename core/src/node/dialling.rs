@@ -132,6 +132,7 @@ impl Node {
         self.config.tls.set_time(self.anchor.unix_at(now));
         let id = self.next_id();
         let conn = ConnId(id);
+        self.totals.dialled += 1;
         if let Some(pair) = self.pair_of(errand) {
             let entropy = self.entropy.fork("link", id);
             let direct_tls = candidate.security == Security::DirectTls;

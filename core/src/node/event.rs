@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::addr::{Domain, Pair};
 use crate::auth::Method;
 use crate::machine::ConnId;
-use crate::node::Config;
+use crate::node::{Bound, Config, Measures};
 use crate::reason::Reason;
 use crate::stanza::Stanza;
 use crate::tls::Version;
@@ -86,6 +86,28 @@ pub enum Event {
         /// The connection.
         conn: ConnId,
     },
+    /// Stanzas of ours were wholly written to a connection that broke, and nothing shows whether they have arrived
+    /// ([`Reason::DeliveryUncertain`]). They are not sent again, and not returned.
+    Uncertain {
+        /// The domains of senders and recipients.
+        pair: Pair,
+        /// The connection.
+        conn: ConnId,
+        /// How many.
+        stanzas: u64,
+    },
+    /// Connections were turned away because a limit is reached ([`Reason::Limit`]). Told at once for the first one, then
+    /// for those of a second together.
+    TurnedAway {
+        /// The limit.
+        bound: Bound,
+        /// How many it turned away since this was last told for it.
+        times: u64,
+        /// The last of them.
+        addr: SocketAddr,
+    },
+    /// How much there is of everything, as was asked for.
+    Measured(Measures),
     /// A stream, a pair or an attempt to reach a peer was refused or failed, by us or by the peer.
     Refused {
         /// Our domain, where one was named.
@@ -108,6 +130,8 @@ pub enum Event {
 pub enum Command {
     /// Send a stanza from one of our domains to a remote one.
     Send(Stanza),
+    /// Tell how much there is of everything, by [`Event::Measured`].
+    Measure,
     /// Take another configuration.
     Reconfigure(Box<Config>),
     /// Close all streams and finish.

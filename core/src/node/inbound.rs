@@ -16,6 +16,7 @@ impl Node {
     pub(super) fn handle_inbound(&mut self, now: Instant, conn: ConnId, event: ReceivingEvent) {
         match event {
             ReceivingEvent::HeaderReceived(header) => self.handle_header(now, conn, &header),
+            ReceivingEvent::StartTlsRequested => self.handle_starttls(now, conn),
             ReceivingEvent::Authenticated(pair) => self.raise_up(now, conn, pair, Method::External),
             ReceivingEvent::KeyReceived { pair, key } => self.handle_key(now, conn, pair, key),
             ReceivingEvent::VerifyReceived { receiving, originating, id, key } => {
@@ -41,6 +42,24 @@ impl Node {
         match verdict {
             Ok((local, offer)) => connected.link.offer(now, local, offer),
             Err((error, local)) => connected.link.refuse(now, &error, local.as_ref()),
+        }
+    }
+
+    /// TLS was offered and is asked for: granted unless there are too many handshakes.
+    //= RFC6120-4.9.3.17-1
+    fn handle_starttls(&mut self, now: Instant, conn: ConnId) {
+        let Some(addr) = self.links.get(&conn).map(|connected| connected.addr.ip()) else {
+            return;
+        };
+        let admitted = self.admission.begin_handshake(now, addr, &self.config.limits);
+        self.totals.handshakes += u64::from(admitted.is_ok());
+        if let Some(connected) = self.touch(conn) {
+            connected.handshaking = admitted.is_ok();
+            connected.bound = admitted.err();
+            match admitted {
+                Ok(()) => connected.link.proceed(now),
+                Err(_) => connected.link.refuse(now, &StreamError::TooManyHandshakes, None),
+            }
         }
     }
 

@@ -10,7 +10,7 @@ mod deadlines;
 mod dialling;
 mod event;
 mod inbound;
-mod load;
+mod measures;
 mod outbound;
 mod reload;
 mod routes;
@@ -33,13 +33,15 @@ use crate::route::{Backoff, Route};
 use crate::time::Anchor;
 use crate::tls::verify::{Rejection, Verified, judge};
 
+pub use admission::Bound;
 pub use config::{Config, Limits, StaticRoute};
 pub use event::{Command, Direction, Event, LinkInfo};
-pub use load::Load;
+pub use measures::Measures;
 pub use routes::SendError;
 
-use admission::Admission;
+use admission::{Admission, TurnedAway};
 use deadlines::Deadlines;
+use measures::{Recent, Totals};
 use verify::Verification;
 
 /// Server-to-server federation for a set of domains, without I/O.
@@ -56,9 +58,11 @@ pub struct Node {
     lookups: BTreeMap<LookupId, Errand>,
     backoff: Backoff,
     admission: Admission,
+    turned_away: TurnedAway,
+    totals: Totals,
     /// Read rates of proved domains, where there is a limit.
     rates: BTreeMap<Domain, TokenBucket>,
-    /// Bytes that wait in all queues.
+    /// Bytes that wait in all queues, and in links whose peers have not taken them yet.
     queued_bytes: usize,
     deadlines: Deadlines,
     effects: VecDeque<Effect>,
@@ -114,6 +118,16 @@ struct Connected {
     rate: Option<TokenBucket>,
     /// Until when nothing is read, because a rate is exceeded.
     paused_until: Option<Instant>,
+    /// Whether it counts as a handshake that is under way.
+    handshaking: bool,
+    /// The limit that made us refuse it.
+    bound: Option<Bound>,
+    /// What its stanzas that are not wholly written count among the queues.
+    in_flight_bytes: usize,
+    /// Stanzas that were wholly written to it.
+    written: Recent,
+    /// When it is given up if nothing of what is pending is taken before.
+    stalled_at: Option<Instant>,
     /// The last answer to [`Machine::interest`](crate::machine::Machine::interest), to wake the adapter only for news.
     reading: bool,
 }
@@ -144,6 +158,8 @@ impl Node {
             lookups: BTreeMap::new(),
             backoff,
             admission: Admission::default(),
+            turned_away: TurnedAway::default(),
+            totals: Totals::default(),
             rates: BTreeMap::new(),
             queued_bytes: 0,
             deadlines: Deadlines::default(),

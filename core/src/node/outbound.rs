@@ -169,6 +169,7 @@ impl Node {
             Reason::NegotiationTimeout if !connected.open => Reason::ConnectTimeout,
             reason => reason,
         });
+        let detail = connected.bound.map_or_else(|| end.detail.clone(), |bound| bound.as_str().to_owned());
         let direction = if purpose == Purpose::Inbound { Direction::Inbound } else { Direction::Outbound };
         let was_up = !up.is_empty();
         for pair in up.into_keys() {
@@ -180,7 +181,7 @@ impl Node {
                 // A peer that names itself and goes without having proved or asked anything did not like what it
                 // saw: some servers say nothing when they refuse a certificate.
                 if !ordinary || unfinished {
-                    self.raise_refused(now, conn, reason, end.detail.clone());
+                    self.raise_refused(now, conn, reason, detail);
                 }
                 self.forget_verifications_of(now, conn);
             }

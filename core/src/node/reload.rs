@@ -6,8 +6,9 @@ use std::time::Instant;
 use crate::addr::Pair;
 use crate::auth::Method;
 use crate::machine::ConnId;
-use crate::node::{Config, Direction, Event, Node, Purpose};
+use crate::node::{Config, Direction, Event, Limits, Node, Purpose};
 use crate::policy::{self, Protection};
+use crate::rate::TokenBucket;
 use crate::reason::Reason;
 use crate::stream::StreamError;
 
@@ -30,6 +31,7 @@ impl Node {
     //= RFC6120-4.9.3.5-1
     pub fn reconfigure(&mut self, now: Instant, config: Config) {
         self.resolver.reconfigure(config.resolver.clone());
+        self.resize(now, &config.limits);
         self.config = config;
         self.backoff.forget();
         let conns: Vec<_> = self.links.keys().copied().collect();
@@ -42,11 +44,31 @@ impl Node {
                 Some(options) => options.admit_outbound(&pair.remote),
                 None => Err(Reason::HostUnknown),
             };
-            if let Err(reason) = verdict {
-                self.fail_route(now, &pair, reason);
+            match verdict {
+                Ok(()) => self.arm_route(&pair), // the patience of what waits may be another
+                Err(reason) => self.fail_route(now, &pair, reason),
             }
         }
         self.settle(now);
+    }
+
+    /// Rates that were changed begin anew; everything else is looked at when it is reached.
+    fn resize(&mut self, now: Instant, limits: &Limits) {
+        let old = &self.config.limits;
+        let rates = |limits: &Limits| (limits.handshake_rate, limits.handshake_rate_per_address);
+        if rates(limits) != rates(old) {
+            self.admission.reconfigure();
+        }
+        let (per_connection, per_domain) = (limits.rate_per_connection, limits.rate_per_domain);
+        if (per_connection, per_domain) == (old.rate_per_connection, old.rate_per_domain) {
+            return;
+        }
+        self.rates.clear();
+        for (conn, connected) in &mut self.links {
+            connected.rate = per_connection.map(|rate| TokenBucket::new(now, rate));
+            connected.paused_until = None;
+            self.dirty.insert(*conn);
+        }
     }
 
     fn judge_link_again(&mut self, now: Instant, conn: ConnId) {

@@ -10,7 +10,7 @@ use crate::machine::ConnId;
 use crate::node::deadlines::Owner;
 use crate::node::{Errand, Event, Node};
 use crate::reason::Reason;
-use crate::route::State;
+use crate::route::{Queue, State};
 use crate::stanza::Stanza;
 
 /// A stanza cannot be accepted. It is given back.
@@ -59,17 +59,27 @@ impl Node {
         if let Err(reason) = options.admit_outbound(&pair.remote) {
             return Err(SendError::Refused(Box::new(stanza), reason));
         }
-        let limit = self.config.limits.queue_bytes_per_pair;
-        let room = self.config.limits.queue_bytes.saturating_sub(self.queued_bytes) >= stanza.bytes().len();
-        if !room {
+        if self.routes.len() >= limits::ROUTES && !self.routes.contains_key(&pair) {
+            return Err(SendError::Refused(Box::new(stanza), Reason::Limit));
+        }
+        let cost = Queue::cost(&stanza);
+        if self.config.limits.queue_bytes.saturating_sub(self.queued_bytes) < cost {
             return Err(SendError::QueueFull(Box::new(stanza)));
         }
-        let size = stanza.bytes().len();
         let route = self.routes.entry(pair.clone()).or_default();
+        // What the stream has not written yet waits too.
+        let in_flight = match route.state {
+            State::Up(conn) | State::Leaving(conn, _) => {
+                self.links.get(&conn).map_or(0, |connected| connected.link.in_flight_bytes())
+            }
+            State::Idle | State::Reaching(_) => 0,
+        };
+        let limit = self.config.limits.queue_bytes_per_pair.saturating_sub(in_flight);
         if let Err(stanza) = route.queue.push(now, stanza, limit) {
             return Err(SendError::QueueFull(Box::new(stanza)));
         }
-        self.queued_bytes += size;
+        self.queued_bytes += cost;
+        self.totals.sent += 1;
         self.drive_route(now, &pair);
         self.settle(now);
         Ok(())
@@ -109,18 +119,18 @@ impl Node {
         let link = &mut connected.link;
         let max_bytes = link.initiating_stream().and_then(crate::stream::Initiating::peer_max_bytes);
         while link.has_room() && !link.is_closing() {
-            let Some(stanza) = route.queue.pop() else {
+            let Some((since, stanza)) = route.queue.pop() else {
                 break;
             };
-            self.queued_bytes = self.queued_bytes.saturating_sub(stanza.bytes().len());
+            self.queued_bytes = self.queued_bytes.saturating_sub(Queue::cost(&stanza));
             //= XEP0478-4-1
             //= XEP0478-4-2
             if max_bytes.is_some_and(|max| stanza.bytes().len() as u64 > u64::from(max)) {
                 let reason = Reason::StanzaTooBig;
                 self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
-            } else if let Err(stanza) = link.send_stanza(now, stanza) {
-                self.queued_bytes += stanza.bytes().len();
-                route.queue.put_back(now, vec![stanza]);
+            } else if let Err(stanza) = link.send_stanza(now, since, stanza) {
+                self.queued_bytes += Queue::cost(&stanza);
+                route.queue.put_back(vec![(since, stanza)]);
                 break;
             }
         }
@@ -153,7 +163,7 @@ impl Node {
         }
         if let Some(mut route) = self.routes.remove(pair) {
             self.queued_bytes = self.queued_bytes.saturating_sub(route.queue.bytes());
-            while let Some(stanza) = route.queue.pop() {
+            while let Some((_, stanza)) = route.queue.pop() {
                 self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
             }
         }
@@ -190,7 +200,7 @@ impl Node {
         now: Instant,
         pair: &Pair,
         conn: ConnId,
-        mut unsent: Vec<Stanza>,
+        mut unsent: Vec<(Instant, Stanza)>,
         interrupted: bool,
     ) {
         let leaving = self.routes.get_mut(pair).and_then(|route| match route.state {
@@ -203,11 +213,11 @@ impl Node {
                 route.interruptions = if interrupted { route.interruptions.saturating_add(1) } else { 0 };
                 if route.interruptions >= limits::INTERRUPTIONS {
                     route.interruptions = 0;
-                    let stanza = unsent.remove(0);
+                    let (_, stanza) = unsent.remove(0);
                     self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
                 }
-                self.queued_bytes += unsent.iter().map(|stanza| stanza.bytes().len()).sum::<usize>();
-                route.queue.put_back(now, unsent);
+                self.queued_bytes += unsent.iter().map(|(_, stanza)| Queue::cost(stanza)).sum::<usize>();
+                route.queue.put_back(unsent);
                 if self.shutting_down {
                     self.fail_route(now, pair, Reason::Shutdown);
                 } else {
@@ -215,7 +225,7 @@ impl Node {
                 }
             }
             None => {
-                for stanza in unsent {
+                for (_, stanza) in unsent {
                     let reason = Reason::ConnectionReset;
                     self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
                 }
@@ -241,7 +251,7 @@ impl Node {
             return;
         };
         while let Some(stanza) = route.queue.pop_expired(now, self.config.limits.queue_age) {
-            self.queued_bytes = self.queued_bytes.saturating_sub(stanza.bytes().len());
+            self.queued_bytes = self.queued_bytes.saturating_sub(Queue::cost(&stanza));
             let reason = Reason::QueueExpired;
             self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
         }

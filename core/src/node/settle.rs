@@ -9,7 +9,8 @@ use crate::limits;
 use crate::link::{self, Connection, Link};
 use crate::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId};
 use crate::node::deadlines::Owner;
-use crate::node::{Command, Connected, Errand, Event, Node, Purpose};
+use crate::node::measures::Recent;
+use crate::node::{Bound, Command, Connected, Errand, Event, Node, Purpose};
 use crate::rate::TokenBucket;
 use crate::reason::Reason;
 use crate::time::Anchor;
@@ -23,15 +24,21 @@ impl Machine for Node {
             return None;
         }
         self.config.tls.set_time(self.anchor.unix_at(now));
-        if !self.admission.admit(peer.ip(), &self.config.limits) {
+        let direct_tls = on == Listener::DirectTls;
+        if let Err(bound) = self.admit(now, peer, direct_tls) {
+            self.turned_away.note(bound, peer);
+            self.tell_turned_away(now);
             return None;
         }
+        self.totals.accepted += 1;
         let id = self.next_id();
         let conn = ConnId(id);
         let entropy = self.entropy.fork("link", id);
-        let direct_tls = on == Listener::DirectTls;
         let link = Link::receiving(now, direct_tls, self.config.tls.clone(), self.link_settings(), entropy);
         self.insert(conn, now, link, peer, Purpose::Inbound);
+        if let Some(connected) = self.links.get_mut(&conn) {
+            connected.handshaking = direct_tls;
+        }
         self.settle(now);
         Some(conn)
     }
@@ -65,7 +72,15 @@ impl Machine for Node {
         let Some(connected) = self.touch(conn) else {
             return;
         };
-        connected.link.handle_sent(n);
+        if n > 0 {
+            connected.stalled_at = None;
+        }
+        let stanzas = connected.link.handle_sent(n);
+        connected.written.note(now, stanzas);
+        self.totals.written += stanzas;
+        let Some(connected) = self.links.get(&conn) else {
+            return;
+        };
         if let Purpose::Errand(Errand::Route(pair)) = &connected.purpose {
             let pair = pair.clone();
             self.feed(now, &pair);
@@ -96,10 +111,14 @@ impl Machine for Node {
                     if let Some(connected) = self.touch(conn) {
                         connected.paused_until = connected.paused_until.filter(|until| *until > now);
                         connected.link.handle_timeout(now);
+                        if connected.stalled_at.is_some_and(|at| at <= now) {
+                            connected.link.stalled();
+                        }
                     }
                 }
                 Owner::Resolver => self.resolver.handle_timeout(now),
                 Owner::Route(pair) => self.expire_route(now, &pair),
+                Owner::TurnedAway => self.tell_turned_away(now),
                 Owner::Verification(id) => self.expire_verification(now, id),
             }
             self.settle(now);
@@ -119,6 +138,7 @@ impl Machine for Node {
                     self.events.push_back(Event::Undeliverable { pair, stanza, reason });
                 }
             }
+            Command::Measure => self.events.push_back(Event::Measured(self.measures())),
             Command::Reconfigure(config) => self.reconfigure(now, *config),
             Command::Shutdown => self.shutdown(now),
         }
@@ -200,10 +220,37 @@ impl Node {
             up: BTreeMap::new(),
             rate: self.config.limits.rate_per_connection.map(|rate| TokenBucket::new(now, rate)),
             paused_until: None,
+            handshaking: false,
+            bound: None,
+            in_flight_bytes: 0,
+            written: Recent::default(),
+            stalled_at: None,
             reading: open,
         };
-        self.links.insert(conn, connected);
         self.dirty.insert(conn);
+        self.links.insert(conn, connected);
+    }
+
+    /// Counts a connection from `peer`, and the handshake that a listener for direct TLS begins with.
+    fn admit(&mut self, now: Instant, peer: SocketAddr, direct_tls: bool) -> Result<(), Bound> {
+        let (addr, limits) = (peer.ip(), &self.config.limits);
+        self.admission.admit(addr, limits)?;
+        if direct_tls {
+            if let Err(bound) = self.admission.begin_handshake(now, addr, limits) {
+                self.admission.leave(addr, true);
+                return Err(bound);
+            }
+            self.totals.handshakes += 1;
+        }
+        Ok(())
+    }
+
+    /// Tells who was turned away, or arms the moment to do so.
+    fn tell_turned_away(&mut self, now: Instant) {
+        let told = self.turned_away.take(now).into_iter();
+        self.events.extend(told.map(|(bound, times, addr)| Event::TurnedAway { bound, times, addr }));
+        let next = self.turned_away.due(now).map(|at| (at, "turned away"));
+        self.deadlines.set(Owner::TurnedAway, next);
     }
 
     /// Drains all children, as often as one of them is told something.
@@ -213,6 +260,7 @@ impl Node {
                 self.settle_link(now, conn);
             }
             while let Some(effect) = self.resolver.poll_effect() {
+                self.totals.dns_queries += u64::from(matches!(effect, Effect::Ask { .. }));
                 self.effects.push_back(effect);
             }
             let Some((lookup, progress)) = self.resolver.poll_progress() else {
@@ -260,12 +308,21 @@ impl Node {
         let Some(mut connected) = self.links.remove(&conn) else {
             return;
         };
+        if connected.handshaking {
+            self.admission.end_handshake(connected.addr.ip());
+        }
+        self.queued_bytes = self.queued_bytes.saturating_sub(connected.in_flight_bytes);
         match &connected.purpose {
             Purpose::Inbound => self.admission.leave(connected.addr.ip(), !connected.proved),
             Purpose::Errand(Errand::Verify(_)) => {}
             Purpose::Errand(Errand::Route(pair)) => {
                 let interrupted = connected.link.is_interrupted();
                 let unsent = connected.link.take_unsent();
+                let stanzas = if connected.link.ended_in_good_order() { 0 } else { connected.written.count(now) };
+                if stanzas > 0 {
+                    self.totals.uncertain += stanzas;
+                    self.events.push_back(Event::Uncertain { pair: pair.clone(), conn, stanzas });
+                }
                 self.route_is_gone(now, pair, conn, unsent, interrupted);
             }
         }
@@ -291,13 +348,27 @@ impl Node {
             }
             Connection::CloseWrite | Connection::Keep => {}
         }
+        if connected.handshaking && !connected.link.is_handshaking() {
+            connected.handshaking = false;
+            self.admission.end_handshake(connected.addr.ip());
+        }
+        let in_flight_bytes = connected.link.in_flight_bytes();
+        self.queued_bytes = self.queued_bytes.saturating_sub(connected.in_flight_bytes) + in_flight_bytes;
+        connected.in_flight_bytes = in_flight_bytes;
+        connected.stalled_at = match connected.stalled_at {
+            _ if !connected.open || connected.link.pending().is_empty() => None,
+            None => Some(now + limits::WRITE_STALL),
+            armed => armed,
+        };
         let reading = connected.reads();
         if connected.open && (!connected.link.pending().is_empty() || reading != connected.reading) {
             connected.reading = reading;
             self.effects.push_back(Effect::Wake(conn));
         }
         let resume = connected.paused_until.map(|until| (until, "read rate"));
-        let deadline = connected.link.poll_timeout().into_iter().chain(resume).min_by_key(|(at, _)| *at);
+        let stalled = connected.stalled_at.map(|at| (at, "write"));
+        let deadline = connected.link.poll_timeout().into_iter().chain(resume).chain(stalled);
+        let deadline = deadline.min_by_key(|(at, _)| *at);
         self.deadlines.set(Owner::Link(conn), deadline);
     }
 }

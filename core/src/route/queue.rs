@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::limits;
 use crate::stanza::Stanza;
 
 /// The queue of one pair.
@@ -13,31 +14,37 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Adds a stanza at the end, unless the queue would hold more than `limit` bytes. An empty queue takes any.
+    /// What a stanza that waits counts.
+    #[must_use]
+    pub fn cost(stanza: &Stanza) -> usize {
+        stanza.bytes().len().saturating_add(limits::QUEUED_STANZA_BYTES)
+    }
+
+    /// Adds a stanza at the end, unless more than `limit` bytes would wait. An empty queue takes any.
     pub fn push(&mut self, now: Instant, stanza: Stanza, limit: usize) -> Result<(), Stanza> {
-        let size = stanza.bytes().len();
-        if !self.waiting.is_empty() && self.bytes.saturating_add(size) > limit {
+        let cost = Self::cost(&stanza);
+        if !self.waiting.is_empty() && self.bytes.saturating_add(cost) > limit {
             return Err(stanza);
         }
-        self.bytes = self.bytes.saturating_add(size);
+        self.bytes = self.bytes.saturating_add(cost);
         self.waiting.push_back((now, stanza));
         Ok(())
     }
 
-    /// Puts back, before all others, stanzas that were taken and not sent. They were accepted once, so no limit
-    /// applies.
-    pub fn put_back(&mut self, now: Instant, unsent: Vec<Stanza>) {
-        for stanza in unsent.into_iter().rev() {
-            self.bytes = self.bytes.saturating_add(stanza.bytes().len());
-            self.waiting.push_front((now, stanza));
+    /// Puts back, before all others, stanzas that were taken and not sent, each with the moment since when it has
+    /// waited. They were accepted once, so no limit applies.
+    pub fn put_back(&mut self, unsent: Vec<(Instant, Stanza)>) {
+        for (since, stanza) in unsent.into_iter().rev() {
+            self.bytes = self.bytes.saturating_add(Self::cost(&stanza));
+            self.waiting.push_front((since, stanza));
         }
     }
 
-    /// Takes the first stanza.
-    pub fn pop(&mut self) -> Option<Stanza> {
-        let (_, stanza) = self.waiting.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(stanza.bytes().len());
-        Some(stanza)
+    /// Takes the first stanza, with the moment since when it has waited.
+    pub fn pop(&mut self) -> Option<(Instant, Stanza)> {
+        let (since, stanza) = self.waiting.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(Self::cost(&stanza));
+        Some((since, stanza))
     }
 
     /// Takes the first stanza if it has waited for `age`.
@@ -45,7 +52,7 @@ impl Queue {
         if self.oldest()? + age > now {
             return None;
         }
-        self.pop()
+        self.pop().map(|(_, stanza)| stanza)
     }
 
     /// Since when the first stanza has waited.
@@ -60,7 +67,7 @@ impl Queue {
         self.waiting.is_empty()
     }
 
-    /// Bytes that wait.
+    /// Bytes that wait, with what each stanza counts beside its own.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes

@@ -125,6 +125,8 @@ pub enum StreamError {
     TooManyAttempts,
     /// More bytes before authentication than negotiation needs.
     TooManyBytes,
+    /// More TLS handshakes than are done at once, or in one second.
+    TooManyHandshakes,
     /// More pairs on one stream than are held.
     TooManyPairs,
     /// The recipient of a stanza does not belong to this stream.
@@ -158,7 +160,7 @@ impl StreamError {
             Self::NestedHeader | Self::UnreadableDialback(_) => Condition::BadFormat,
             Self::Refused(reason) => reason.stream_condition(),
             Self::TooManyAttempts | Self::TooManyBytes => Condition::PolicyViolation,
-            Self::TooManyPairs => Condition::ResourceConstraint,
+            Self::TooManyHandshakes | Self::TooManyPairs => Condition::ResourceConstraint,
             Self::UnexpectedElement => Condition::UnsupportedStanzaType,
             Self::UnsupportedVersion => Condition::UnsupportedVersion,
             Self::Xml(error) => error.condition(),
@@ -175,7 +177,7 @@ impl StreamError {
             Self::HostUnknown => Reason::HostUnknown,
             Self::NotAuthenticated => Reason::NotAuthenticated,
             Self::Refused(reason) => *reason,
-            Self::TooManyAttempts | Self::TooManyBytes | Self::TooManyPairs => Reason::Limit,
+            Self::TooManyAttempts | Self::TooManyBytes | Self::TooManyHandshakes | Self::TooManyPairs => Reason::Limit,
             Self::ToMismatch => Reason::ToMismatch,
             Self::UnsupportedVersion => Reason::EncryptionRequired,
             Self::Xml(XmlError::TooLong) => Reason::StanzaTooBig,
@@ -189,6 +191,7 @@ impl StreamError {
     pub const fn text(&self) -> Option<&'static str> {
         match self {
             Self::Refused(reason) => Some(refusal_text(*reason)),
+            Self::TooManyHandshakes => Some("Too many connections begin encryption: try again later"),
             Self::UnsupportedVersion => Some("Encryption is required, and needs version 1.0"),
             _ => None,
         }

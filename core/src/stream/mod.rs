@@ -8,7 +8,7 @@
 //!  initiating                             receiving
 //!  header          ---------------------> HeaderReceived -> offer | refuse
 //!  FeaturesReceived <-------------------- header, features
-//!    -> starttls   ---------------------> proceed                         both: everything learned is forgotten
+//!    -> starttls   ---------------------> StartTlsRequested -> proceed | refuse     both forget what they learned
 //!    -> external   ---------------------> success | failure               success: both restart
 //!    -> send_key   ---------------------> KeyReceived -> answer_key
 //!    -> send_verify ---------------------> VerifyReceived -> answer_verify

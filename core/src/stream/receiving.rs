@@ -29,6 +29,8 @@ use crate::xml::{Element, Frame};
 pub enum ReceivingEvent {
     /// A header arrived, and the owner decides what to offer.
     HeaderReceived(Header),
+    /// The peer asks for TLS, which was offered; the owner grants it by [`Receiving::proceed`] or ends the stream.
+    StartTlsRequested,
     /// The peer proved a pair by EXTERNAL.
     Authenticated(Pair),
     /// The peer sent a dialback key; the owner answers, now or later, by [`Receiving::answer_key`].
@@ -86,6 +88,8 @@ enum State {
     ExpectHeader(Layer),
     /// The owner decides what to offer.
     Undecided { layer: Layer, header: Header },
+    /// The peer asked for TLS of this domain of ours, and the owner decides.
+    AskedForTls(Domain),
     /// We said `proceed`, as this domain of ours: there is no XML.
     ExpectTls(Domain),
     /// Features are sent: the peer negotiates, proves pairs, and sends stanzas of proved ones.
@@ -177,7 +181,7 @@ impl Receiving {
     /// Whether the owner must decide before the next frame.
     #[must_use]
     pub const fn is_undecided(&self) -> bool {
-        matches!(self.state, State::Undecided { .. })
+        matches!(self.state, State::Undecided { .. } | State::AskedForTls(_))
     }
 
     /// The pairs that were proved on this stream.
@@ -222,6 +226,18 @@ impl Receiving {
         }
         let open = Open { local, offer, secured, sasl: Sasl::Idle, attempts: 0, pending: BTreeSet::new(), proofs };
         self.state = State::Open(Box::new(open));
+    }
+
+    /// Decision: grant TLS to the peer that asked for it. Whether it had.
+    //= RFC6120-5.4.2.3-1
+    pub fn proceed(&mut self, wire: &mut Vec<u8>) -> bool {
+        let State::AskedForTls(local) = &self.state else {
+            return false;
+        };
+        wire.extend_from_slice(starttls::PROCEED.as_bytes());
+        self.header_sent = false;
+        self.state = State::ExpectTls(local.clone());
+        true
     }
 
     /// TLS is up: everything that was learned is gone, and `id` names the stream inside.
@@ -386,10 +402,9 @@ impl Receiving {
     ) -> Result<Flow, StreamError> {
         match message {
             starttls::Message::Request if open.offer.starttls.is_some() && open.proofs.is_empty() => {
-                sink.write(starttls::PROCEED);
-                self.header_sent = false;
-                self.state = State::ExpectTls(open.local.clone());
-                Ok(Flow::StartTls)
+                sink.events.push_back(ReceivingEvent::StartTlsRequested);
+                self.state = State::AskedForTls(open.local.clone());
+                Ok(Flow::Undecided)
             }
             //= RFC6120-5.4.2.2-2
             starttls::Message::Request => {

@@ -22,12 +22,7 @@ const QUESTIONS: usize = 4 * limits::DNS_ATTEMPTS * (2 + 2 * limits::DNS_TARGETS
 pub fn dns_reply(data: &[u8]) {
     let mut input = Input(data);
     let (start, mut now) = (Instant::now(), Instant::now());
-    let config = ResolverConfig {
-        servers: vec![peer(53), peer(54)],
-        query_timeout: limits::DNS_QUERY,
-        ipv4: true,
-        ipv6: input.below(2) == 0,
-    };
+    let config = ResolverConfig { ipv6: input.below(2) == 0, ..ResolverConfig::new(vec![peer(53), peer(54)]) };
     let zone = zone(&mut input);
     let mut resolver = Resolver::new(config, Entropy::new(Seed([6; 32])));
     let lookup = resolver.lookup(now, &domain(REMOTE));

@@ -226,9 +226,9 @@ impl Watched {
         self.node.handle_command(self.now, Command::Shutdown);
         self.drain(usize::MAX);
         self.pass(4 * limits::CLOSE);
-        let load = self.node.load();
-        assert!(self.node.is_finished() && self.open.is_empty(), "{load:?}, {:?} after a shutdown", self.open);
+        let held = self.node.measures();
+        assert!(self.node.is_finished() && self.open.is_empty(), "{held:?}, {:?} after a shutdown", self.open);
         assert!(self.queries.is_empty() && self.up.is_empty(), "{:?} {:?}", self.queries.keys(), self.up);
-        assert_eq!((load.queued_bytes, load.verifications, load.routes), (0, 0, 0), "{load:?}");
+        assert_eq!((held.queued_bytes, held.verifications, held.routes), (0, 0, 0), "{held:?}");
     }
 }

@@ -47,7 +47,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use s2s_core::machine::Machine;
-use s2s_core::node::Command;
+use s2s_core::node::{Command, Node};
 
 pub use random::Random;
 pub use swarm::Fault;
@@ -209,9 +209,9 @@ fn judge_liveness(federation: &mut Federation, pairs: &[(usize, usize)], last: &
         return federation.break_law(format!("stanza {number} vanished: {entry:?}"));
     }
     for site in 0..federation.sites.len() {
-        let load = federation.sites[site].node.as_ref().map(s2s_core::node::Node::load).unwrap_or_default();
-        if (load.queued_bytes, load.verifications, load.lookups) != (0, 0, 0) {
-            return federation.break_law(format!("site {site} is at rest, and holds {load:?}"));
+        let held = federation.sites[site].node.as_ref().map(Node::measures).unwrap_or_default();
+        if (held.queued_bytes, held.verifications, held.lookups) != (0, 0, 0) {
+            return federation.break_law(format!("site {site} is at rest, and holds {held:?}"));
         }
     }
 }

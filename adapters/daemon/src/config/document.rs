@@ -48,6 +48,18 @@ pub(crate) struct Located<T> {
     pub(crate) line: usize,
 }
 
+impl<'t> Section<'t> {
+    /// The line of the value of `key`, if it is given.
+    pub(crate) fn line_of(&self, reader: &Reader<'t>, key: &str) -> Option<usize> {
+        self.entries.get(key).map(|value| reader.line(&value.span()))
+    }
+
+    /// The first line of a value.
+    pub(crate) fn first_line(&self, reader: &Reader<'t>) -> Option<usize> {
+        self.entries.values().map(|value| reader.line(&value.span())).min()
+    }
+}
+
 impl<'t> Reader<'t> {
     /// A reader of `text`, the content of `file`.
     pub(crate) const fn new(file: &'t Path, text: &'t str) -> Self {

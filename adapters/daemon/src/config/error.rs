@@ -52,6 +52,15 @@ pub(crate) enum Problem {
         /// What may stand there.
         allowed: &'static str,
     },
+    /// A limit that is less than what depends on it.
+    TooSmall {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: usize,
+        /// What it must be at least.
+        least: String,
+    },
     /// An entry of a list of domains is none.
     Entry {
         /// The key.
@@ -174,6 +183,7 @@ impl fmt::Display for Problem {
             Self::NotInThisVersion(key) => write!(f, "{key} is not in this version"),
             Self::Misplaced { key, place } => write!(f, "'{key}' may only stand {place}"),
             Self::Value { key, found, allowed } => write!(f, "'{key}' is {found}, but must be {allowed}"),
+            Self::TooSmall { key, value, least } => write!(f, "'{key}' is {value}, but must be at least {least}"),
             Self::Entry { key, entry, error } => write!(f, "'{}' in '{key}': {error}", entry.escape_debug()),
             Self::Name { name, error } => write!(f, "'{}' is not a domain: {error}", name.escape_debug()),
             Self::UnqualifiedHost(name) => {

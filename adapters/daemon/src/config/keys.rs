@@ -15,6 +15,8 @@ pub(crate) enum Place {
     Host,
     /// In `[route."NAME"]`.
     Route,
+    /// In `[limits]`.
+    Limits,
 }
 
 /// Whether the key does something.
@@ -90,12 +92,27 @@ pub(crate) const KEYS: &[Key] = keys! {
     "log_format" Top Works,
     "control_socket" Top Later,
     "metrics_listen" Top Later,
-    "limits" Top Later,
+    "limits" Top Works,
     "include" Top Works,
     "host" TopAndIncluded Works,
     "route" TopAndIncluded Works,
     "address" Route Works,
     "tls" Route Works,
+    "connections" Limits Works,
+    "connections_per_address" Limits Works,
+    "unauthenticated" Limits Works,
+    "handshakes" Limits Works,
+    "handshakes_per_address" Limits Works,
+    "handshake_rate" Limits Works,
+    "handshake_rate_per_address" Limits Works,
+    "queue_bytes_per_pair" Limits Works,
+    "queue_bytes_per_component" Limits Works,
+    "queue_bytes" Limits Works,
+    "queue_seconds" Limits Works,
+    "verifications" Limits Works,
+    "dns_queries" Limits Works,
+    "rate_per_connection" Limits Works,
+    "rate_per_domain" Limits Works,
 };
 
 impl Place {
@@ -107,6 +124,7 @@ impl Place {
                 | (Self::TopAndIncluded, Self::Included)
                 | (Self::Host | Self::TopAndHost, Self::Host)
                 | (Self::Route, Self::Route)
+                | (Self::Limits, Self::Limits)
         )
     }
 
@@ -118,6 +136,7 @@ impl Place {
             Self::TopAndHost => "at the top of the file or in [host.\"NAME\"]",
             Self::Host => "in [host.\"NAME\"]",
             Self::Route => "in [route.\"NAME\"]",
+            Self::Limits => "in [limits]",
         }
     }
 }

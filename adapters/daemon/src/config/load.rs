@@ -22,7 +22,7 @@ use crate::config::error::{Error, Problem};
 use crate::config::host::{Idle, Shared, switch};
 use crate::config::keys::Place;
 use crate::config::{
-    CertificateFiles, Certificates, Host, Listen, LogFormat, Pins, Revocation, Roots, Settings, resolve,
+    CertificateFiles, Certificates, Host, Limits, Listen, LogFormat, Pins, Revocation, Roots, Settings, resolve,
 };
 use crate::runtime::Runtime;
 
@@ -110,6 +110,7 @@ fn settings<'t>(reader: &mut Reader<'t>, top: &Section<'t>, path: &Path) -> Sett
     let mut everywhere = vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
     everywhere.retain(|address| if address.is_ipv4() { ipv4 } else { ipv6 });
     let interfaces = interfaces(reader, top, "s2s_interfaces", &everywhere);
+    let stanza_bytes = stanza_bytes(reader, top);
     let component = ports(reader, top, "component_ports", &[COMPONENT_PORT]);
     let component_interfaces =
         self::interfaces(reader, top, "component_interfaces", &[IpAddr::V4(Ipv4Addr::LOCALHOST)]);
@@ -126,7 +127,8 @@ fn settings<'t>(reader: &mut Reader<'t>, top: &Section<'t>, path: &Path) -> Sett
         private_addresses: private_addresses(reader, top),
         ipv4,
         ipv6,
-        stanza_bytes: stanza_bytes(reader, top),
+        stanza_bytes,
+        limits: Limits::read(reader, top, stanza_bytes),
         negotiation_timeout: seconds(reader, top, "s2s_timeout", limits::NEGOTIATION),
         attempt_timeout: seconds(reader, top, "s2s_attempt_timeout", limits::ATTEMPT),
         close_timeout: seconds(reader, top, "s2s_close_timeout", limits::CLOSE),

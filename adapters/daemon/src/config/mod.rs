@@ -4,6 +4,7 @@ mod document;
 mod error;
 mod host;
 mod keys;
+mod limits;
 mod lists;
 mod load;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use crate::runtime::Runtime;
 pub(crate) use document::Position;
 pub(crate) use error::{Error, Problem};
 pub(crate) use host::{Decider, Shared};
+pub(crate) use limits::Limits;
 pub(crate) use load::{load, parse};
 
 /// What the operator wrote, validated, with the defaults filled in.
@@ -51,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) ipv6: bool,
     /// `s2s_stanza_size_limit`, in bytes
     pub(crate) stanza_bytes: usize,
+    /// `[limits]`
+    pub(crate) limits: Limits,
     /// `s2s_timeout`
     pub(crate) negotiation_timeout: Duration,
     /// `s2s_attempt_timeout`

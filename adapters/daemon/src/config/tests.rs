@@ -3,6 +3,7 @@ use std::path::Path;
 use s2s_core::addr::Domain;
 use s2s_core::dns::Security;
 
+use s2s_core::limits;
 use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_core::tls::Version;
@@ -153,10 +154,9 @@ fn all_problems_are_told_at_once_in_the_order_of_the_file() {
 #[test]
 fn keys_whose_function_is_missing_are_refused_and_not_ignored() {
     let later: Vec<_> = KEYS.iter().filter(|key| key.status == Status::Later).map(|key| key.name).collect();
-    assert_eq!(later, ["s2s_outgoing_addresses", "control_socket", "metrics_listen", "limits"]);
+    assert_eq!(later, ["s2s_outgoing_addresses", "control_socket", "metrics_listen"]);
     for key in later {
-        let text = if key == "limits" { "[limits]\nconnections = 1".to_owned() } else { format!("{key} = \"x\"") };
-        assert_eq!(bad(&format!("{text}{HOST}")), [format!("s2sd.toml:1: {key} is not in this version")]);
+        assert_eq!(bad(&format!("{key} = \"x\"{HOST}")), [format!("s2sd.toml:1: {key} is not in this version")]);
     }
     let text = "[route.\"*.p.example\"]\naddress = \"192.0.2.1\"";
     let expected = "s2sd.toml:1: [route.\"*.p.example\"] is not in this version";
@@ -375,4 +375,83 @@ fn ops_002_no_name_of_a_host_leads_to_a_file() {
     let named = |path: &std::path::PathBuf| path.to_string_lossy().contains("m.example");
     assert!(!settings.sources.iter().any(named), "{:?}", settings.sources);
     assert!(!named(&settings.certificates.directory) && settings.hosts[&domain("m.example")].certificate.is_none());
+}
+
+#[test]
+fn every_limit_has_its_default_and_its_key() {
+    let settings = good(HOST);
+    let default = s2s_core::node::Limits::default();
+    assert_eq!(settings.limits.node, default);
+    assert_eq!(settings.limits.dns_queries, limits::DNS_QUERIES);
+    assert_eq!(settings.limits.component_bytes, limits::STANZA_BYTES + limits::OUTPUT_HIGH_WATER_BYTES);
+    assert_eq!((default.rate_per_connection, default.rate_per_domain), (None, None), "no limit");
+
+    let keys: Vec<_> = KEYS.iter().filter(|key| key.place == Place::Limits).map(|key| key.name).collect();
+    // No two values are alike, so that each key is seen to set its own.
+    let values: Vec<_> = (0..keys.len() as u64).map(|at| 40_000 - at).collect();
+    let lines = keys.iter().zip(&values).map(|(key, value)| format!("{key} = {value}\n"));
+    let text: String = lines.filter(|line| !line.starts_with("queue_bytes =")).collect();
+    let settings = good(&format!("s2s_stanza_size_limit = 10000\n[limits]\nqueue_bytes = 50000\n{text}{HOST}"));
+    let value = |key: &str| values[keys.iter().position(|name| *name == key).expect(key)];
+    let node = &settings.limits.node;
+    for (key, is) in [
+        ("connections", node.connections as u64),
+        ("connections_per_address", node.connections_per_address as u64),
+        ("unauthenticated", node.unauthenticated as u64),
+        ("handshakes", node.handshakes as u64),
+        ("handshakes_per_address", node.handshakes_per_address as u64),
+        ("handshake_rate", node.handshake_rate),
+        ("handshake_rate_per_address", node.handshake_rate_per_address),
+        ("queue_bytes_per_pair", node.queue_bytes_per_pair as u64),
+        ("queue_bytes_per_component", settings.limits.component_bytes as u64),
+        ("queue_seconds", node.queue_age.as_secs()),
+        ("verifications", node.verifications as u64),
+        ("dns_queries", settings.limits.dns_queries as u64),
+        ("rate_per_connection", node.rate_per_connection.expect("set")),
+        ("rate_per_domain", node.rate_per_domain.expect("set")),
+    ] {
+        assert_eq!(is, value(key), "{key}");
+    }
+    assert_eq!((keys.len(), node.queue_bytes), (15, 50_000), "each of them is looked at here");
+}
+
+#[test]
+fn a_limit_out_of_range_is_refused_with_its_line_and_what_is_allowed() {
+    for (text, line, expected) in [
+        ("limits = 1", 1, "'limits' is 1, but must be a table"),
+        ("[limits]\nconnection = 1", 2, "unknown key 'connection'; did you mean 'connections'?"),
+        ("connections = 1", 1, "'connections' may only stand in [limits]"),
+        ("[limits]\nconnections = 0", 2, "'connections' is 0, but must be a whole number from 1 to 1000000"),
+        ("[limits]\nunauthenticated = -1", 2, "'unauthenticated' is -1, but must be a whole number from 1"),
+        ("[limits]\nhandshakes = \"many\"", 2, "'handshakes' is \"many\", but must be a whole number from 1"),
+        ("[limits]\nhandshake_rate = 0", 2, "must be a whole number of handshakes a second from 1 to 1000000"),
+        ("[limits]\nqueue_bytes_per_pair = 9999", 2, "must be a whole number of bytes from 10000 to 1099511627776"),
+        ("[limits]\nqueue_bytes_per_component = 1", 2, "must be a whole number of bytes from 10000 to"),
+        ("[limits]\nqueue_seconds = 90.5", 2, "'queue_seconds' is 90.5, but must be a whole number of seconds from 1"),
+        ("[limits]\ndns_queries = 65537", 2, "'dns_queries' is 65537, but must be a whole number from 1 to 65536"),
+        ("[limits]\nrate_per_domain = 999", 2, "must be a whole number of bytes a second from 1000 to"),
+        ("[limits]\n\nqueue_bytes = 1000000", 3, "'queue_bytes' is 1000000, but must be at least room for one stanza"),
+        (
+            "s2s_stanza_size_limit = 10000\n[limits]\nqueue_bytes = 20000\nqueue_bytes_per_pair = 30000",
+            3,
+            "'queue_bytes' is 20000, but must be at least as much as queue_bytes_per_pair, 30000",
+        ),
+        (
+            "[limits]\nconnections = 10\nunauthenticated = 11",
+            2,
+            "'connections' is 10, but must be at least as much as unauthenticated, 11",
+        ),
+        (
+            "[limits]\nhandshakes_per_address = 1001",
+            2,
+            "'handshakes' is 1000, but must be at least as much as handshakes_per_address, 1001",
+        ),
+    ] {
+        let errors = bad(&format!("{text}\n{HOST}"));
+        assert!(
+            errors.iter().any(|error| error.starts_with(&format!("s2sd.toml:{line}: ")) && error.contains(expected)),
+            "{text}\n{errors:#?}"
+        );
+    }
+    assert_eq!(good(&format!("[limits]\nconnections = 10{HOST}")).limits.node.connections, 10, "defaults do no harm");
 }

@@ -1,6 +1,8 @@
 //! Processes that federate with nothing but what stands in their files, and go on when those change.
 
 mod authorities;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod pair;
 mod reload;
 mod world;

@@ -20,7 +20,7 @@ pub(crate) const SECRET: &str = "a secret of components";
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running server, and what it writes.
 pub(crate) struct Serving {
@@ -34,7 +34,18 @@ pub(crate) struct Serving {
 impl Serving {
     /// What the system trusts is a file of the test too: `system.pem`, if there is one.
     pub(crate) fn start(directory: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_s2sd"))
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_s2sd")), directory)
+    }
+
+    /// A server that may have no more than so many descriptors.
+    pub(crate) fn start_with_descriptors(directory: &Path, descriptors: usize) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]).arg(env!("CARGO_BIN_EXE_s2sd"));
+        Self::spawn(shell, directory)
+    }
+
+    fn spawn(mut command: Command, directory: &Path) -> Self {
+        let mut child = command
             .args(["serve", "--config"])
             .arg(directory.join("s2sd.toml"))
             .env("SSL_CERT_FILE", directory.join("system.pem"))
@@ -74,6 +85,11 @@ impl Serving {
             }
             self.unread.push(line);
         }
+    }
+
+    /// How many descriptors it has now.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").count()
     }
 
     pub(crate) fn reload(&self) {

@@ -3,7 +3,8 @@
 use super::*;
 
 fn outbound(events: &[Event]) -> Vec<String> {
-    let texts = events.iter().map(|event| match event {
+    let told = events.iter().filter(|event| !matches!(event, Event::Returned { .. }));
+    let texts = told.map(|event| match event {
         Event::Outbound(stanza) => String::from_utf8(stanza.bytes().to_vec()).expect("UTF-8"),
         other => panic!("{other:?}"),
     });
@@ -174,7 +175,13 @@ fn a_component_that_does_not_read_gets_no_more_and_senders_are_told() {
     driver.deliver(&message);
     assert_eq!(driver.events(), []);
     driver.deliver(&message);
-    let told = outbound(&driver.events());
+    let events = driver.events();
+    let returned = |sender: &str| {
+        let (host, sender) = (domain("b.example"), domain(sender));
+        Event::Returned { host, sender, reason: Reason::QueueFull }
+    };
+    assert_eq!(events[0], returned("m.example"));
+    let told = outbound(&events);
     assert!(told[0].starts_with("<message type='error' to='m.example' from='b.example'>"), "{told:?}");
     assert!(told[0].contains("<error type='wait'><resource-constraint "), "{told:?}");
 
@@ -182,6 +189,7 @@ fn a_component_that_does_not_read_gets_no_more_and_senders_are_told() {
     driver.write(a, &local);
     let told = driver.read(a);
     assert!(told.contains("<resource-constraint "), "{told}");
+    assert_eq!(driver.events(), [returned("a.example")]);
     let presence =
         format!("<presence type='error' from='m.example' to='b.example'>{}</presence>", "x".repeat(OUTPUT_BYTES));
     driver.deliver(&presence);

@@ -4,6 +4,7 @@ mod cache;
 mod model;
 mod progress;
 mod services;
+mod turns;
 mod zone;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +37,7 @@ fn domain() -> Domain {
 
 fn config(servers: u16) -> ResolverConfig {
     let servers = (0..servers).map(server).collect();
-    ResolverConfig { servers, query_timeout: TIMEOUT, ipv4: true, ipv6: true }
+    ResolverConfig { query_timeout: TIMEOUT, ..ResolverConfig::new(servers) }
 }
 
 fn starttls(ip: impl Into<std::net::IpAddr>, port: u16) -> Candidate {
@@ -590,7 +591,11 @@ fn a_new_configuration_holds_for_the_next_query() {
     let mut bench = Bench::new(config(1), 1);
     bench.lookup();
     let servers = vec![server(7)];
-    bench.resolver.reconfigure(ResolverConfig { servers, query_timeout: TIMEOUT * 2, ipv4: true, ipv6: false });
+    bench.resolver.reconfigure(ResolverConfig {
+        query_timeout: TIMEOUT * 2,
+        ipv6: false,
+        ..ResolverConfig::new(servers)
+    });
     bench.wait();
     let asked: Vec<_> = bench.asked.iter().map(|out| out.server.port()).collect();
     assert_eq!(asked, [0, 0, 7, 7]);

@@ -1,0 +1,260 @@
+//! Peers that do not read, and connections that break: what it costs, and what becomes of the stanzas.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use s2s_core::limits;
+use s2s_core::machine::Machine;
+use s2s_core::node::{Command, Config, Event, Limits};
+use s2s_core::policy::HostOptions;
+use s2s_core::reason::Reason;
+use s2s_core::route::PrivateAddresses;
+use s2s_tests::certificates::Authority;
+use s2s_tests::fake_tls::FakeProvider;
+use s2s_tests::puppetry::{header, response};
+use s2s_tests::world::{Cutting, NodeIndex, Puppet, World, domain};
+
+const A: &str = "a.example.org";
+const B: &str = "b.example.net";
+
+fn addr(last: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, last])
+}
+
+fn server(last: u8) -> SocketAddr {
+    SocketAddr::new(addr(last), 5269)
+}
+
+/// A node of [`A`], and puppets at the servers of [`B`] and of `p0.example.net` and so on.
+fn world(limit: impl FnOnce(&mut Limits)) -> (World, NodeIndex) {
+    let mut world = World::new(Cutting::Whole);
+    let authority = Authority::root("the authority");
+    let mut config: Config = World::config(Arc::new(FakeProvider::new(Vec::new())), authority.trust());
+    config.private_addresses = PrivateAddresses::Always;
+    config.hosts.insert(domain(A), HostOptions::default());
+    limit(&mut config.limits);
+    let node = world.add(addr(1), config);
+    world.publish(B, addr(9), true, false);
+    world.listen(server(9));
+    for peer in 0..8 {
+        world.publish(&format!("p{peer}.example.net"), addr(100 + peer), true, false);
+        world.listen(server(100 + peer));
+    }
+    (world, node)
+}
+
+/// The next connection of the node to that server, over which it may send to `peer`.
+fn reached(world: &mut World, at: SocketAddr, peer: &str) -> Puppet {
+    let puppet = world.accept(at).expect("the node dials");
+    let features = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
+    world.say(puppet, response(peer, A, "id") + features);
+    world.say(puppet, format!("<db:result from='{peer}' to='{A}' type='valid'/>"));
+    puppet
+}
+
+fn message(to: &str, id: usize, bytes: usize) -> String {
+    format!("<message from='x@{A}' to='y@{to}' id='{id}'><body>{}</body></message>", "x".repeat(bytes))
+}
+
+fn bounces(events: &[Event]) -> Vec<Reason> {
+    let reasons = events.iter().filter_map(|event| match event {
+        Event::Undeliverable { reason, .. } => Some(*reason),
+        _ => None,
+    });
+    reasons.collect()
+}
+
+fn uncertain(events: &[Event]) -> u64 {
+    let stanzas = events.iter().filter_map(|event| match event {
+        Event::Uncertain { stanzas, .. } => Some(*stanzas),
+        _ => None,
+    });
+    stanzas.sum()
+}
+
+fn ends(events: &[Event]) -> Vec<Reason> {
+    let reasons = events.iter().filter_map(|event| match event {
+        Event::PeerDown { reason, .. } => Some(*reason),
+        _ => None,
+    });
+    reasons.collect()
+}
+
+#[test]
+fn peers_that_never_read_cost_what_is_allowed_for_each_and_for_all_and_every_stanza_has_an_end() {
+    let (mut world, node) = world(|limits| {
+        limits.queue_bytes_per_pair = 200_000;
+        limits.queue_bytes = 1_000_000;
+    });
+    let peers: Vec<_> = (0..8).map(|peer| (format!("p{peer}.example.net"), server(100 + peer))).collect();
+    for (name, at) in &peers {
+        world.send(node, &message(name, 0, 10));
+        let puppet = reached(&mut world, *at, name);
+        assert!(world.hear_text(puppet).contains("id='0'"));
+        world.deafen(puppet);
+    }
+    let mut sent = 0;
+    for id in 100..400 {
+        for (name, _) in &peers {
+            world.send(node, &message(name, id, 2000));
+            sent += 1;
+        }
+        world.run();
+        assert!(world.node(node).measures().queued_bytes <= 1_000_000);
+    }
+    let early = world.take_events(node);
+    let full = bounces(&early);
+    assert!(full.iter().all(|reason| *reason == Reason::QueueFull), "{full:?}");
+    let held = sent - full.len();
+    assert_eq!(held, 1_000_000 / (limits::QUEUED_STANZA_BYTES + message("p0.example.net", 100, 2000).len()));
+    // Nobody can be reached again: what was held for a stream comes back when its time is over.
+    for (_, at) in &peers {
+        world.swallow(*at);
+    }
+    world.run_for(limits::WRITE_STALL - Duration::from_millis(1));
+    assert_eq!(ends(&world.take_events(node)), []);
+    world.run_for(Duration::from_millis(1));
+    let events = world.take_events(node);
+    assert_eq!(ends(&events), [Reason::Unresponsive; 8], "none has taken a byte for a minute");
+    assert_eq!(uncertain(&events), 8, "the one stanza that each has taken");
+    world.run_for(limits::QUEUE_AGE);
+    let mut back = bounces(&world.take_events(node));
+    back.extend(bounces(&events));
+    assert_eq!(back.len(), held, "every stanza that was held");
+    assert!(back.iter().all(|reason| [Reason::ConnectTimeout, Reason::QueueExpired].contains(reason)), "{back:?}");
+    assert_eq!((world.node(node).measures().queued_bytes, world.node(node).connections()), (0, 0));
+}
+
+#[test]
+fn a_stanza_keeps_its_age_when_it_comes_back_from_a_stream_that_was_not_read() {
+    let (mut world, node) = world(|limits| limits.queue_age = Duration::from_secs(90));
+    world.send(node, &message(B, 0, 10));
+    let puppet = reached(&mut world, server(9), B);
+    world.hear_text(puppet);
+    world.deafen(puppet);
+    world.send(node, &message(B, 1, 10));
+    world.run_for(limits::WRITE_STALL);
+    assert_eq!(ends(&world.take_events(node)), [Reason::Unresponsive]);
+    // It is dialled again, and says nothing this time.
+    world.accept(server(9)).expect("the stanza wants a stream");
+    world.run_for(Duration::from_secs(29));
+    let early = bounces(&world.take_events(node));
+    world.run_for(Duration::from_secs(1));
+    let late = bounces(&world.take_events(node));
+    assert_eq!((early.len(), late.len()), (1, 0), "{early:?} {late:?}");
+}
+
+#[test]
+fn a_peer_that_reads_slowly_is_not_taken_for_one_that_does_not() {
+    let (mut world, node) = world(|_| {});
+    world.send(node, &message(B, 0, 10));
+    let puppet = reached(&mut world, server(9), B);
+    world.hear_text(puppet);
+    world.deafen(puppet);
+    world.send(node, &message(B, 1, 1000));
+    world.run();
+    for _ in 0..10 {
+        world.run_for(limits::WRITE_STALL - Duration::from_secs(1));
+        world.take_bytes(puppet, 1);
+    }
+    assert_eq!(ends(&world.take_events(node)), []);
+}
+
+#[test]
+fn a_peer_that_reads_none_of_our_answers_is_read_no_more_and_let_go() {
+    let (mut world, node) = world(|_| {});
+    let puppet = world.connect(node, s2s_core::machine::Listener::StartTls);
+    world.deafen(puppet);
+    world.say(puppet, header(B, A));
+    world.run_for(limits::WRITE_STALL);
+    let events = world.take_events(node);
+    let refused = events.iter().any(|event| matches!(event, Event::Refused { reason: Reason::Unresponsive, .. }));
+    assert!(refused, "{events:?}");
+    assert_eq!(world.node(node).connections(), 0);
+}
+
+#[test]
+fn what_was_written_to_a_connection_that_broke_is_counted_as_uncertain_and_the_rest_goes_again() {
+    let (mut world, node) = world(|_| {});
+    for id in 0..5 {
+        world.send(node, &message(B, id, 10));
+    }
+    let puppet = reached(&mut world, server(9), B);
+    assert_eq!(world.hear_text(puppet).matches("<message ").count(), 5);
+    world.deafen(puppet);
+    for id in 5..8 {
+        world.send(node, &message(B, id, 10));
+    }
+    // The sixth is taken whole, half of the seventh too.
+    let length = message(B, 5, 10).len();
+    world.take_bytes(puppet, length + length / 2);
+    world.break_off(puppet);
+    let events = world.take_events(node);
+    assert_eq!((uncertain(&events), bounces(&events)), (6, Vec::new()));
+    let next = reached(&mut world, server(9), B);
+    let heard = world.hear_text(next);
+    assert!(heard.matches("<message ").count() == 2 && heard.contains("id='6'") && heard.contains("id='7'"), "{heard}");
+    let totals = world.node(node).measures().totals;
+    assert_eq!((totals.sent, totals.written, totals.uncertain), (8, 8, 6));
+}
+
+#[test]
+//= RFC6120-4.4-2 test
+fn what_was_written_before_both_sides_said_goodbye_is_certain() {
+    for (goodbye, uncertain_stanzas) in [
+        ("</stream:stream>", 0),
+        ("<stream:error><reset xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>", 1),
+    ] {
+        let (mut world, node) = world(|_| {});
+        world.send(node, &message(B, 0, 10));
+        let puppet = reached(&mut world, server(9), B);
+        world.say(puppet, goodbye);
+        world.hang_up(puppet);
+        assert_eq!(uncertain(&world.take_events(node)), uncertain_stanzas, "{goodbye}");
+    }
+    // Both sides go down at once: the peer's closing tag stands behind its own error and does not answer ours.
+    for (answer, uncertain_stanzas) in [
+        ("</stream:stream>", 0),
+        (
+            "<stream:error><system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>",
+            1,
+        ),
+    ] {
+        let (mut world, node) = world(|_| {});
+        world.send(node, &message(B, 0, 10));
+        let puppet = reached(&mut world, server(9), B);
+        world.command(node, Command::Shutdown);
+        world.say(puppet, answer);
+        world.hang_up(puppet);
+        assert_eq!(uncertain(&world.take_events(node)), uncertain_stanzas, "{answer}");
+    }
+    let (mut world, node) = world(|_| {});
+    world.send(node, &message(B, 0, 10));
+    let puppet = reached(&mut world, server(9), B);
+    let idle = limits::IDLE;
+    world.run_for(idle);
+    assert!(world.hear_text(puppet).ends_with("</stream:stream>"), "our goodbye");
+    world.break_off(puppet);
+    assert_eq!(uncertain(&world.take_events(node)), 1, "the peer never said that it has seen it");
+}
+
+#[test]
+fn what_is_under_way_counts_as_held_until_it_is_written() {
+    let (mut world, node) = world(|_| {});
+    world.send(node, &message(B, 0, 10));
+    let puppet = reached(&mut world, server(9), B);
+    world.hear_text(puppet);
+    assert_eq!(world.node(node).measures().queued_bytes, 0);
+    world.deafen(puppet);
+    let stanza = message(B, 1, 1000);
+    world.send(node, &stanza);
+    world.run();
+    let counted = stanza.len() + limits::QUEUED_STANZA_BYTES;
+    assert_eq!(world.node(node).measures().queued_bytes, counted);
+    world.take_bytes(puppet, stanza.len() - 1);
+    assert_eq!(world.node(node).measures().queued_bytes, counted, "not its last byte");
+    world.take_bytes(puppet, 1);
+    assert_eq!(world.node(node).measures().queued_bytes, 0);
+    assert_eq!(world.node(node).poll_timeout().map(|(_, why)| why), Some("idle"));
+}
