@@ -95,6 +95,9 @@ pub const BACKOFF_CAP: Duration = Duration::from_secs(300);
 /// How often a sign of life of the peer may end a wait.
 pub const BACKOFF_END_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Pairs of which it is remembered how their peers took what we said.
+pub const KNOWN_PEERS: usize = 4096;
+
 /// Domains, pairs and addresses whose failures are remembered.
 pub const BACKOFF_ENTRIES: usize = 4096;
 

@@ -71,6 +71,10 @@ impl Provider for FakeProvider {
         Ok(Box::new(FakeSession::new(State::ExpectClientHello(choice))))
     }
 
+    fn chain(&self, host: &Domain) -> Vec<Vec<u8>> {
+        self.chains.get(host).cloned().unwrap_or_default()
+    }
+
     fn has_certificate(&self, host: &Domain) -> bool {
         self.chains.contains_key(host)
     }

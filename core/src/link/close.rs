@@ -330,6 +330,7 @@ impl Link {
             self.tls.forget_sessions(local, remote);
         }
         self.transmit(stream::CLOSING.as_bytes());
+        self.peer_condition = Some(error.condition);
         let detail = match error.text.as_str() {
             "" => error.condition.to_string(),
             text => format!("{}: {text}", error.condition),

@@ -17,6 +17,26 @@ impl Link {
         self.initiate(now, |stream, _| stream.accept_header());
     }
 
+    /// Outbound, ahead of features: ask for TLS.
+    pub fn starttls_ahead(&mut self, now: Instant) {
+        self.initiate(now, Initiating::starttls_ahead);
+    }
+
+    /// Outbound, ahead of features: attempt EXTERNAL.
+    pub fn external_ahead(&mut self, now: Instant) {
+        self.initiate(now, Initiating::external_ahead);
+    }
+
+    /// Outbound, ahead of features: ask about a key that we were sent.
+    pub fn verify_ahead(&mut self, now: Instant, pair: &Pair, id: String, key: String) {
+        self.initiate(now, |stream, wire| stream.verify_ahead(pair, id, key, wire));
+    }
+
+    /// Outbound: stanzas need not wait for the features behind authentication.
+    pub fn expect_last_features(&mut self, now: Instant, max_bytes: Option<u32>) {
+        self.initiate(now, |stream, _| stream.expect_last_features(max_bytes));
+    }
+
     /// Outbound, on features: ask for TLS.
     pub fn starttls(&mut self, now: Instant) {
         self.initiate(now, Initiating::starttls);
@@ -24,7 +44,11 @@ impl Link {
 
     /// Outbound, on features: attempt EXTERNAL.
     pub fn external(&mut self, now: Instant) {
-        self.timers.cancel(Timer::Attempt);
+        // Where it was said ahead and then not offered, the peer may never answer.
+        let offered = self.initiating_stream().and_then(Initiating::features).is_some_and(|features| features.external);
+        if offered {
+            self.timers.cancel(Timer::Attempt);
+        }
         self.initiate(now, Initiating::external);
     }
 

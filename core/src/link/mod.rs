@@ -25,7 +25,7 @@ use crate::entropy::Entropy;
 use crate::limits;
 use crate::ns;
 use crate::stanza::Stanza;
-use crate::stream::{Flow, Initiating, InitiatingEvent, Receiving, ReceivingEvent, Sink, StreamError};
+use crate::stream::{Condition, Flow, Initiating, InitiatingEvent, Receiving, ReceivingEvent, Sink, StreamError};
 use crate::time::TimerTable;
 use crate::tls::{Facts, Provider, TlsError};
 use crate::xml::{Bounds, Frame, Framer};
@@ -78,6 +78,8 @@ pub struct Link {
     input: Output,
     /// Why TLS ends the connection, as soon as `input` is used up.
     tls_failure: Option<TlsError>,
+    /// The condition of the peer's stream error.
+    peer_condition: Option<Condition>,
     /// When something last arrived or was commanded.
     now: Instant,
     output: Output,
@@ -91,6 +93,8 @@ pub struct Link {
     in_flight: VecDeque<InFlight>,
     /// Their bytes, with [`limits::QUEUED_STANZA_BYTES`] for each.
     in_flight_bytes: usize,
+    /// Stanzas that have become wholly written since this was last asked.
+    newly_written: u64,
     /// Whether the peer's closing tag came, and the connection has not broken since.
     peer_closed: bool,
 }
@@ -206,6 +210,7 @@ impl Link {
             timers: TimerTable::new(),
             input: Output::new(),
             tls_failure: None,
+            peer_condition: None,
             now,
             output: Output::new(),
             events: VecDeque::new(),
@@ -214,6 +219,7 @@ impl Link {
             sent: 0,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            newly_written: 0,
             peer_closed: false,
         }
     }
@@ -252,14 +258,24 @@ impl Link {
         let n = n.min(self.output.len());
         self.output.consume(n);
         self.sent = self.sent.saturating_add(n as u64);
-        let mut stanzas = 0;
-        while let Some(first) = self.in_flight.front().filter(|first| first.span.end <= self.sent) {
+        self.forget_sent();
+        self.drop_if_done();
+        self.take_written()
+    }
+
+    /// Stanzas that have become wholly written and were not told yet.
+    pub const fn take_written(&mut self) -> u64 {
+        mem::replace(&mut self.newly_written, 0)
+    }
+
+    /// Stanzas that are wholly written are the peer's: not before it has answered the header in front of them.
+    fn forget_sent(&mut self) {
+        let early = self.initiating_stream().is_some_and(Initiating::awaits_header_behind_stanzas);
+        while let Some(first) = self.in_flight.front().filter(|first| !early && first.span.end <= self.sent) {
             self.in_flight_bytes = self.in_flight_bytes.saturating_sub(first.cost());
             self.in_flight.pop_front();
-            stanzas += 1;
+            self.newly_written += 1;
         }
-        self.drop_if_done();
-        stanzas
     }
 
     /// Bytes of the stanzas that are not wholly written, with [`limits::QUEUED_STANZA_BYTES`] for each.
@@ -314,6 +330,12 @@ impl Link {
         self.tunnel.facts()
     }
 
+    /// The condition of the stream error with which the peer ended the stream, if it did.
+    #[must_use]
+    pub const fn peer_condition(&self) -> Option<Condition> {
+        self.peer_condition
+    }
+
     /// The stream, if we opened it.
     #[must_use]
     pub const fn initiating_stream(&self) -> Option<&Initiating> {
@@ -354,6 +376,7 @@ impl Link {
                 let mut plain = Vec::new();
                 stream.secured(&mut plain);
                 self.transmit(&plain);
+                self.events.push_back(Event::Initiating(InitiatingEvent::Secured));
             }
             Role::Receiving { stream, .. } => stream.secured(self.entropy.hex_128()),
         }
@@ -404,6 +427,7 @@ impl Link {
             Role::Initiating { stream, events, .. } => {
                 let flow = stream.handle(frame, &mut Sink { wire: &mut plain, events });
                 self.events.extend(events.drain(..).map(Event::Initiating));
+                self.forget_sent();
                 flow
             }
             Role::Receiving { stream, events } => {

@@ -37,6 +37,9 @@ pub struct Config {
     pub stanza_bytes: usize,
     /// How much of everything there may be.
     pub limits: Limits,
+    /// Whether requests travel before a peer has invited them, to save round trips (decision D-52). Off by default: the
+    /// program does not do it yet.
+    pub speak_ahead: bool,
     /// From the lookup to authentication; inbound from the accept: `s2s_timeout`.
     pub negotiation_timeout: Duration,
     /// One candidate without a protected header: `s2s_attempt_timeout`.
@@ -67,6 +70,7 @@ impl Config {
             own_listeners: Vec::new(),
             stanza_bytes: limits::STANZA_BYTES,
             limits: Limits::default(),
+            speak_ahead: false,
             negotiation_timeout: limits::NEGOTIATION,
             attempt_timeout: limits::ATTEMPT,
             close_timeout: limits::CLOSE,

@@ -203,7 +203,7 @@ impl Node {
         }
     }
 
-    fn dial_mut(&mut self, errand: &Errand) -> Option<&mut Dial> {
+    pub(super) fn dial_mut(&mut self, errand: &Errand) -> Option<&mut Dial> {
         match errand {
             Errand::Route(pair) => match &mut self.routes.get_mut(pair)?.state {
                 State::Reaching(dial) => Some(dial),

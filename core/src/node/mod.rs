@@ -5,6 +5,7 @@
 //! [`Machine`](crate::machine::Machine) for the calls.
 
 mod admission;
+mod ahead;
 mod config;
 mod deadlines;
 mod dialling;
@@ -29,7 +30,7 @@ use crate::link::{Link, Settings};
 use crate::machine::{ConnId, Effect};
 use crate::rate::TokenBucket;
 use crate::reason::Reason;
-use crate::route::{Backoff, Route};
+use crate::route::{Backoff, Peers, Route};
 use crate::time::Anchor;
 use crate::tls::verify::{Rejection, Verified, judge};
 
@@ -57,6 +58,7 @@ pub struct Node {
     resolver: Resolver,
     lookups: BTreeMap<LookupId, Errand>,
     backoff: Backoff,
+    peers: Peers,
     admission: Admission,
     turned_away: TurnedAway,
     totals: Totals,
@@ -157,6 +159,7 @@ impl Node {
             resolver,
             lookups: BTreeMap::new(),
             backoff,
+            peers: Peers::default(),
             admission: Admission::default(),
             turned_away: TurnedAway::default(),
             totals: Totals::default(),

@@ -10,11 +10,13 @@ use crate::machine::ConnId;
 use crate::node::{Direction, Errand, Event, Node, Purpose};
 use crate::policy::{self, Authentication, Protection};
 use crate::reason::Reason;
-use crate::stream::{Features, InitiatingEvent, StreamError};
+use crate::route::{External, LastFeatures};
+use crate::stream::{Ahead, Features, Initiating, InitiatingEvent, StreamError};
 
 impl Node {
     pub(super) fn handle_outbound(&mut self, now: Instant, conn: ConnId, event: InitiatingEvent) {
         match event {
+            InitiatingEvent::Secured => self.speak_ahead(now, conn),
             InitiatingEvent::HeaderReceived => self.handle_response_header(now, conn),
             InitiatingEvent::FeaturesReceived(features) => self.handle_features(now, conn, &features),
             InitiatingEvent::ExternalRefused(failure) => {
@@ -22,6 +24,11 @@ impl Node {
                 self.handle_external_refused(now, conn, detail);
             }
             InitiatingEvent::Authorised { pair, by } => self.handle_authorised(now, conn, &pair, by),
+            InitiatingEvent::Settled { max_bytes } => {
+                if let Some(pair) = self.errand_of(conn).and_then(|errand| self.pair_of(&errand)) {
+                    self.peers.note_last_features(&pair, Some(LastFeatures { max_bytes }));
+                }
+            }
             //= XEP0220-2.1.1-11
             InitiatingEvent::KeyRefused { pair, answer } => {
                 let invalid = answer == Answer::Invalid;
@@ -102,8 +109,11 @@ impl Node {
                 Ok(Next::Verify(verification.stream_id.clone(), verification.key.clone()))
             }
             Errand::Route(_) => {
+                let ahead = self.links.get(&conn).and_then(|connected| connected.link.initiating_stream());
+                // An answer to what was said ahead will come, whatever was offered.
+                let external = features.external || ahead.is_some_and(|stream| *stream.ahead() == Ahead::External);
                 // Whoever shows no certificate would be refused.
-                let external = features.external && self.config.tls.has_certificate(&pair.local);
+                let external = external && self.config.tls.has_certificate(&pair.local);
                 let dialback = features.dialback;
                 Ok(match policy::authenticate(options, &pair.remote, protection, external, dialback)? {
                     Authentication::External { .. } => Next::External,
@@ -123,7 +133,11 @@ impl Node {
         }) else {
             return;
         };
-        self.raise_refused_pair(now, conn, &pair, Reason::ExternalRefused, detail.to_owned());
+        self.peers.note_external(&pair, External::Refused);
+        let reason = if features.external { Reason::ExternalRefused } else { Reason::ExternalNotOffered };
+        if features.external {
+            self.raise_refused_pair(now, conn, &pair, reason, detail.to_owned());
+        }
         let certificate = self.certificate(now, conn, &pair.remote);
         let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
         let again = self.config.hosts.get(&pair.local).is_some_and(|options| {
@@ -131,8 +145,10 @@ impl Node {
         });
         if again {
             self.send_key(now, conn, &pair);
+        } else if features.external {
+            self.give_up(now, conn, reason);
         } else {
-            self.give_up(now, conn, Reason::ExternalRefused);
+            self.with_link(conn, |link| link.refuse(now, &StreamError::Refused(reason), None));
         }
     }
 
@@ -152,6 +168,9 @@ impl Node {
 
     //= XEP0220-2.1.1-10
     fn handle_authorised(&mut self, now: Instant, conn: ConnId, pair: &Pair, by: Method) {
+        if by == Method::External {
+            self.peers.note_external(pair, External::Accepted);
+        }
         self.raise_up(now, conn, pair.clone(), by);
         self.route_is_up(now, pair, conn);
     }
@@ -185,8 +204,17 @@ impl Node {
                 }
                 self.forget_verifications_of(now, conn);
             }
-            Purpose::Errand(Errand::Route(pair)) if was_up => self.route_is_down(&pair, conn, reason),
+            Purpose::Errand(Errand::Route(pair)) if was_up => {
+                let stream = self.links.get(&conn).and_then(|connected| connected.link.initiating_stream());
+                if stream.is_some_and(Initiating::is_settling) {
+                    self.peers.note_last_features(&pair, None);
+                }
+                self.route_is_down(&pair, conn, reason);
+            }
             Purpose::Errand(errand) => {
+                if self.retry_without_haste(now, &errand, conn, reason) {
+                    return;
+                }
                 if let Some(pair) = self.pair_of(&errand).filter(|_| self.is_trying(&errand, conn)) {
                     self.raise_refused_pair(now, conn, &pair, reason, end.detail.clone());
                 }
@@ -224,7 +252,7 @@ impl Node {
 }
 
 /// How an outbound stream goes on.
-enum Next {
+pub(super) enum Next {
     StartTls,
     External,
     Key,

@@ -34,6 +34,7 @@ impl Node {
         self.resize(now, &config.limits);
         self.config = config;
         self.backoff.forget();
+        self.peers.forget();
         let conns: Vec<_> = self.links.keys().copied().collect();
         for conn in conns {
             self.judge_link_again(now, conn);

@@ -49,6 +49,7 @@ impl Machine for Node {
         {
             connected.open = true;
             connected.link.handle_connected(now);
+            self.ask_for_tls_ahead(now, conn);
         }
         self.settle(now);
     }
@@ -56,6 +57,9 @@ impl Machine for Node {
     fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
         if let Some(connected) = self.touch(conn) {
             connected.link.handle_bytes(now, bytes);
+            let stanzas = connected.link.take_written();
+            connected.written.note(now, stanzas);
+            self.totals.written += stanzas;
         }
         self.charge(now, conn, bytes.len());
         self.settle(now);

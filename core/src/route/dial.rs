@@ -102,7 +102,7 @@ pub struct Race {
     /// Dialled, not open yet, in the order of dialling.
     connecting: Vec<(ConnId, Candidate)>,
     /// The one that is open and negotiates.
-    active: Option<ConnId>,
+    active: Option<(ConnId, Candidate)>,
     /// Not dialled yet, in the order in which to try them.
     rest: VecDeque<Candidate>,
     /// The last one that was dialled and has not failed at that, and when.
@@ -183,12 +183,12 @@ impl Race {
         if self.active.is_some() {
             return false;
         }
-        self.connecting.remove(position);
+        let (_, winner) = self.connecting.remove(position);
         for (loser, candidate) in self.connecting.drain(..).rev() {
             losers.push(loser);
             self.rest.push_front(candidate);
         }
-        self.active = Some(conn);
+        self.active = Some((conn, winner));
         self.last = None;
         true
     }
@@ -196,14 +196,21 @@ impl Race {
     /// `conn` has failed, open or not. If it was the last one that was dialled, the next one need not wait.
     pub fn failed(&mut self, now: Instant, conn: ConnId) {
         self.connecting.retain(|(connecting, _)| *connecting != conn);
-        if self.active == Some(conn) {
-            self.active = None;
-        }
+        self.active = self.active.filter(|(active, _)| *active != conn);
         if let Some((last, at)) = &mut self.last
             && *last == conn
         {
             *at = now.checked_sub(limits::DIAL_STAGGER).unwrap_or(*at);
         }
+    }
+
+    /// `conn` has failed and is to be dialled once more, before all others. True if it was the one that negotiated.
+    pub fn retry(&mut self, conn: ConnId) -> bool {
+        let again = self.active.take_if(|(active, _)| *active == conn);
+        if let Some((_, candidate)) = again {
+            self.rest.push_front(candidate);
+        }
+        again.is_some()
     }
 
     /// Whether nobody is under way, waiting, or still to come.
@@ -215,12 +222,12 @@ impl Race {
     /// Whether `conn` is under way.
     #[must_use]
     pub fn is_trying(&self, conn: ConnId) -> bool {
-        self.active == Some(conn) || self.connecting.iter().any(|(connecting, _)| *connecting == conn)
+        self.conns().any(|trying| trying == conn)
     }
 
     /// Everything that is under way.
     pub fn conns(&self) -> impl Iterator<Item = ConnId> {
-        self.connecting.iter().map(|(conn, _)| *conn).chain(self.active)
+        self.connecting.iter().chain(&self.active).map(|(conn, _)| *conn)
     }
 }
 

@@ -5,6 +5,7 @@
 mod address;
 mod backoff;
 mod dial;
+mod peers;
 mod queue;
 
 use std::time::Instant;
@@ -15,6 +16,7 @@ use crate::reason::Reason;
 pub use address::{PrivateAddresses, is_private, place};
 pub use backoff::Backoff;
 pub use dial::{Dial, Race};
+pub use peers::{External, LastFeatures, Peers};
 pub use queue::Queue;
 
 /// The route of one pair.

@@ -3,6 +3,9 @@
 //! We open the stream, wait for features, ask for TLS, start over inside it, then prove who we are by EXTERNAL or by
 //! a dialback key, or ask an authoritative server about somebody else's key. Each step is one state; see [`State`].
 //!
+//! The owner may speak [`Ahead`] of features that have not come: the request travels with our header, and the features are
+//! judged all the same when they come, before the answer.
+//!
 //! - Opening: [RFC 6120 section 4.2](https://www.rfc-editor.org/rfc/rfc6120#section-4.2)
 //! - STARTTLS: [section 5](https://www.rfc-editor.org/rfc/rfc6120#section-5)
 //! - EXTERNAL: [XEP-0178](https://xmpp.org/extensions/xep-0178.html)
@@ -26,6 +29,8 @@ use crate::xml::{Element, Frame};
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InitiatingEvent {
+    /// TLS is up and our header is on its way: the owner may speak ahead of the features.
+    Secured,
     /// The response header arrived, and the owner decides whether the stream may go on.
     HeaderReceived,
     /// Features arrived, and the owner decides how to go on. `secured` is known to the owner of the tunnel.
@@ -38,6 +43,11 @@ pub enum InitiatingEvent {
         pair: Pair,
         /// How we proved it.
         by: Method,
+    },
+    /// The features behind authentication arrived: the negotiation is complete.
+    Settled {
+        /// Largest stanza that the peer takes, in bytes, if it says so (XEP-0478).
+        max_bytes: Option<u32>,
     },
     /// The peer did not accept our key for this pair.
     KeyRefused {
@@ -64,7 +74,32 @@ pub struct Initiating {
     remote: Domain,
     /// Whether our header stands in the present document. It outlives the state when a transition fails.
     header_sent: bool,
+    /// Whether the peer's header has come in the present document. It outlives the state, too.
+    header_heard: bool,
+    /// What waits for its answer although it was not invited. It outlives the state when a transition fails.
+    ahead: Ahead,
+    /// The features that are expected behind authentication.
+    expected: Option<Expected>,
     state: State,
+}
+
+/// What was said ahead of the features that would have invited it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ahead {
+    /// Nothing, or it was answered.
+    Nothing,
+    /// The request for TLS.
+    StartTls,
+    /// `auth`.
+    External,
+    /// A question about a key.
+    Verify,
+}
+
+/// What the features behind authentication are expected to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Expected {
+    max_bytes: Option<u32>,
 }
 
 /// How far the layers below the present document have come.
@@ -107,13 +142,30 @@ struct Open {
     keys: BTreeSet<Pair>,
     questions: BTreeSet<(Pair, String)>,
     authorised: BTreeMap<Pair, Method>,
+    restart: Restart,
+}
+
+/// What is still to come of the restart behind EXTERNAL, where stanzas do not wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Restart {
+    Header,
+    Features,
+    Complete,
 }
 
 impl Initiating {
     /// A stream from `local` to `remote`, not opened yet.
     #[must_use]
     pub const fn new(local: Domain, remote: Domain) -> Self {
-        Self { local, remote, header_sent: false, state: State::Unopened }
+        Self {
+            local,
+            remote,
+            header_sent: false,
+            header_heard: false,
+            ahead: Ahead::Nothing,
+            expected: None,
+            state: State::Unopened,
+        }
     }
 
     /// Sends our header: at the start, and again when TLS is up.
@@ -122,7 +174,66 @@ impl Initiating {
     pub fn open(&mut self, wire: &mut Vec<u8>) {
         wire.extend_from_slice(header::initial(&self.local, &self.remote).as_bytes());
         self.header_sent = true;
+        self.header_heard = false;
+        self.ahead = Ahead::Nothing;
         self.state = State::ExpectHeader(Layer::Anonymous);
+    }
+
+    /// What was said ahead and is not answered yet.
+    #[must_use]
+    pub const fn ahead(&self) -> &Ahead {
+        &self.ahead
+    }
+
+    /// Ahead of the features: asks for TLS.
+    pub fn starttls_ahead(&mut self, wire: &mut Vec<u8>) {
+        if self.has_only_opened() {
+            wire.extend_from_slice(starttls::REQUEST.as_bytes());
+            self.ahead = Ahead::StartTls;
+        }
+    }
+
+    /// Ahead of the features: attempts EXTERNAL.
+    pub fn external_ahead(&mut self, wire: &mut Vec<u8>) {
+        if self.has_only_opened() {
+            wire.extend_from_slice(sasl::auth(&self.local).as_bytes());
+            self.ahead = Ahead::External;
+        }
+    }
+
+    /// Ahead of the features: asks about a key, as [`Initiating::send_verify`] does.
+    pub fn verify_ahead(&mut self, pair: &Pair, id: String, key: String, wire: &mut Vec<u8>) {
+        if self.has_only_opened() {
+            wire.extend_from_slice(verify_request(pair, id, key).as_bytes());
+            self.ahead = Ahead::Verify;
+        }
+    }
+
+    fn has_only_opened(&self) -> bool {
+        self.ahead == Ahead::Nothing && matches!(self.state, State::ExpectHeader(Layer::Anonymous))
+    }
+
+    /// Stanzas need not wait for the features behind authentication: they are expected to be what they were last time.
+    pub const fn expect_last_features(&mut self, max_bytes: Option<u32>) {
+        self.expected = Some(Expected { max_bytes });
+    }
+
+    /// Whether stanzas may be under way to a peer that has not answered the header behind authentication.
+    #[must_use]
+    pub const fn awaits_header_behind_stanzas(&self) -> bool {
+        matches!(&self.state, State::Open(Open { restart: Restart::Header, .. }))
+    }
+
+    /// Whether stanzas may be under way although the features behind authentication have not come.
+    #[must_use]
+    pub const fn is_settling(&self) -> bool {
+        matches!(&self.state, State::Open(Open { restart: Restart::Header | Restart::Features, .. }))
+    }
+
+    /// Whether the peer has answered our present header.
+    #[must_use]
+    pub const fn has_heard_header(&self) -> bool {
+        self.header_heard
     }
 
     /// Whether our header stands in the present document, so that an error needs none before it.
@@ -188,7 +299,9 @@ impl Initiating {
     /// Decision: ask for TLS.
     pub fn starttls(&mut self, wire: &mut Vec<u8>) {
         if matches!(self.state, State::Undecided { .. }) {
-            wire.extend_from_slice(starttls::REQUEST.as_bytes());
+            if self.ahead != Ahead::StartTls {
+                wire.extend_from_slice(starttls::REQUEST.as_bytes());
+            }
             self.state = State::ExpectProceed;
         }
     }
@@ -196,7 +309,9 @@ impl Initiating {
     /// Decision: attempt EXTERNAL.
     pub fn external(&mut self, wire: &mut Vec<u8>) {
         if let State::Undecided { id, features } = mem::replace(&mut self.state, State::Poisoned) {
-            wire.extend_from_slice(sasl::auth(&self.local).as_bytes());
+            if self.ahead != Ahead::External {
+                wire.extend_from_slice(sasl::auth(&self.local).as_bytes());
+            }
             self.state = State::ExpectSasl { id, features, challenged: false };
         }
     }
@@ -214,18 +329,19 @@ impl Initiating {
     /// Decision: ask whether `key` is the one that `pair.remote` sent us for `pair` on our stream `id`.
     //= XEP0220-2.1.2-1
     pub fn send_verify(&mut self, pair: &Pair, id: String, key: String, wire: &mut Vec<u8>) {
+        let asked = self.ahead == Ahead::Verify;
         if let Some(open) = self.negotiated() {
             open.questions.insert((pair.clone(), id.clone()));
-            let kind = Kind::VerifyRequest { id, key };
-            let message = Message { from: pair.local.clone(), to: pair.remote.clone(), kind };
-            wire.extend_from_slice(message.write().as_bytes());
+            if !asked {
+                wire.extend_from_slice(verify_request(pair, id, key).as_bytes());
+            }
         }
     }
 
     /// Moves from the decision to the negotiated state, if it is not there yet.
     fn negotiated(&mut self) -> Option<&mut Open> {
         if let State::Undecided { id, features } = &mut self.state {
-            self.state = State::Open(Open::new(mem::take(id), features.max_bytes));
+            self.state = State::Open(Open::new(mem::take(id), features.max_bytes, Restart::Complete));
         }
         match &mut self.state {
             State::Open(open) => Some(open),
@@ -256,6 +372,14 @@ impl Initiating {
     }
 
     fn handle_header(&mut self, header: &Header, sink: &mut Sink<'_, InitiatingEvent>) -> Result<Flow, StreamError> {
+        self.header_heard = true;
+        if let State::Open(open) = &mut self.state
+            && open.restart == Restart::Header
+        {
+            open.id = header.id.clone().unwrap_or_default();
+            open.restart = if header.version == Version::One { Restart::Features } else { Restart::Complete };
+            return Ok(Flow::Continue);
+        }
         let State::ExpectHeader(layer) = mem::replace(&mut self.state, State::Poisoned) else {
             return Err(StreamError::NestedHeader);
         };
@@ -285,6 +409,7 @@ impl Initiating {
             State::ExpectProceed => match starttls::Message::of(element) {
                 Some(starttls::Message::Proceed) => {
                     self.header_sent = false;
+                    self.ahead = Ahead::Nothing;
                     self.state = State::ExpectTls;
                     Ok(Flow::StartTls)
                 }
@@ -293,7 +418,11 @@ impl Initiating {
             },
             State::ExpectSasl { id, features, challenged } => self.handle_sasl(id, features, challenged, element, sink),
             State::Open(mut open) => {
+                let asked = open.questions.len();
                 let flow = open.handle(element, sink)?;
+                if open.questions.len() < asked {
+                    self.ahead = Ahead::Nothing;
+                }
                 self.state = State::Open(open);
                 Ok(flow)
             }
@@ -311,14 +440,19 @@ impl Initiating {
                 Flow::Undecided
             }
             Layer::Authenticated => {
-                let pair = Pair::new(self.local.clone(), self.remote.clone());
-                let mut open = Open::new(id, features.max_bytes);
-                open.authorised.insert(pair.clone(), Method::External);
-                self.state = State::Open(open);
-                sink.events.push_back(InitiatingEvent::Authorised { pair, by: Method::External });
+                self.authorised(Open::new(id, features.max_bytes, Restart::Complete), sink);
+                sink.events.push_back(InitiatingEvent::Settled { max_bytes: features.max_bytes });
                 Flow::Continue
             }
         }
+    }
+
+    /// EXTERNAL has succeeded: stanzas may flow.
+    fn authorised(&mut self, mut open: Open, sink: &mut Sink<'_, InitiatingEvent>) {
+        let pair = Pair::new(self.local.clone(), self.remote.clone());
+        open.authorised.insert(pair.clone(), Method::External);
+        self.state = State::Open(open);
+        sink.events.push_back(InitiatingEvent::Authorised { pair, by: Method::External });
     }
 
     fn handle_sasl(
@@ -329,12 +463,18 @@ impl Initiating {
         element: &Element,
         sink: &mut Sink<'_, InitiatingEvent>,
     ) -> Result<Flow, StreamError> {
+        self.ahead = Ahead::Nothing;
         match sasl::Message::of(element) {
             //= RFC6120-6.4.6-3
             //= RFC6120-4.3.3-4
             Some(sasl::Message::Success) => {
                 sink.write(&header::initial(&self.local, &self.remote));
-                self.state = State::ExpectHeader(Layer::Authenticated);
+                match self.expected.take() {
+                    Some(Expected { max_bytes }) => {
+                        self.authorised(Open::new(String::new(), max_bytes, Restart::Header), sink);
+                    }
+                    None => self.state = State::ExpectHeader(Layer::Authenticated),
+                }
                 Ok(Flow::Restart)
             }
             //= RFC6120-6.3.10-1
@@ -354,8 +494,8 @@ impl Initiating {
 }
 
 impl Open {
-    const fn new(id: String, max_bytes: Option<u32>) -> Self {
-        Self { id, max_bytes, keys: BTreeSet::new(), questions: BTreeSet::new(), authorised: BTreeMap::new() }
+    const fn new(id: String, max_bytes: Option<u32>, restart: Restart) -> Self {
+        Self { id, max_bytes, keys: BTreeSet::new(), questions: BTreeSet::new(), authorised: BTreeMap::new(), restart }
     }
 
     /// Answers count only for what was asked on this very stream; anything else of dialback has no effect here.
@@ -365,6 +505,11 @@ impl Open {
     fn handle(&mut self, element: &Element, sink: &mut Sink<'_, InitiatingEvent>) -> Result<Flow, StreamError> {
         if let Some(features) = Features::read(element, false) {
             self.max_bytes = features.max_bytes.or(self.max_bytes);
+            if self.restart == Restart::Features {
+                self.restart = Restart::Complete;
+                self.max_bytes = features.max_bytes;
+                sink.events.push_back(InitiatingEvent::Settled { max_bytes: features.max_bytes });
+            }
             return Ok(Flow::Continue);
         }
         if element.namespace != ns::DIALBACK {
@@ -392,4 +537,8 @@ impl Open {
         }
         Ok(Flow::Continue)
     }
+}
+
+fn verify_request(pair: &Pair, id: String, key: String) -> String {
+    Message { from: pair.local.clone(), to: pair.remote.clone(), kind: Kind::VerifyRequest { id, key } }.write()
 }

@@ -25,7 +25,7 @@ use std::collections::VecDeque;
 pub use error::{Condition, StreamError};
 pub use features::Features;
 pub use header::{Header, Version};
-pub use initiating::{Initiating, InitiatingEvent};
+pub use initiating::{Ahead, Initiating, InitiatingEvent};
 pub use receiving::{KeyOutcome, Receiving, ReceivingEvent};
 
 pub(crate) use header::{CLOSING, error as write_error};

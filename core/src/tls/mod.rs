@@ -31,6 +31,11 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// elsewhere.
     fn set_time(&self, _unix: Duration) {}
 
+    /// The certificates that `host` shows, in DER, its own first. Empty if it has none, or if they are not known.
+    fn chain(&self, _host: &Domain) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     /// Whether `host` has a certificate, so that TLS can be offered for it.
     fn has_certificate(&self, host: &Domain) -> bool;
 

@@ -34,7 +34,7 @@
 //!
 //! States: `P0` accepted, `P1` stream in clear, `T` inside TLS without a header, `P2` stream inside TLS, `P3`
 //! authenticated by EXTERNAL for `v.example`; `D0` accepted on the port for direct TLS; `O1` and `O2` the same as `P1` and
-//! `T` on a connection of ours to the peer, our header heard and nothing answered, one message waiting; `O3` authenticated
+//! `T` on a connection of ours to the peer, our header and what goes with it heard and nothing answered, one message waiting; `O3` authenticated
 //! and the message received; `V1` and `V2` as `O1` and `O2` on the connection over which we ask the authoritative server of
 //! the peer about a key that it sent us (`asker` is the stream with the key).
 //!

@@ -153,6 +153,18 @@ impl Party {
         self.open_stream(target, peer)
     }
 
+    /// Listens for a header, and forgets it and what came before. What v.example says ahead of our answer stays.
+    pub(super) fn expect_header(&mut self, target: &mut impl Target) -> Result<(), String> {
+        self.listen(target, |heard| end_of_header(heard).is_some());
+        match end_of_header(&self.heard) {
+            Some(end) => {
+                self.heard.drain(..end);
+                Ok(())
+            }
+            None => Err(format!("no header in {}", String::from_utf8_lossy(&self.heard))),
+        }
+    }
+
     /// Listens for `text`, and forgets what was heard.
     pub(super) fn expect(&mut self, target: &mut impl Target, text: &str) -> Result<(), String> {
         self.listen(target, |heard| contains(heard, text));
@@ -174,6 +186,12 @@ pub(super) fn server(tls: &dyn Provider, peer: &str) -> Result<Box<dyn Session>,
 
 fn domain(text: &str) -> Result<Domain, String> {
     Domain::parse(text).map_err(|error| format!("{text}: {error}"))
+}
+
+fn end_of_header(heard: &[u8]) -> Option<usize> {
+    let begin = heard.windows(14).position(|window| window == b"<stream:stream")?;
+    let end = heard.get(begin..)?.iter().position(|byte| *byte == b'>')?;
+    Some(begin + end + 1)
 }
 
 pub(super) fn contains(heard: &[u8], text: &str) -> bool {

@@ -29,6 +29,7 @@ pub(super) fn reach(target: &mut impl Target, input: &Input, tls: &dyn Provider)
             if input.state == State::O3 {
                 serve_external(target, &mut main, peer)?;
             }
+            main.take_heard();
             Ok(Stage { main, asker: None, id: String::new() })
         }
         State::V1 | State::V2 => {
@@ -43,6 +44,7 @@ pub(super) fn reach(target: &mut impl Target, input: &Input, tls: &dyn Provider)
             if input.state == State::V2 {
                 serve_tls(target, &mut main, tls, peer)?;
             }
+            main.take_heard();
             Ok(Stage { main, asker: Some(asker), id })
         }
         state => {
@@ -69,7 +71,7 @@ pub(super) fn reach(target: &mut impl Target, input: &Input, tls: &dyn Provider)
 /// Our connection to `peer`, with our header.
 fn accept(target: &mut impl Target, peer: &str) -> Result<Party, String> {
     let mut party = Party::new(target.accept(server_of(peer)).ok_or("nobody dials")?);
-    party.expect(target, "<stream:stream")?;
+    party.expect_header(target)?;
     Ok(party)
 }
 
@@ -87,7 +89,7 @@ fn serve_tls(target: &mut impl Target, main: &mut Party, tls: &dyn Provider, pee
     if !main.begin_tls(target, session) {
         return Err("TLS does not come up".to_owned());
     }
-    main.expect(target, "<stream:stream")
+    main.expect_header(target)
 }
 
 fn serve_external(target: &mut impl Target, main: &mut Party, peer: &str) -> Result<(), String> {

@@ -375,45 +375,62 @@ fn authenticate(stage: &mut Stage, authzid: Authzid, script: &mut Script) -> boo
 /// The puppet's part as [`Answering`] says: each thing that it hears has one answer.
 fn answer_stream(stage: &mut Stage, peer: &Answering, provider: &Arc<dyn Provider>, script: &mut Script) {
     let [us, them] = NAMES;
-    let mut authenticated = false;
+    let (mut authenticated, mut offered) = (false, false);
     let mut heard = stage.hear();
-    while !heard.is_empty() && !note_error(&heard, script) {
-        let answer = if heard.contains("<starttls") {
-            script.steps.push("starttls".to_owned());
-            stage.world.say(stage.puppet, "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
-            stage.secure(provider.server(Some(&domain(them))).expect("a certificate"));
-            heard = stage.hear();
-            continue;
-        } else if heard.contains("<auth") {
-            script.steps.push("auth".to_owned());
-            authenticated = peer.external_answer == ExternalAnswer::Success;
-            let answer = if authenticated {
-                "<success xmlns='SASL'/>"
-            } else {
-                "<failure xmlns='SASL'><not-authorized/></failure>"
-            };
-            answer.replace("SASL", "urn:ietf:params:xml:ns:xmpp-sasl")
-        } else if heard.contains("<db:result") {
-            script.steps.push("key".to_owned());
-            let addresses = format!("from='{them}' to='{us}'");
-            match peer.key_answer {
-                KeyAnswer::Valid => format!("<db:result {addresses} type='valid'/>"),
-                KeyAnswer::Invalid => format!("<db:result {addresses} type='invalid'/>"),
-                KeyAnswer::Error => format!(
-                    "<db:result {addresses} type='error'><error type='cancel'><item-not-found \
-                     xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></db:result>"
-                ),
+    while !note_error(&heard, script)
+        && let Some((request, rest)) = next_request(&heard)
+    {
+        let answer = match request {
+            "<starttls" => {
+                script.steps.push("starttls".to_owned());
+                stage.world.say(stage.puppet, "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+                stage.secure(provider.server(Some(&domain(them))).expect("a certificate"));
+                heard = stage.hear();
+                continue;
             }
-        } else if heard.contains("<stream:stream") {
-            let features = features(peer, stage.session.is_some(), authenticated);
-            header(Some(them), us, peer.version, true) + &features
-        } else if heard.contains("</stream:stream>") {
-            "</stream:stream>".to_owned()
-        } else {
-            return;
+            // Uninvited (decision D-52), so it is nothing that the documents have a word on.
+            "<auth" if !offered => {
+                "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><invalid-mechanism/></failure>".to_owned()
+            }
+            "<auth" => {
+                script.steps.push("auth".to_owned());
+                authenticated = peer.external_answer == ExternalAnswer::Success;
+                let answer = if authenticated {
+                    "<success xmlns='SASL'/>"
+                } else {
+                    "<failure xmlns='SASL'><not-authorized/></failure>"
+                };
+                answer.replace("SASL", "urn:ietf:params:xml:ns:xmpp-sasl")
+            }
+            "<db:result" => {
+                script.steps.push("key".to_owned());
+                let addresses = format!("from='{them}' to='{us}'");
+                match peer.key_answer {
+                    KeyAnswer::Valid => format!("<db:result {addresses} type='valid'/>"),
+                    KeyAnswer::Invalid => format!("<db:result {addresses} type='invalid'/>"),
+                    KeyAnswer::Error => format!(
+                        "<db:result {addresses} type='error'><error type='cancel'><item-not-found \
+                         xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></db:result>"
+                    ),
+                }
+            }
+            "<stream:stream" => {
+                let features = features(peer, stage.session.is_some(), authenticated);
+                offered = features.contains(">EXTERNAL<");
+                header(Some(them), us, peer.version, true) + &features
+            }
+            end => format!("{end}>"),
         };
-        heard = stage.say(&answer);
+        heard = rest.to_owned() + &stage.say(&answer);
     }
+}
+
+/// The first request in what was heard, and what follows it.
+fn next_request(heard: &str) -> Option<(&'static str, &str)> {
+    let requests = ["<stream:stream", "<starttls", "<auth", "<db:result", "</stream:stream"];
+    let (at, request) = requests.iter().filter_map(|request| Some((heard.find(request)?, *request))).min()?;
+    let (_, rest) = heard[at..].split_once('>')?;
+    Some((request, rest))
 }
 
 fn features(peer: &Answering, secured: bool, authenticated: bool) -> String {

@@ -117,6 +117,7 @@ pub struct RustlsProvider {
 
 /// What one of our domains needs in both directions.
 struct Host {
+    chain: Vec<Vec<u8>>,
     client: Client,
     /// After STARTTLS.
     server: Arc<ServerConfig>,
@@ -176,6 +177,7 @@ impl RustlsProvider {
         for identity in identities {
             let versions = identity.minimum.map_or(minimum, |own| own.max(minimum));
             let host = identity.host.clone();
+            let chain = identity.chain.iter().map(|der| der.to_vec()).collect();
             let key = builder.certified_key(identity)?;
             let client = builder.client(Some(key.clone()), versions)?;
             let server = builder.server(key, versions)?;
@@ -185,7 +187,7 @@ impl RustlsProvider {
             if direct.insert(host.clone(), Arc::new(config)).is_some() {
                 return Err(IdentityError::Duplicate(host));
             }
-            hosts.insert(host, Host { client, server: Arc::new(server) });
+            hosts.insert(host, Host { chain, client, server: Arc::new(server) });
         }
         let direct = Arc::new(DirectHosts { hosts: direct, first });
         Ok(Self { clock: builder.clock, hosts, direct, nameless })
@@ -221,6 +223,10 @@ impl Provider for RustlsProvider {
         let host = self.hosts.get(host).ok_or(TlsError::NoCertificate)?;
         let connection = ServerConnection::new(Arc::clone(&host.server)).map_err(|error| failed(&error))?;
         Ok(Box::new(RustlsSession::server(connection)))
+    }
+
+    fn chain(&self, host: &Domain) -> Vec<Vec<u8>> {
+        self.hosts.get(host).map(|host| host.chain.clone()).unwrap_or_default()
     }
 
     fn has_certificate(&self, host: &Domain) -> bool {

@@ -1,0 +1,253 @@
+//! How many round trips pass from a send to the delivery, in virtual time, and what is risked for having few of them.
+//!
+//! The TCP handshake counts as one, DNS as none. What travels before the peer has invited it is decision D-52.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use s2s_core::auth::Method;
+use s2s_core::node::{Config, Event};
+use s2s_core::policy::HostOptions;
+use s2s_core::reason::Reason;
+use s2s_core::route::PrivateAddresses;
+use s2s_tests::certificates::{Authority, Kind};
+use s2s_tests::fake_tls::FakeProvider;
+use s2s_tests::world::{Cutting, NodeIndex, Puppet, World, domain};
+
+const A: &str = "a.example.org";
+const B: &str = "b.example.net";
+
+/// There and back.
+const ROUND_TRIP: Duration = Duration::from_millis(100);
+const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+
+const HEADER: &str = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' \
+                      xmlns:db='jabber:server:dialback' from='b.example.net' to='a.example.org' id='puppet' version='1.0'>";
+
+fn addr(last: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, last])
+}
+
+fn config(authority: &Authority, host: &str, kind: Kind, secure_auth: bool) -> Config {
+    let host = domain(host);
+    let chain = authority.issue_kind(kind, &host).chain;
+    let mut config = World::config(Arc::new(FakeProvider::new(vec![(host.clone(), chain)])), authority.trust());
+    config.private_addresses = PrivateAddresses::Always;
+    config.speak_ahead = true;
+    config.hosts.insert(host, HostOptions { secure_auth, require_encryption: true, ..HostOptions::default() });
+    config
+}
+
+/// Two nodes, one round trip apart, that are found by STARTTLS or by direct TLS.
+fn world(kind: Kind, secure_auth: bool, direct_tls: bool) -> (World, NodeIndex, NodeIndex) {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    world.latency = ROUND_TRIP / 2;
+    let a = world.add(addr(1), config(&authority, A, kind, secure_auth));
+    let b = world.add(addr(2), config(&authority, B, kind, secure_auth));
+    world.publish(A, addr(1), !direct_tls, direct_tls);
+    world.publish(B, addr(2), !direct_tls, direct_tls);
+    (world, a, b)
+}
+
+fn message(id: &str) -> String {
+    format!("<message from='x@{A}' to='y@{B}' id='{id}'><body>x</body></message>")
+}
+
+/// Sends from a to b and counts the round trips, in tenths, until the stanza is there.
+fn round_trips(world: &mut World, a: NodeIndex, b: NodeIndex) -> u32 {
+    world.take_events(b);
+    world.send(a, &message("1"));
+    for tenths in 0..300 {
+        if world.take_events(b).iter().any(|event| matches!(event, Event::Stanza { .. })) {
+            return tenths;
+        }
+        world.run_for(ROUND_TRIP / 10);
+    }
+    panic!("not delivered: {:?}", world.take_events(a));
+}
+
+/// Lets all streams go for want of use.
+fn fall_silent(world: &mut World, a: NodeIndex) {
+    world.run_for(s2s_core::limits::IDLE + Duration::from_secs(30));
+    assert_eq!(world.node(a).connections(), 0, "idle streams have ended");
+}
+
+#[test]
+fn external_over_starttls_takes_five_and_a_half_and_one_less_next_time() {
+    let (mut world, a, b) = world(Kind::Valid, true, false);
+    assert_eq!(round_trips(&mut world, a, b), 55);
+    fall_silent(&mut world, a);
+    assert_eq!(round_trips(&mut world, a, b), 45);
+}
+
+#[test]
+fn external_over_direct_tls_takes_four_and_a_half_and_one_less_next_time() {
+    let (mut world, a, b) = world(Kind::Valid, true, true);
+    assert_eq!(round_trips(&mut world, a, b), 45);
+    fall_silent(&mut world, a);
+    assert_eq!(round_trips(&mut world, a, b), 35);
+}
+
+#[test]
+fn dialback_over_starttls_takes_nine_and_a_half() {
+    let (mut world, a, b) = world(Kind::SelfSigned, false, false);
+    assert_eq!(round_trips(&mut world, a, b), 95);
+}
+
+#[test]
+fn dialback_over_direct_tls_takes_seven_and_a_half() {
+    let (mut world, a, b) = world(Kind::SelfSigned, false, true);
+    assert_eq!(round_trips(&mut world, a, b), 75);
+}
+
+#[test]
+fn in_clear_nothing_travels_ahead_but_the_request_for_tls() {
+    let (mut world, a, b) = world(Kind::Valid, true, false);
+    world.tap = Some([].into());
+    round_trips(&mut world, a, b);
+    let written: Vec<u8> =
+        world.tap.iter().flatten().filter(|((from, _), _)| *from == a).flat_map(|(_, b)| b).copied().collect();
+    let clear = written.split(|byte| *byte == 0x16).next().unwrap_or_default();
+    let clear = String::from_utf8_lossy(clear);
+    assert!(clear.starts_with("<?xml") && clear.ends_with(STARTTLS), "{clear}");
+    assert_eq!(clear.matches('<').count(), 3, "declaration, header, request: {clear}");
+}
+
+#[test]
+fn a_strict_host_sends_nothing_behind_its_header_to_a_peer_whose_certificate_is_bad() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let a = world.add(addr(1), config(&authority, A, Kind::Valid, true));
+    world.add(addr(2), config(&authority, B, Kind::SelfSigned, false));
+    world.publish(B, addr(2), true, false);
+    world.tap = Some([].into());
+    world.send(a, &message("1"));
+    world.run();
+    let text = world.plaintext(a).concat();
+    assert!(!text.contains("<auth"), "{text}");
+    assert!(text.contains("not-authorized"), "the peer is told why: {text}");
+}
+
+#[test]
+fn whoever_has_no_certificate_that_a_stranger_would_accept_does_not_offer_it_unasked() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let a = world.add(addr(1), config(&authority, A, Kind::SelfSigned, false));
+    let b = world.add(addr(2), config(&authority, B, Kind::Valid, false));
+    world.publish(A, addr(1), true, false);
+    world.publish(B, addr(2), true, false);
+    world.tap = Some([].into());
+    round_trips(&mut world, a, b);
+    let text = world.plaintext(a).concat();
+    assert!(!text.contains("<auth"), "{text}");
+}
+
+#[test]
+fn a_peer_that_does_not_offer_external_refuses_it_and_gets_a_key_on_the_same_stream() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let a = world.add(addr(1), config(&authority, A, Kind::Valid, false));
+    let mut without = config(&authority, B, Kind::Valid, false);
+    without.hosts.values_mut().for_each(|options| options.external_disabled = true);
+    let b = world.add(addr(2), without);
+    world.publish(A, addr(1), true, false);
+    world.publish(B, addr(2), true, false);
+    world.send(a, &message("1"));
+    world.run();
+    let events = world.take_events(a);
+    let methods: Vec<_> =
+        events.iter().filter_map(|event| if let Event::PeerUp { by, .. } = event { Some(*by) } else { None }).collect();
+    assert_eq!(methods, [Method::Dialback]);
+    let refused = events.iter().find(|event| matches!(event, Event::Refused { .. }));
+    assert_eq!(refused, None, "nobody offered it, so nobody has refused it");
+    assert!(world.take_events(b).iter().any(|event| matches!(event, Event::Stanza { .. })));
+    let dialled = world.take_dialled().iter().filter(|place| place.ip() == addr(2)).count();
+    assert_eq!(dialled, 1);
+    world.tap = Some([].into());
+    fall_silent(&mut world, a);
+    world.send(a, &message("2"));
+    world.run();
+    assert!(!world.plaintext(a).concat().contains("<auth"), "remembered");
+}
+
+/// A node that dials a puppet.
+fn dialled_puppet(world: &mut World) -> (NodeIndex, SocketAddr) {
+    let authority = Authority::root("the authority");
+    let a = world.add(addr(1), config(&authority, A, Kind::Valid, true));
+    let place = SocketAddr::new(addr(7), 5269);
+    world.listen(place);
+    world.publish(B, addr(7), true, false);
+    (a, place)
+}
+
+fn hears(world: &mut World, puppet: Puppet) -> String {
+    world.hear_text(puppet)
+}
+
+#[test]
+fn a_peer_that_cannot_bear_a_request_behind_the_header_is_dialled_once_more_and_never_hurried_again() {
+    let mut world = World::new(Cutting::Whole);
+    let (a, place) = dialled_puppet(&mut world);
+    world.send(a, &message("1"));
+    let first = world.accept(place).expect("dialled");
+    assert!(hears(&mut world, first).ends_with(STARTTLS), "the request travels with the header");
+    world.say(
+        first,
+        format!(
+            "{HEADER}<stream:error><unsupported-stanza-type xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>\
+             </stream:stream>"
+        ),
+    );
+    let second = world.accept(place).expect("dialled once more");
+    let heard = hears(&mut world, second);
+    assert!(!heard.contains("<starttls"), "{heard}");
+    world.say(second, format!("{HEADER}<stream:features>{STARTTLS}</stream:features>"));
+    assert_eq!(hears(&mut world, second), STARTTLS, "asked for when it was offered");
+    world.say(second, "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>");
+    world.hang_up(second);
+    world.run_for(Duration::from_secs(6));
+    let reasons: Vec<_> = world
+        .take_events(a)
+        .into_iter()
+        .filter_map(|event| if let Event::Undeliverable { reason, .. } = event { Some(reason) } else { None })
+        .collect();
+    assert_eq!(reasons, [Reason::StarttlsRefused], "one stanza, one bounce, with the reason of the second");
+    world.run_for(Duration::from_secs(600));
+    world.send(a, &message("2"));
+    let third = world.accept(place).expect("dialled after the wait");
+    assert!(!hears(&mut world, third).contains("<starttls"), "remembered");
+}
+
+#[test]
+fn what_a_peer_says_about_us_is_no_reason_to_dial_it_once_more() {
+    let mut world = World::new(Cutting::Whole);
+    let (a, place) = dialled_puppet(&mut world);
+    world.send(a, &message("1"));
+    let first = world.accept(place).expect("dialled");
+    world.say(
+        first,
+        format!(
+            "{HEADER}<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>"
+        ),
+    );
+    world.hang_up(first);
+    assert!(world.accept(place).is_none());
+    assert!(world.take_events(a).iter().any(|event| matches!(event, Event::Undeliverable { .. })));
+}
+
+#[test]
+fn both_ends_report_external_although_it_was_attempted_before_it_was_offered() {
+    let (mut world, a, b) = world(Kind::Valid, true, false);
+    world.send(a, &message("1"));
+    world.run_for(ROUND_TRIP * 8);
+    for site in [a, b] {
+        let methods: Vec<_> = world
+            .take_events(site)
+            .into_iter()
+            .filter_map(|event| if let Event::PeerUp { by, .. } = event { Some(by) } else { None })
+            .collect();
+        assert_eq!(methods, [Method::External]);
+    }
+}
