@@ -6,17 +6,21 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::dns::{NameServer, Service};
 use crate::failure::{Failure, While, fail};
+use crate::forwarder;
 use crate::peers::{DIRECT, ECHO, Peer, Plan, Policy, SPARE, Software};
 use crate::pki::{Authority, Certificate, Identity};
 
 const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 53);
 /// The last octet of the first server's address.
 const FIRST_PEER: u8 = 1;
+/// The same of servers that are started where there is room, less one.
+const FIRST_SERVER: u8 = 29;
 /// The same of the programs under test, one address each.
 const FIRST_DAEMON: u8 = 100;
 /// How many addresses there are for them.
@@ -41,16 +45,16 @@ pub(crate) struct Lab {
     authority: Authority,
     names: NameServer,
     daemons: u16,
+    servers: u8,
+    /// How long everything takes from one server to another.
+    latency: Option<Duration>,
     directory: TempDir,
 }
 
 impl Lab {
     /// Builds the world and starts the servers.
     pub(crate) fn new() -> Result<Self, Failure> {
-        let directory = tempfile::Builder::new().prefix("s2s-interop-").tempdir()?;
-        let authority = Authority::new(&directory.path().join("pki"))?;
-        let names = NameServer::start(NAME_SERVER)?;
-        let mut lab = Self { peers: BTreeMap::new(), authority, names, daemons: 0, directory };
+        let mut lab = Self::without_servers(None)?;
         let mut octet = FIRST_PEER;
         for software in Software::ALL {
             for policy in [Policy::Secure, Policy::Lax, Policy::Plain] {
@@ -69,21 +73,49 @@ impl Lab {
         Ok(lab)
     }
 
+    /// A world without servers. With a latency they are reached over lines that are that long.
+    pub(crate) fn without_servers(latency: Option<Duration>) -> Result<Self, Failure> {
+        let directory = tempfile::Builder::new().prefix("s2s-interop-").tempdir()?;
+        let authority = Authority::new(&directory.path().join("pki"))?;
+        let names = NameServer::start(NAME_SERVER)?;
+        Ok(Self { peers: BTreeMap::new(), authority, names, daemons: 0, servers: 0, latency, directory })
+    }
+
+    /// Where others find who listens at `address`.
+    fn reached_at(&self, address: Ipv4Addr) -> Result<Ipv4Addr, Failure> {
+        let Some(latency) = self.latency else {
+            return Ok(address);
+        };
+        let [_, _, _, octet] = address.octets();
+        let near = Ipv4Addr::new(127, 0, 4, octet);
+        for port in [Service::StartTls.port(), Service::DirectTls.port()] {
+            forwarder::start(near, address, port, latency)?;
+        }
+        Ok(near)
+    }
+
     /// Starts one more server under a label of its own, not waiting for it.
     pub(crate) fn start(&self, software: Software, policy: Policy, label: &str, octet: u8) -> Result<Peer, Failure> {
         let domain = format!("{}-{label}.interop.test", software.name());
         let kind = if policy == Policy::Lax { Certificate::SelfSigned } else { Certificate::Valid };
         let identity = self.authority.issue(&domain, kind)?;
         let address = Ipv4Addr::new(127, 0, 2, octet);
-        self.names.add(&domain, address, &[Service::StartTls])?;
-        self.names.add(&format!("{ECHO}.{domain}"), address, &[Service::StartTls])?;
-        self.names.add_behind_nothing(&format!("{SPARE}.{domain}"), address, Service::StartTls)?;
+        let reached_at = self.reached_at(address)?;
+        self.names.add(&domain, reached_at, &[Service::StartTls])?;
+        self.names.add(&format!("{ECHO}.{domain}"), reached_at, &[Service::StartTls])?;
+        self.names.add_behind_nothing(&format!("{SPARE}.{domain}"), reached_at, Service::StartTls)?;
         if policy != Policy::Plain {
-            self.names.add(&format!("{DIRECT}.{domain}"), address, &[Service::DirectTls])?;
+            self.names.add(&format!("{DIRECT}.{domain}"), reached_at, &[Service::DirectTls])?;
         }
         let (authority, name_server) = (self.authority(), self.name_server());
         let plan = Plan { software, policy, address, domain, identity: &identity, authority, name_server };
         Peer::start(&plan, self.directory()).when(software.name())
+    }
+
+    /// The same at an address that no other server of this world has.
+    pub(crate) fn start_anywhere(&mut self, software: Software, policy: Policy, label: &str) -> Result<Peer, Failure> {
+        self.servers += 1;
+        self.start(software, policy, label, FIRST_SERVER + self.servers)
     }
 
     /// Starts the server of that policy, if it does not run yet.
@@ -120,7 +152,7 @@ impl Lab {
         self.daemons += 1;
         let address = Ipv4Addr::new(127, 0, 2, octet);
         let interface = if elsewhere { Ipv4Addr::new(127, 0, 3, octet) } else { address };
-        self.names.add_at(&host, interface, services)?;
+        self.names.add_at(&host, self.reached_at(interface)?, services)?;
         let identity = self.authority.issue(&host, kind)?;
         Ok(Place { host, address, interface, identity })
     }

@@ -2,7 +2,7 @@
 //!
 //! Needs root (port 53, mount namespaces) and the servers of Debian 12; `tests/run` installs them and runs this.
 //! Arguments are words: only cells whose description has one of them are run. `--repeat N` runs the table N times,
-//! `--keep` leaves logs and configurations of green worlds too; `INTEROP_DEBUG=1` makes Prosody log more.
+//! `--round-trips` counts round trips instead; `--keep` leaves logs and configurations of green worlds too; `INTEROP_DEBUG=1` makes Prosody log more.
 //! Without s2sd only the control cells can be green.
 
 mod cells;
@@ -12,6 +12,7 @@ mod control;
 mod dns;
 mod explain;
 mod failure;
+mod forwarder;
 mod lab;
 mod matrix;
 mod options;
@@ -19,6 +20,7 @@ mod peers;
 mod pki;
 mod process;
 mod report;
+mod round_trips;
 mod s2sd;
 mod seed;
 mod stress;
@@ -44,6 +46,8 @@ struct Options {
     repeat: u32,
     /// Whether the files of green worlds stay too.
     keep: bool,
+    /// Whether to count round trips instead.
+    round_trips: bool,
 }
 
 fn main() -> ExitCode {
@@ -60,7 +64,7 @@ fn main() -> ExitCode {
 
 impl Options {
     fn read() -> Result<Self, Failure> {
-        let mut options = Self { words: Vec::new(), repeat: 1, keep: false };
+        let mut options = Self { words: Vec::new(), repeat: 1, keep: false, round_trips: false };
         let mut arguments = env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
@@ -69,6 +73,7 @@ impl Options {
                     None => return fail("--repeat wants a number"),
                 },
                 "--keep" => options.keep = true,
+                "--round-trips" => options.round_trips = true,
                 // For the usual test harness; this one hides nothing.
                 "--nocapture" => {}
                 _ => options.words.push(argument),
@@ -108,6 +113,9 @@ impl Options {
         for software in Software::ALL {
             println!("interop: {} {}", software.name(), peers::version(software)?);
         }
+        if self.round_trips {
+            return self.count_round_trips();
+        }
         let mut lab = Lab::new()?;
         let rows = self.table(&mut lab);
         let green = report::print(&rows);
@@ -116,6 +124,17 @@ impl Options {
             println!("interop: logs and configurations are kept in {}", lab.keep().display());
         }
         Ok(green)
+    }
+
+    fn count_round_trips(&self) -> Result<bool, Failure> {
+        let mut lab = Lab::without_servers(Some(round_trips::ROUND_TRIP / 2))?;
+        let words = &self.words;
+        let done =
+            round_trips::run(&mut lab, |method| words.is_empty() || words.iter().any(|word| method.contains(word)))?;
+        if !done || self.keep {
+            println!("interop: logs and configurations are kept in {}", lab.keep().display());
+        }
+        Ok(done)
     }
 
     fn table(&self, lab: &mut Lab) -> Vec<report::Row> {
