@@ -1,4 +1,4 @@
-//! Drives a [`Machine`] over blocking sockets, with the threads of the standard library.
+//! Drives a [`Machine`](s2s_core::machine::Machine) over blocking sockets, with the threads of the standard library.
 //!
 //! It does what the adapter for smol does, with the same [`Handle`], for programs that want no executor: every call of
 //! the [`Handle`] blocks, and no async crate is below. It is written for Linux, where a socket that is shut down gives
