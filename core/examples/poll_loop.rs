@@ -1,7 +1,7 @@
 //! A whole adapter: one loop around `poll(2)`. Two nodes federate by it over loopback, each on a thread of its own.
 //!
-//! All routes are static here, so a question to a DNS server fails at once. See `Transport` for how to ask it, and the
-//! adapters of this project for the options that connections should have.
+//! All routes are static here, so a question to a DNS server fails at once: see `Transport` for how to ask one. The
+//! adapters of this project show which options connections should have.
 //!
 //! `cargo run -p s2s-core --example poll_loop`
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "an adapter does what the core may not")]
@@ -22,7 +22,7 @@ use authority::Authority;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use s2s_core::addr::{Domain, Pair};
-use s2s_core::machine::{ConnId, Driven, Effect, Listener, Machine, Step};
+use s2s_core::machine::{ConnId, Driven, Effect, Listener, Machine, QueryId, Step};
 use s2s_core::node::{Command, Event, Node};
 use s2s_core::reason::Reason;
 use s2s_core::stanza::Stanza;
@@ -40,37 +40,40 @@ struct Loop<A> {
     driven: Driven<Node>,
     /// Takes an event, and may command something.
     application: A,
-    commands: VecDeque<Command>,
     conns: BTreeMap<ConnId, Connection>,
-    failures: VecDeque<(ConnId, io::Error)>,
+    /// What is to be reported once all effects are done.
+    calls: VecDeque<Call>,
+}
+
+enum Call {
+    Command(Command),
+    Closed(ConnId, ErrorKind),
+    NoReply(QueryId),
 }
 
 impl<A: FnMut(Event) -> Option<Command>> Loop<A> {
-    fn new(node: Node, first: Option<Command>, application: A) -> Self {
-        let (driven, commands) = (Driven::new(node, Instant::now()), first.into_iter().collect());
-        Self { driven, application, commands, conns: BTreeMap::new(), failures: VecDeque::new() }
-    }
-
-    /// Runs until the node has shut down.
-    fn run(mut self, listener: &TcpListener) -> io::Result<()> {
+    /// Runs a node until it has shut down.
+    fn run(node: Node, listener: &TcpListener, first: Option<Command>, application: A) -> io::Result<()> {
         listener.set_nonblocking(true)?;
-        self.settle();
-        while !self.driven.is_over() {
-            let ready = self.wait(listener)?;
+        let (driven, calls) = (Driven::new(node, Instant::now()), first.map(Call::Command).into_iter().collect());
+        let mut this = Self { driven, application, conns: BTreeMap::new(), calls };
+        this.settle();
+        while !this.driven.is_over() {
+            let ready = this.wait(listener)?;
             let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            self.driven.handle_time(Instant::now(), unix);
-            self.settle();
-            if let Ok((socket, peer)) = listener.accept() {
-                if let Some(conn) = self.report(|node, now| node.handle_accept(now, peer, Listener::StartTls)) {
-                    self.insert(conn, Ok(socket), true);
-                }
-                self.settle();
+            this.driven.handle_time(Instant::now(), unix);
+            this.settle();
+            if let Ok((socket, peer)) = listener.accept()
+                && socket.set_nonblocking(true).is_ok()
+                && let Some(conn) = this.report(|node, now| node.handle_accept(now, peer, Listener::StartTls))
+            {
+                this.insert(conn, socket, true);
+                this.settle();
             }
             for conn in ready {
                 for transfer in [Self::read, Self::write] {
-                    let failure = transfer(&mut self, conn).err().filter(|error| error.kind() != ErrorKind::WouldBlock);
-                    self.failures.extend(failure.map(|error| (conn, error)));
-                    self.settle();
+                    transfer(&mut this, conn).unwrap_or_else(|error| this.fail(conn, &error));
+                    this.settle();
                 }
             }
         }
@@ -109,37 +112,37 @@ impl<A: FnMut(Event) -> Option<Command>> Loop<A> {
     fn settle(&mut self) {
         loop {
             match self.driven.step() {
-                Some(Step::Event(event)) => self.commands.extend((self.application)(event)),
-                Some(Step::Effect(Effect::Dial { conn, addr })) => self.insert(conn, dial(addr), false),
+                Some(Step::Event(event)) => self.calls.extend((self.application)(event).map(Call::Command)),
+                Some(Step::Effect(Effect::Dial { conn, addr })) => match dial(addr) {
+                    Ok(socket) => self.insert(conn, socket, false),
+                    Err(error) => self.fail(conn, &error),
+                },
                 Some(Step::Effect(Effect::CloseWrite(conn))) => {
                     self.conns.entry(conn).and_modify(|connection| connection.close_write = true);
                 }
                 Some(Step::Effect(Effect::Drop(conn))) => drop(self.conns.remove(&conn)),
                 Some(Step::Effect(Effect::Wake(_) | Effect::Forget(_))) => {} // `wait` looks at all connections
-                Some(Step::Effect(Effect::Ask { query, .. })) => {
-                    self.report(|node, now| node.handle_reply(now, query, None));
-                }
-                None => {
-                    if let Some((conn, error)) = self.failures.pop_front() {
-                        self.conns.remove(&conn);
-                        self.report(|node, now| node.handle_closed(now, conn, error.kind()));
-                    } else if let Some(command) = self.commands.pop_front() {
-                        self.report(|node, now| node.handle_command(now, command));
-                    } else {
-                        return;
-                    }
-                }
+                Some(Step::Effect(Effect::Ask { query, .. })) => self.calls.push_back(Call::NoReply(query)),
+                None => match self.calls.pop_front() {
+                    Some(call) => self.report(|node, now| match call {
+                        Call::Command(command) => node.handle_command(now, command),
+                        Call::Closed(conn, kind) => node.handle_closed(now, conn, kind),
+                        Call::NoReply(query) => node.handle_reply(now, query, None),
+                    }),
+                    None => return,
+                },
             }
         }
     }
 
-    fn insert(&mut self, conn: ConnId, socket: io::Result<TcpStream>, is_open: bool) {
-        match socket.and_then(|socket| socket.set_nonblocking(true).map(|()| socket)) {
-            Ok(socket) => {
-                let connection = Connection { socket, is_open, has_peer_ended: false, close_write: false };
-                self.conns.insert(conn, connection);
-            }
-            Err(error) => self.failures.push_back((conn, error)),
+    fn insert(&mut self, conn: ConnId, socket: TcpStream, is_open: bool) {
+        self.conns.insert(conn, Connection { socket, is_open, has_peer_ended: false, close_write: false });
+    }
+
+    fn fail(&mut self, conn: ConnId, error: &io::Error) {
+        if error.kind() != ErrorKind::WouldBlock {
+            self.conns.remove(&conn);
+            self.calls.push_back(Call::Closed(conn, error.kind()));
         }
     }
 
@@ -224,10 +227,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         Event::Uncertain { stanzas: 1, .. } => None,
         other => panic!("{other:?}"),
     };
-    let (a, b) = (Loop::new(node_a, Some(Command::Send(ask.clone())), romeo), Loop::new(node_b, None, juliet));
     thread::scope(|scope| {
-        let b = scope.spawn(|| b.run(&listeners[1]));
-        a.run(&listeners[0]).and(b.join().expect("Juliet's thread does not panic"))
+        let b = scope.spawn(|| Loop::run(node_b, &listeners[1], None, juliet));
+        let a = Loop::run(node_a, &listeners[0], Some(Command::Send(ask.clone())), romeo);
+        a.and(b.join().expect("Juliet's thread does not panic"))
     })?;
     Ok(())
 }
