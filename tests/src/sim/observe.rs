@@ -40,7 +40,7 @@ impl Federation {
                     self.break_law(format!("site {site} is uncertain about {stanzas} stanzas of {pair:?}"));
                 }
             }
-            Event::TurnedAway { bound, times } => (bound.as_str(), times).hash(&mut self.hasher),
+            Event::TurnedAway { bound, times, .. } => (bound.as_str(), times).hash(&mut self.hasher),
             event => self.break_law(format!("the simulator does not know {event:?}")),
         }
     }
