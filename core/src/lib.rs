@@ -34,6 +34,10 @@
 //! - A report about an id that the machine does not know (any more) is ignored: such races are normal.
 //! - [`is_finished`](machine::Machine::is_finished) turns true after a shutdown, when everything is closed.
 //!
+//! [`Driven`](machine::Driven) keeps the order of steps 2 to 4 for you, and watches the wall clock. What the machine
+//! cannot see is left to the adapter: connections should send small writes at once (`TCP_NODELAY`), acknowledge at once
+//! while [`is_negotiating`](machine::Machine::is_negotiating), and end when the peer's system is gone (keepalive).
+//!
 //! # The way of the bytes
 //!
 //! ```text
@@ -82,6 +86,9 @@
 //! make the [`node::Node`] from it, a [`Seed`](entropy::Seed) and an [`Anchor`](time::Anchor). Send with
 //! [`node::Command::Send`], receive [`node::Event::Stanza`], and answer [`node::Event::Undeliverable`] with
 //! [`Stanza::bounce`](stanza::Stanza::bounce).
+//!
+//! Three programs in `examples` go further: `in_memory` with TLS, timers and a shutdown, `poll_loop` with sockets in a
+//! loop of its own, `link_alone` without a node. Who does not want a loop takes `s2s-smol` or `s2s-std`.
 //!
 //! Here two nodes federate in memory. They have no certificates and no objection to that, so the message goes in
 //! clear and dialback proves its sender, over a second connection that the receiving node opens:

@@ -159,6 +159,10 @@ pub const UNCERTAIN_AGE: Duration = Duration::from_secs(900);
 /// DNS queries under way at once; further ones wait for their turn. Each takes a socket.
 pub const DNS_QUERIES: usize = 256;
 
+/// Domains that are looked up, beyond which a lookup ends with the attempt that it served. Below that it goes on for the
+/// sake of what will be remembered; a peer that proves domain after domain must not make such lookups pile up.
+pub const LATE_LOOKUPS: usize = 64;
+
 /// Bytes of stanzas held for all pairs together, with [`QUEUED_STANZA_BYTES`] for each.
 pub const QUEUE_BYTES: usize = 268_435_456;
 

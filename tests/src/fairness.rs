@@ -169,6 +169,9 @@ fn config(authority: &Authority, names: &[String], route: Option<SocketAddr>) ->
     config.private_addresses = PrivateAddresses::Always;
     config.routes.extend(route.map(|addr| (domain(RECEIVER), StaticRoute { addr, security: Security::StartTls })));
     config.limits.connections_per_address = 2 * QUIET_STREAMS;
+    // All of them are begun at one address in a moment.
+    config.limits.handshakes = 2 * QUIET_STREAMS;
+    config.limits.handshakes_per_address = 2 * QUIET_STREAMS;
     config.limits.handshake_rate_per_address = 2000;
     config.limits.handshake_rate = 2000;
     config

@@ -155,6 +155,37 @@ fn a_late_answer_for_an_attempt_that_is_over_does_not_join_the_next_one() {
 }
 
 #[test]
+fn lookups_that_nobody_waits_for_any_more_go_on_only_while_there_are_few() {
+    let count = limits::LATE_LOOKUPS + 20;
+    let hosts: Vec<_> = (0..count).map(|n| format!("d{n}.example.net")).collect();
+    let authority = Authority::root("the authority");
+    let certified = hosts.iter().map(|host| {
+        let host = domain(host);
+        let chain = authority.issue_kind(Kind::Valid, &host).chain;
+        (host, chain)
+    });
+    let mut serving = config(&authority, B);
+    serving.tls = Arc::new(FakeProvider::new(certified.collect()));
+    serving.hosts.extend(hosts.iter().map(|host| (domain(host), HostOptions::default())));
+    let mut world = World::new(Cutting::Whole);
+    let a = world.add(addr(1), config(&authority, A));
+    let b = world.add(addr(2), serving);
+    for host in &hosts {
+        let (service, late) = (format!("_xmpp-server._tcp.{host}"), format!("late.{host}"));
+        let zone = std::mem::take(&mut world.zone).address(&late, addr(9)).service(&service, 1, 0, 5269, &late);
+        let soon = format!("soon.{host}");
+        world.zone = zone.address(&soon, addr(2)).service(&service, 0, 0, 5269, &soon);
+        world.delay_answer(&late, TYPE_A, Duration::from_secs(3));
+        world.send(a, &format!("<message from='x@{A}' to='y@{host}'><body>x</body></message>"));
+    }
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(delivered(&world.take_events(b)), count);
+    assert_eq!(world.node(a).measures().lookups, limits::LATE_LOOKUPS);
+    world.run_for(limits::DNS_LOOKUP);
+    assert_eq!(world.node(a).measures().lookups, 0);
+}
+
+#[test]
 //= RFC6120-3.2.1-4 test
 fn an_address_that_refuses_costs_nothing() {
     let (mut world, a, b) = world();

@@ -314,7 +314,7 @@ fn a_connection_is_negotiated_until_a_pair_is_proved_on_it() {
     let now = world.now;
     let from = SocketAddr::new(addr(9), 1);
     let stranger = world.node(other).handle_accept(now, from, Listener::StartTls).expect("accepted");
-    world.send(one, &message(B, 10));
+    world.send(one, &message(B, 1000));
     world.run();
     let mut proved = 0;
     for node in [one, other] {

@@ -1,7 +1,7 @@
 //! `s2sd init DOMAIN`: a configuration with the secure choices made, and what remains to be done.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -24,7 +24,13 @@ pub(crate) fn init(name: &str, directory: &Path) -> Result<String, Failure> {
     // Secrets are inside.
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
     let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(Failure::runtime(format!("{FILE} cannot be written")))?;
+    written.map_err(|error| {
+        let what = match error.kind() {
+            io::ErrorKind::AlreadyExists => format!("{FILE} is never written over: move it away, or go elsewhere"),
+            _ => format!("{FILE} cannot be written"),
+        };
+        Failure::Runtime(what, error)
+    })?;
     Ok(next_steps(&domain))
 }
 
@@ -115,7 +121,9 @@ mod tests {
     fn nothing_is_ever_overwritten() {
         let home = tempfile::tempdir().expect("a directory");
         fs::write(home.path().join(FILE), "mine").expect("writable");
-        assert!(matches!(init("m.example", home.path()), Err(Failure::Runtime(..))));
+        let refused = init("m.example", home.path()).expect_err("it is there");
+        assert!(matches!(refused, Failure::Runtime(..)));
+        assert!(refused.to_string().starts_with("s2sd.toml is never written over: move it away"), "{refused}");
         assert_eq!(fs::read_to_string(home.path().join(FILE)).expect("readable"), "mine");
     }
 

@@ -14,7 +14,62 @@
 //! 5. look again at those connections for which the machine asked it;
 //! 6. arm the timer again, if the deadline is now earlier.
 //!
-//! A machine that greets everyone and hangs up, and a client that listens to it:
+//! Here two nodes federate over loopback. Where each finds the other is configured; without that they ask the DNS
+//! servers that stand in place of the empty list.
+//!
+//! ```
+//! # use std::error::Error;
+//! # use std::net::SocketAddr;
+//! # use std::time::{Instant, SystemTime};
+//! # use s2s_core::addr::Domain;
+//! # use s2s_core::dialback::Secret;
+//! # use s2s_core::dns::Security;
+//! # use s2s_core::entropy::Seed;
+//! # use s2s_core::machine::Listener;
+//! # use s2s_core::node::{Command, Config, Event, Node, StaticRoute};
+//! # use s2s_core::policy::HostOptions;
+//! # use s2s_core::route::PrivateAddresses;
+//! # use s2s_core::stanza::Stanza;
+//! # use s2s_core::time::Anchor;
+//! # use s2s_smol::{Driver, bind};
+//! # mod authority { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../core/examples/parts/authority.rs")); }
+//! # fn main() -> Result<(), Box<dyn Error>> {
+//! # let authority = authority::Authority::new()?;
+//! # let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+//! let node = |host: &Domain, peer: &Domain, addr: SocketAddr, random: [u8; 32]| -> Result<Node, Box<dyn Error>> {
+//!     let mut config = Config::new(authority.provider(host)?, authority.trust(), Secret::new(&random)?, vec![]);
+//!     let strict = HostOptions { secure_auth: true, require_encryption: true, ..HostOptions::default() };
+//!     config.hosts.insert(host.clone(), strict);
+//!     config.routes.insert(peer.clone(), StaticRoute { addr, security: Security::StartTls });
+//!     config.private_addresses = PrivateAddresses::Always; // or loopback is not dialled
+//!     Ok(Node::new(config, Seed(random), Anchor { instant: Instant::now(), unix }))
+//! };
+//! let [a, b]: [Domain; 2] = ["a.example".parse()?, "b.example".parse()?];
+//! let [at_a, at_b] = [bind("127.0.0.1:0".parse()?)?, bind("127.0.0.1:0".parse()?)?];
+//! let nodes = [node(&a, &b, at_b.local_addr()?, [1; 32])?, node(&b, &a, at_a.local_addr()?, [2; 32])?];
+//! let [node_a, node_b] = nodes;
+//! let (driver_a, romeo) = Driver::new(node_a, vec![(Listener::StartTls, at_a)])?;
+//! let (driver_b, juliet) = Driver::new(node_b, vec![(Listener::StartTls, at_b)])?;
+//! let threads = [driver_a, driver_b].map(|driver| std::thread::spawn(move || smol::block_on(driver.run())));
+//!
+//! let ask = "<message from='romeo@a.example' to='juliet@b.example'><body>art thou there?</body></message>";
+//! smol::block_on(romeo.send(Command::Send(Stanza::parse(ask)?)))?;
+//! let letter = loop {
+//!     match smol::block_on(juliet.event()).expect("the driver runs") {
+//!         Event::Stanza { pair, stanza } => break (pair.remote, stanza),
+//!         Event::PeerUp { .. } => {} // from now on stanzas flow
+//!         other => panic!("{other:?}"),
+//!     }
+//! };
+//! assert_eq!((letter.0, letter.1.head()), (a, Stanza::parse(ask)?.head()));
+//!
+//! drop((romeo, juliet)); // nobody is left: both end at once; `Command::Shutdown` says goodbye before
+//! threads.map(|thread| thread.join().expect("drivers do not panic"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A driver knows nothing of federation. A machine that greets everyone and hangs up, and a client that listens to it:
 //!
 //! ```
 //! # use std::collections::{BTreeMap, VecDeque};

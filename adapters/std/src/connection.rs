@@ -4,6 +4,7 @@
 //! block, because they are there. The second gets one chunk at a time.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::iter;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -125,10 +126,10 @@ impl Connection {
 /// Each time that it is told to, waits for bytes or the end of the stream, and reports that they are there.
 fn report_readable<C>(socket: &TcpStream, conn: ConnId, watched: &Receiver<()>, reports: &SyncSender<Report<C>>) {
     while watched.recv().is_ok() {
-        let _ = reports.send(match socket.peek(&mut [0]) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => Report::Broken(conn, error.kind()),
-            _ => Report::Readable(conn),
-        });
+        // A signal is no news: the machine's thread would wait for bytes that are not there.
+        let mut failures = iter::repeat_with(|| socket.peek(&mut [0]).err().map(|error| error.kind()));
+        let failure = failures.find(|failure| *failure != Some(ErrorKind::Interrupted)).flatten();
+        let _ = reports.send(failure.map_or(Report::Readable(conn), |kind| Report::Broken(conn, kind)));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Drives a [`Machine`] over blocking sockets, with the threads of the standard library.
+//! Drives a [`Machine`](s2s_core::machine::Machine) over blocking sockets, with the threads of the standard library.
 //!
 //! It does what the adapter for smol does, with the same [`Handle`], for programs that want no executor: every call of
 //! the [`Handle`] blocks, and no async crate is below. It is written for Linux, where a socket that is shut down gives
@@ -7,80 +7,57 @@
 //! One thread, that of [`Driver::run`], owns the machine and waits for reports. Each connection has two more: one that
 //! says when there is something to read, and one that writes. Bytes stay in the socket until the machine wants them.
 //!
-//! A machine that greets everyone and hangs up, and a client that listens to it:
+//! Here two nodes federate over loopback. Where each finds the other is configured; without that they ask the DNS
+//! servers that stand in place of the empty list.
 //!
 //! ```
-//! # use std::collections::{BTreeMap, VecDeque};
-//! # use std::io::{self, Read};
-//! # use std::net::{SocketAddr, TcpStream};
-//! # use std::time::{Duration, Instant};
-//! # use s2s_core::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId};
-//! use s2s_std::{Driver, bind};
-//! # #[derive(Default)]
-//! # struct Greeter {
-//! #     greeted: u64,
-//! #     out: BTreeMap<ConnId, &'static [u8]>,
-//! #     effects: VecDeque<Effect>,
-//! #     events: VecDeque<SocketAddr>,
-//! # }
-//! # impl Machine for Greeter {
-//! #     type Command = ();
-//! #     type Event = SocketAddr;
-//! #     fn handle_accept(&mut self, _: Instant, peer: SocketAddr, _: Listener) -> Option<ConnId> {
-//! #         let conn = ConnId(self.greeted);
-//! #         self.greeted += 1;
-//! #         self.out.insert(conn, b"Hello!\n");
-//! #         self.events.push_back(peer);
-//! #         self.effects.extend([Effect::Wake(conn), Effect::CloseWrite(conn)]);
-//! #         Some(conn)
-//! #     }
-//! #     fn handle_sent(&mut self, _: Instant, conn: ConnId, n: usize) {
-//! #         if let Some(out) = self.out.get_mut(&conn) {
-//! #             *out = &out[n..];
-//! #         }
-//! #     }
-//! #     fn handle_eof(&mut self, _: Instant, conn: ConnId) {
-//! #         self.out.remove(&conn);
-//! #         self.effects.push_back(Effect::Drop(conn));
-//! #     }
-//! #     fn pending(&self, conn: ConnId) -> &[u8] {
-//! #         self.out.get(&conn).copied().unwrap_or_default()
-//! #     }
-//! #     fn interest(&self, conn: ConnId) -> Interest {
-//! #         Interest { read: true, write: !self.pending(conn).is_empty() }
-//! #     }
-//! #     fn poll_effect(&mut self) -> Option<Effect> {
-//! #         self.effects.pop_front()
-//! #     }
-//! #     fn poll_event(&mut self) -> Option<SocketAddr> {
-//! #         self.events.pop_front()
-//! #     }
-//! #     fn handle_connected(&mut self, _: Instant, _: ConnId) {}
-//! #     fn handle_bytes(&mut self, _: Instant, _: ConnId, _: &[u8]) {}
-//! #     fn handle_closed(&mut self, _: Instant, conn: ConnId, _: io::ErrorKind) { self.out.remove(&conn); }
-//! #     fn handle_reply(&mut self, _: Instant, _: QueryId, _: Option<&[u8]>) {}
-//! #     fn handle_timeout(&mut self, _: Instant) {}
-//! #     fn handle_clock(&mut self, _: Instant, _: Duration) {}
-//! #     fn handle_command(&mut self, _: Instant, (): ()) {}
-//! #     fn poll_timeout(&self) -> Option<(Instant, &'static str)> { None }
-//! #     fn is_finished(&self) -> bool { false }
-//! # }
+//! # use std::error::Error;
+//! # use std::net::SocketAddr;
+//! # use std::time::{Instant, SystemTime};
+//! # use s2s_core::addr::Domain;
+//! # use s2s_core::dialback::Secret;
+//! # use s2s_core::dns::Security;
+//! # use s2s_core::entropy::Seed;
+//! # use s2s_core::machine::Listener;
+//! # use s2s_core::node::{Command, Config, Event, Node, StaticRoute};
+//! # use s2s_core::policy::HostOptions;
+//! # use s2s_core::route::PrivateAddresses;
+//! # use s2s_core::stanza::Stanza;
+//! # use s2s_core::time::Anchor;
+//! # use s2s_std::{Driver, bind};
+//! # mod authority { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../core/examples/parts/authority.rs")); }
+//! # fn main() -> Result<(), Box<dyn Error>> {
+//! # let authority = authority::Authority::new()?;
+//! # let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+//! let node = |host: &Domain, peer: &Domain, addr: SocketAddr, random: [u8; 32]| -> Result<Node, Box<dyn Error>> {
+//!     let mut config = Config::new(authority.provider(host)?, authority.trust(), Secret::new(&random)?, vec![]);
+//!     let strict = HostOptions { secure_auth: true, require_encryption: true, ..HostOptions::default() };
+//!     config.hosts.insert(host.clone(), strict);
+//!     config.routes.insert(peer.clone(), StaticRoute { addr, security: Security::StartTls });
+//!     config.private_addresses = PrivateAddresses::Always; // or loopback is not dialled
+//!     Ok(Node::new(config, Seed(random), Anchor { instant: Instant::now(), unix }))
+//! };
+//! let [a, b]: [Domain; 2] = ["a.example".parse()?, "b.example".parse()?];
+//! let [at_a, at_b] = [bind("127.0.0.1:0".parse()?)?, bind("127.0.0.1:0".parse()?)?];
+//! let nodes = [node(&a, &b, at_b.local_addr()?, [1; 32])?, node(&b, &a, at_a.local_addr()?, [2; 32])?];
+//! let [node_a, node_b] = nodes;
+//! let (driver_a, romeo) = Driver::new(node_a, vec![(Listener::StartTls, at_a)])?;
+//! let (driver_b, juliet) = Driver::new(node_b, vec![(Listener::StartTls, at_b)])?;
+//! let threads = [driver_a, driver_b].map(|driver| std::thread::spawn(move || driver.run()));
 //!
-//! # fn main() -> io::Result<()> {
-//! let listener = bind("127.0.0.1:0".parse().unwrap())?;
-//! let addr = listener.local_addr()?;
-//! let (driver, handle) = Driver::new(Greeter::default(), vec![(Listener::StartTls, listener)])?;
-//! let thread = std::thread::spawn(move || driver.run());
+//! let ask = "<message from='romeo@a.example' to='juliet@b.example'><body>art thou there?</body></message>";
+//! romeo.send(Command::Send(Stanza::parse(ask)?))?;
+//! let letter = loop {
+//!     match juliet.event().expect("the driver runs") {
+//!         Event::Stanza { pair, stanza } => break (pair.remote, stanza),
+//!         Event::PeerUp { .. } => {} // from now on stanzas flow
+//!         other => panic!("{other:?}"),
+//!     }
+//! };
+//! assert_eq!((letter.0, letter.1.head()), (a, Stanza::parse(ask)?.head()));
 //!
-//! let mut client = TcpStream::connect(addr)?;
-//! let mut heard = String::new();
-//! client.read_to_string(&mut heard)?;
-//! assert_eq!(heard, "Hello!\n");
-//! assert_eq!(handle.event(), Some(client.local_addr()?));
-//!
-//! drop(handle);
-//! let greeter = thread.join().unwrap();
-//! assert_eq!(greeter.greeted, 1);
+//! drop((romeo, juliet)); // nobody is left: both end at once; `Command::Shutdown` says goodbye before
+//! threads.map(|thread| thread.join().expect("drivers do not panic"));
 //! # Ok(())
 //! # }
 //! ```

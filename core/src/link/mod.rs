@@ -2,7 +2,19 @@
 //!
 //! A link takes bytes and commands, and gives bytes and events. It has no policy: it asks its owner, through the
 //! events of its stream, and suspends all input until the answer has come. Embedders that have their own routing
-//! use it directly.
+//! use it directly: `examples/link_alone.rs` is such a program. Whoever drives a link repeats these steps:
+//!
+//! 1. Call [`Link::handle_connected`], [`Link::handle_bytes`], [`Link::handle_eof`], [`Link::handle_closed`] or
+//!    [`Link::handle_timeout`], or a command.
+//! 2. Drain [`Link::poll_event`], and answer each event before the next is asked for, by a command: a header by
+//!    [`Link::offer`] or [`Link::accept_header`], features by [`Link::starttls`], [`Link::external`] or
+//!    [`Link::send_key`], a request for TLS by [`Link::proceed`], anything that must not be by [`Link::refuse`].
+//! 3. Write what is [`pending`](Link::pending), report it by [`Link::handle_sent`], and do what
+//!    [`Link::connection`] says, which is [`Connection::Drop`] in the end.
+//! 4. Read while [`Link::wants_read`] says so, and arm the timer for [`Link::poll_timeout`].
+//!
+//! After EXTERNAL the stream begins anew, so that a header comes once more: [`Receiving::settled_pair`] tells.
+//! The functions of [`policy`](crate::policy) and [`verify`](crate::tls::verify) are there for the decisions.
 //!
 //! ```text
 //!  bytes --> Tunnel --plain--> Framer --Frame--> Initiating | Receiving --> Event

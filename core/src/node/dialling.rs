@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::addr::{Domain, Pair};
 use crate::dns::{Candidate, LookupId, Progress, Security};
+use crate::limits;
 use crate::link::Link;
 use crate::machine::{ConnId, Effect};
 use crate::node::{Direction, Errand, Event, Node, Purpose};
@@ -241,6 +242,16 @@ impl Node {
         match errand {
             Errand::Route(pair) => self.fail_route(now, pair, reason),
             Errand::Verify(id) => self.fail_verification(now, *id, reason),
+        }
+    }
+
+    /// An attempt has succeeded. Its lookup goes on unless there are many: nobody waits for it any more.
+    pub(super) fn dial_succeeded(&mut self, dial: &Dial) {
+        if self.lookups.len() > limits::LATE_LOOKUPS
+            && let Some(lookup) = dial.race().lookup()
+        {
+            self.resolver.cancel(lookup);
+            self.lookups.remove(&lookup);
         }
     }
 

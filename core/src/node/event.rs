@@ -87,7 +87,9 @@ pub enum Event {
         conn: ConnId,
     },
     /// Stanzas of ours were wholly written to a connection that broke, and nothing shows whether they have arrived
-    /// ([`Reason::DeliveryUncertain`]). They are not sent again, and not returned.
+    /// ([`Reason::DeliveryUncertain`]). They are not sent again, and not returned. A peer that goes down with an error,
+    /// as a node does on [`Command::Shutdown`], leaves us as uncertain as one that vanishes: only its own closing tag,
+    /// in good order, shows that it has processed what came before.
     Uncertain {
         /// The domains of senders and recipients.
         pair: Pair,
@@ -134,6 +136,8 @@ pub enum Command {
     Measure,
     /// Take another configuration.
     Reconfigure(Box<Config>),
-    /// Close all streams and finish.
+    /// Close all streams with `system-shutdown` and finish: what waits comes back as [`Event::Undeliverable`], and
+    /// [`is_finished`](crate::machine::Machine::is_finished) turns true when the last connection is gone, after
+    /// twice [`Config::close_timeout`] at the latest. Events go on to be raised until then.
     Shutdown,
 }

@@ -37,12 +37,12 @@ use crate::tls::verify::{Rejection, Verified, judge};
 pub use admission::Bound;
 pub use config::{Config, Limits, StaticRoute};
 pub use event::{Command, Direction, Event, LinkInfo};
-pub use measures::Measures;
+pub use measures::{Measures, Totals};
 pub use routes::SendError;
 
 use admission::{Admission, TurnedAway};
 use deadlines::Deadlines;
-use measures::{Recent, Totals};
+use measures::Recent;
 use verify::Verification;
 
 /// Server-to-server federation for a set of domains, without I/O.

@@ -174,7 +174,9 @@ impl Node {
     pub(super) fn route_is_up(&mut self, now: Instant, pair: &Pair, conn: ConnId) {
         match self.routes.get_mut(pair) {
             Some(route) if matches!(&route.state, State::Reaching(_)) => {
-                route.state = State::Up(conn);
+                if let State::Reaching(dial) = std::mem::replace(&mut route.state, State::Up(conn)) {
+                    self.dial_succeeded(&dial);
+                }
                 if let Some(connected) = self.links.get(&conn) {
                     self.backoff.note_success(pair, connected.addr);
                 }

@@ -72,7 +72,8 @@ impl Node {
         let Some(verification) = self.take_verification(id) else {
             return;
         };
-        let Verification { pair, inbound, .. } = verification;
+        let Verification { pair, inbound, dial, .. } = verification;
+        self.dial_succeeded(&dial);
         let outcome = match answer {
             Ok(confirmed) => KeyOutcome::Proved(Proof::by_dialback(confirmed)),
             Err(Answer::Invalid) => {

@@ -31,9 +31,11 @@ use crate::xml::{Element, Frame};
 pub enum InitiatingEvent {
     /// TLS is up and our header is on its way: the owner may speak ahead of the features.
     Secured,
-    /// The response header arrived, and the owner decides whether the stream may go on.
+    /// The response header arrived, and the owner decides whether the stream may go on: inside TLS by the certificate.
+    /// In clear there is nothing to judge yet, because only the features say whether there will be TLS.
     HeaderReceived,
-    /// Features arrived, and the owner decides how to go on. `secured` is known to the owner of the tunnel.
+    /// Features arrived, and the owner decides how to go on. Whether TLS is up, it knows from the tunnel
+    /// ([`Link::facts`](crate::link::Link::facts)).
     FeaturesReceived(Features),
     /// The peer refused EXTERNAL; the owner decides how to go on.
     ExternalRefused(sasl::Failure),

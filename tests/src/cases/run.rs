@@ -9,7 +9,7 @@
 //!    honest stream: in the program no socket.
 //! 5. Every refusal of the case is told, with its reason, and no other: in the program by one line of the log each, in
 //!    which nothing of the peer stands as it is. There are no counters yet.
-//! 6. What we answer is bounded by what was sent, see [`ANSWER_FACTOR`]. A panic ends the test or the program. Bounds of
+//! 6. What we answer is bounded by what was sent, see `ANSWER_FACTOR`. A panic ends the test or the program. Bounds of
 //!    memory and time are tests of their own, named after the bounds.
 //! 7. Events and bytes are the same however the attacker's bytes were cut, but for random ids; with the same seed these
 //!    are the same, too.

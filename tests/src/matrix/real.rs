@@ -1,4 +1,4 @@
-//! Cells between us and servers that others wrote: which there are, and what they are to the [oracle](crate::oracle).
+//! Cells between us and servers that others wrote: which there are, and what they are to the [oracle](crate::oracle::expect).
 //! The tests with real servers run them.
 
 use std::fmt;

@@ -34,6 +34,13 @@ impl Federation {
                 }
             }
             Event::Refused { reason, .. } => reason.code().hash(&mut self.hasher),
+            Event::Uncertain { pair, stanzas, .. } => {
+                stanzas.hash(&mut self.hasher);
+                if stanzas == 0 || !self.serves(site, &pair.local) {
+                    self.break_law(format!("site {site} is uncertain about {stanzas} stanzas of {pair:?}"));
+                }
+            }
+            Event::TurnedAway { bound, times, .. } => (bound.as_str(), times).hash(&mut self.hasher),
             event => self.break_law(format!("the simulator does not know {event:?}")),
         }
     }

@@ -171,7 +171,7 @@ impl std::error::Error for Error {}
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(error) => write!(f, "cannot be read: {error}"),
+            Self::Unreadable(error) => write!(f, "cannot be read: {}", cause(*error)),
             Self::Syntax(text) => write!(f, "not TOML: {}", text.trim_end().replace('\n', ", ")),
             Self::UnknownKey { key, allowed } => {
                 write!(f, "unknown key '{}'", key.escape_debug())?;
@@ -204,7 +204,9 @@ impl fmt::Display for Problem {
             Self::RouteWithoutAddress(name) => write!(f, "the route of '{name}' has no 'address'"),
             Self::SecretTooShort => f.write_str("a dialback secret has at least 16 bytes"),
             Self::SecretEmpty(key) => write!(f, "'{key}' is empty"),
-            Self::File { key, path, error } => write!(f, "'{key}': {} cannot be read: {error}", path.display()),
+            Self::File { key, path, error } => {
+                write!(f, "'{key}': {} cannot be read: {}", path.display(), cause(*error))
+            }
             Self::NoHosts => f.write_str("there is no [host.\"NAME\"] to serve"),
             Self::CertificateGone { host, problems } => {
                 write!(f, "host '{host}' had a certificate and would have none now: {}", problems.join("; "))
@@ -214,12 +216,20 @@ impl fmt::Display for Problem {
                 write!(
                     f,
                     "host '{host}' demands encryption and has no certificate: give 'certificate' and 'key', or put \
-                     them into {}",
+                     NAME.crt with NAME.key into {}",
                     directory.display()
                 )?;
                 problems.iter().try_for_each(|problem| write!(f, "; {problem}"))
             }
         }
+    }
+}
+
+/// Why a file cannot be read: the standard library calls what is not there an entity.
+fn cause(error: io::ErrorKind) -> String {
+    match error {
+        io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        error => error.to_string(),
     }
 }
 
