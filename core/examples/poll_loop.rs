@@ -230,7 +230,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     thread::scope(|scope| {
         let b = scope.spawn(|| Loop::run(node_b, &listeners[1], None, juliet));
         let a = Loop::run(node_a, &listeners[0], Some(Command::Send(ask.clone())), romeo);
-        a.and(b.join().expect("Juliet's thread does not panic"))
+        let b = b.join().expect("Juliet's thread does not panic");
+        a.and(b)
     })?;
     Ok(())
 }
