@@ -81,6 +81,8 @@ pub(crate) struct Told {
     pub(crate) refused: Vec<(Direction, Reason)>,
     /// Stanzas that went back.
     pub(crate) bounced: Vec<Reason>,
+    /// Stanzas that were written and may not have arrived.
+    pub(crate) uncertain: u64,
 }
 
 impl Told {
@@ -93,6 +95,7 @@ impl Told {
                 Event::PeerDown { direction, reason, .. } => told.down.push((*direction, *reason)),
                 Event::Refused { direction, reason, .. } => told.refused.push((*direction, *reason)),
                 Event::Undeliverable { reason, .. } => told.bounced.push(*reason),
+                Event::Uncertain { stanzas, .. } => told.uncertain += stanzas,
                 other => panic!("an event that these tests do not know: {other:?}"),
             }
         }

@@ -176,6 +176,7 @@ fn a_stanza_over_a_limit_that_the_peer_did_not_tell_ends_the_stream_and_not_the_
     two.world.send(two.ours, &sized(OURS, THEIRS, "too big", LIMIT + 1));
     let (ours, theirs) = two.told();
     assert_eq!(ours.down, [(OUT, Reason::PeerStreamError)], "{ours:?}");
+    assert_eq!(ours.uncertain, 2, "nobody says that the first has arrived, or that this one has not: {ours:?}");
     assert_eq!(theirs.down, [(IN, Reason::StanzaTooBig)], "{theirs:?}");
     let (_, theirs) = two.there();
     assert_eq!(theirs.delivered, ["there"]);
