@@ -97,8 +97,8 @@ impl Program {
     /// On a stream that we opened to `remote`, to bring it `stanzas`.
     fn initiate(&self, link: &mut Link, now: Instant, remote: &Domain, stanzas: &[Stanza], event: InitiatingEvent) {
         let refusal = match event {
-            // Whoever is in haste may speak ahead of the features here.
-            InitiatingEvent::Secured => Ok(()),
+            // Whoever is in haste may speak ahead of features here, and remember what the last ones said.
+            InitiatingEvent::Secured | InitiatingEvent::Settled { .. } => Ok(()),
             InitiatingEvent::HeaderReceived => self.judge_outbound(link, remote, None).map(|_| link.accept_header(now)),
             InitiatingEvent::FeaturesReceived(features) => {
                 self.judge_outbound(link, remote, Some(&features)).map(|starttls| match starttls {
