@@ -1,5 +1,6 @@
 //! Which cases there are, and what became of them.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,8 +57,8 @@ impl Report {
 
     /// Prints what became of `cases`, and panics if there are failures.
     pub fn conclude(&self, against: &str, cases: &[Case]) {
-        println!(
-            "cases ({against}): {} run of {} listed ({} are tests, {} come later), {} inputs at {} cuts, failures {}",
+        let line = format!(
+            "cases ({against}): {} run of {} listed ({} are tests, {} come later), {} inputs at {} cuts, failures {}\n",
             cases.len(),
             listed().len(),
             placed_in("TESTS.md").len(),
@@ -66,6 +67,8 @@ impl Report {
             self.runs,
             self.failures.len()
         );
+        // Past the capture of the test harness: the counts are wanted in every run.
+        std::io::stderr().write_all(line.as_bytes()).expect("standard error");
         assert!(self.failures.is_empty(), "{}", self.failures.join("\n\n"));
     }
 }
