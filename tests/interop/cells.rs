@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::dns::Service;
 use crate::failure::{Failure, While, fail};
-use crate::lab::{Lab, Place};
+use crate::lab::Lab;
 use crate::peers::{
     DIRECT, ECHO, EXPIRED, LOGGED, NOT_AUTHORIZED, Peer, Policy, SELF_SIGNED, Software, WRONG_NAME, name_and_version,
 };
@@ -143,22 +143,13 @@ pub(crate) fn run(lab: &mut Lab, software: Software, scenario: Scenario, first: 
 fn meet(lab: &mut Lab, software: Software, scenario: Scenario, first: First) -> Result<Measured, Failure> {
     let direct = scenario == Scenario::DirectTls;
     let service = if direct { Service::DirectTls } else { Service::StartTls };
-    let Place { host, address, interface, identity } = lab.host(scenario.our_certificate(), service)?;
+    let place = lab.host(scenario.our_certificate(), service)?;
     let peer = lab.peer(software, scenario.peer_policy(software))?;
     let settings = Settings {
-        host,
-        address,
-        interface,
-        identity: &identity,
-        certificates: None,
-        authority: lab.authority(),
-        name_server: lab.name_server(),
         strict: scenario.strict(),
         encrypted: scenario != Scenario::Plain,
         starttls: (!direct).then_some(5269),
-        direct: 5270,
-        top: String::new(),
-        below: String::new(),
+        ..Settings::strict(&place, lab)
     };
     let daemon = Daemon::start(&settings, lab.directory())?;
     let name = if direct { DIRECT } else { ECHO };

@@ -159,19 +159,15 @@ impl Contact {
         };
         let other = if self.ours.other_authority { Some(lab.other_authority()?) } else { None };
         let settings = Settings {
-            host: place.host.clone(),
-            address: place.address,
-            interface: place.interface,
-            identity: &place.identity,
             certificates: if self.ours.finds_certificate { Some(lab.certificates(place)?) } else { None },
             authority: other.as_deref().unwrap_or_else(|| lab.authority()),
-            name_server: lab.name_server(),
             strict: self.ours.strict,
             encrypted: self.ours.encrypted,
             starttls: self.ours.starttls,
             direct: self.ours.direct,
             top: fill(&self.ours.top),
             below: fill(&self.ours.below),
+            ..Settings::strict(place, lab)
         };
         Daemon::start(&settings, lab.directory())
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::component::Component;
 use crate::dns::Service;
 use crate::failure::{Failure, While, fail};
-use crate::lab::{Lab, Place};
+use crate::lab::Lab;
 use crate::peers::{DIRECT, ECHO, Peer, Policy, Software};
 use crate::pki::Certificate;
 use crate::s2sd::{Daemon, Settings, text};
@@ -215,28 +215,15 @@ fn after_silence(daemon: &Daemon, from: &Component, to: &Component) -> Result<Du
     let idle = |event: &serde_json::Value| text(event, "reason") == "idle";
     let deadline = Instant::now() + PATIENCE;
     daemon.wait_for(&to.domain, "out", deadline, idle).map_or_else(|| fail("the stream does not end"), Ok)?;
-    // The closing tags are exchanged; the connection ends a round trip later.
+    // The closing tags are exchanged. The connection ends a round trip later, of which no log tells.
     thread::sleep(ROUND_TRIP * 10);
     timed(from, to).when("remembered")
 }
 
 fn daemon(lab: &mut Lab, method: Method) -> Result<Daemon, Failure> {
     let kind = if method == Method::Dialback { Certificate::SelfSigned } else { Certificate::Valid };
-    let Place { host, address, interface, identity } = lab.host(kind, method.service())?;
-    let settings = Settings {
-        host,
-        address,
-        interface,
-        identity: &identity,
-        certificates: None,
-        authority: lab.authority(),
-        name_server: lab.name_server(),
-        strict: method != Method::Dialback,
-        encrypted: true,
-        starttls: Some(5269),
-        direct: 5270,
-        top: format!("s2s_idle_timeout = {IDLE}"),
-        below: String::new(),
-    };
+    let place = lab.host(kind, method.service())?;
+    let top = format!("s2s_idle_timeout = {IDLE}");
+    let settings = Settings { strict: method != Method::Dialback, top, ..Settings::strict(&place, lab) };
     Daemon::start(&settings, lab.directory())
 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::component::{Component, SECRET};
 use crate::failure::{Failure, While, fail};
+use crate::lab::{Lab, Place};
 use crate::pki::Identity;
 use crate::process::{Process, tail};
 
@@ -51,6 +52,27 @@ pub(crate) struct Settings<'a> {
     pub(crate) top: String,
     /// More lines below those of the host; they may end in tables of their own.
     pub(crate) below: String,
+}
+
+impl<'a> Settings<'a> {
+    /// What everybody begins with: a strict host at `place`, in the world of `lab`.
+    pub(crate) fn strict(place: &'a Place, lab: &'a Lab) -> Self {
+        Self {
+            host: place.host.clone(),
+            address: place.address,
+            interface: place.interface,
+            identity: &place.identity,
+            certificates: None,
+            authority: lab.authority(),
+            name_server: lab.name_server(),
+            strict: true,
+            encrypted: true,
+            starttls: Some(5269),
+            direct: 5270,
+            top: String::new(),
+            below: String::new(),
+        }
+    }
 }
 
 /// The running program.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::component::Component;
 use crate::dns::Service;
 use crate::failure::{Failure, While, fail};
-use crate::lab::{Lab, Place};
+use crate::lab::Lab;
 use crate::peers::{ECHO, Peer, Policy, Software, name_and_version};
 use crate::pki::Certificate;
 use crate::process::tail;
@@ -51,22 +51,8 @@ pub(crate) fn run(lab: &mut Lab) -> Row {
 }
 
 fn survive(lab: &mut Lab) -> Result<Measured, Failure> {
-    let Place { host, address, interface, identity } = lab.host(Certificate::Valid, Service::StartTls)?;
-    let settings = Settings {
-        host,
-        address,
-        interface,
-        identity: &identity,
-        certificates: None,
-        authority: lab.authority(),
-        name_server: lab.name_server(),
-        strict: true,
-        encrypted: true,
-        starttls: Some(5269),
-        direct: 5270,
-        top: String::new(),
-        below: String::new(),
-    };
+    let place = lab.host(Certificate::Valid, Service::StartTls)?;
+    let settings = Settings::strict(&place, lab);
     let daemon = Daemon::start(&settings, lab.directory())?;
     let mut peer = lab.start(Software::Prosody, Policy::Secure, "victim", OCTET)?;
     peer.ready()?;

@@ -6,6 +6,9 @@
 //! - [RFC 6120 section 4.3](https://www.rfc-editor.org/rfc/rfc6120#section-4.3), [section 6.4](https://www.rfc-editor.org/rfc/rfc6120#section-6.4)
 //! - [XEP-0220 section 2.2](https://xmpp.org/extensions/xep-0220.html#inbound)
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
@@ -546,93 +549,5 @@ impl Open {
         };
         let message = Message { from: pair.local, to: pair.remote, kind: Kind::Result(answer) };
         sink.write(&message.write());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-
-    use super::*;
-    use crate::dialback::Confirmed;
-    use crate::xml::Root;
-
-    fn pair(remote: &str) -> Pair {
-        Pair::new(Domain::parse("v.example").expect("a domain"), Domain::parse(remote).expect("a domain"))
-    }
-
-    /// A stream of m.example inside TLS, on which nothing is proved.
-    fn open() -> Receiving {
-        let mut stream = Receiving::new("1".to_owned(), true);
-        let root = Root {
-            namespace: ns::STREAMS.to_owned(),
-            prefix: Some("stream".to_owned()),
-            name: "stream".to_owned(),
-            default_namespace: Some(ns::SERVER.to_owned()),
-            to: Some("v.example".to_owned()),
-            from: Some("m.example".to_owned()),
-            version: Some("1.0".to_owned()),
-            ..Root::default()
-        };
-        let (mut wire, mut events) = (Vec::new(), VecDeque::new());
-        let sink = &mut Sink { wire: &mut wire, events: &mut events };
-        assert_eq!(stream.handle(Frame::Root(root), sink), Ok(Flow::Undecided));
-        stream.offer(pair("m.example").local, Offer { starttls: None, external: None, dialback: true }, 1, &mut wire);
-        stream
-    }
-
-    fn answer(stream: &mut Receiving, remote: &str, outcome: KeyOutcome) -> (Result<(), StreamError>, String) {
-        let mut wire = Vec::new();
-        let verdict = stream.answer_key(&pair(remote), outcome, &mut wire);
-        (verdict, String::from_utf8(wire).expect("UTF-8"))
-    }
-
-    fn proved(remote: &str) -> KeyOutcome {
-        KeyOutcome::Proved(Proof::by_dialback(Confirmed::new(pair(remote))))
-    }
-
-    #[test]
-    //= XEP0220-2.1.2-8 test
-    //= XEP0220-2.2.1-5 test
-    //= XEP0220-2.5-11 test
-    //= XEP0220-2.2.1-6 test
-    //= XEP0220-2.2.1-7 test
-    fn a_denied_key_ends_a_stream_that_has_proved_nothing_and_no_other() {
-        let (verdict, said) = answer(&mut open(), "m.example", KeyOutcome::Denied);
-        assert_eq!(verdict, Err(StreamError::DialbackInvalid));
-        assert_eq!(said, "<db:result from='v.example' to='m.example' type='invalid'/>");
-
-        let mut stream = open();
-        let (verdict, said) = answer(&mut stream, "m.example", proved("m.example"));
-        assert_eq!((verdict, said.contains("type='valid'")), (Ok(()), true));
-        let (verdict, said) = answer(&mut stream, "t.example", KeyOutcome::Denied);
-        assert_eq!(verdict, Ok(()));
-        assert!(said.contains("to='t.example' type='error'") && said.contains("<forbidden "), "{said}");
-        assert_eq!(stream.proofs().map(Proof::pair).collect::<Vec<_>>(), [&pair("m.example")]);
-    }
-
-    #[test]
-    //= XEP0220-2.2.1-2 test
-    fn stanzas_of_a_proved_pair_go_on_while_another_key_waits() {
-        let mut stream = open();
-        assert_eq!(answer(&mut stream, "m.example", proved("m.example")).0, Ok(()));
-        let (mut wire, mut events) = (Vec::new(), VecDeque::new());
-        let sink = &mut Sink { wire: &mut wire, events: &mut events };
-        let key = Element::new(ns::DIALBACK, "result").with_attribute("from", "t.example");
-        let key = key.with_attribute("to", "v.example").with_text("key");
-        assert_eq!(stream.handle(Frame::Element(key), sink), Ok(Flow::Continue));
-        let stanza = |from: &str| crate::xml::StanzaFrame {
-            kind: crate::xml::StanzaKind::Message,
-            to: Some("u@v.example".to_owned()),
-            from: Some(from.to_owned()),
-            id: None,
-            stanza_type: None,
-            bytes: Vec::new(),
-        };
-        assert_eq!(stream.handle(Frame::Stanza(stanza("a@m.example")), sink), Ok(Flow::Continue));
-        assert_eq!(stream.handle(Frame::Stanza(stanza("a@t.example")), sink), Err(StreamError::FromMismatch));
-        assert!(matches!(events.pop_front(), Some(ReceivingEvent::KeyReceived { .. })));
-        assert!(matches!(events.pop_front(), Some(ReceivingEvent::Stanza { .. })));
-        assert!(events.is_empty());
     }
 }
