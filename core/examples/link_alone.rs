@@ -113,7 +113,7 @@ impl Program {
                 link.close(now, Reason::Idle);
                 Ok(())
             }
-            InitiatingEvent::ExternalRefused(_) => Err(Reason::ExternalRefused),
+            InitiatingEvent::ExternalRefused { .. } => Err(Reason::ExternalRefused),
             other => unreachable!("no dialback was begun: {other:?}"),
         };
         if let Err(reason) = refusal {

@@ -31,7 +31,8 @@ pub(crate) struct Ours {
     pub(crate) starttls: Option<u16>,
     /// `s2s_direct_tls_ports`
     pub(crate) direct: u16,
-    /// More at the top of its configuration. `@REMOTE@` is the peer's domain, `@PEER@` the address of its server.
+    /// More at the top of its configuration. `@REMOTE@` is the peer's domain, `@PEER@` the address of its server; `@HOST@` is our
+    /// own domain, `@PIN@` the pin of its key.
     pub(crate) top: String,
     /// More in the table of the host, and below it.
     pub(crate) below: String,
@@ -155,7 +156,9 @@ impl Contact {
         let peer = lab.peer(self.software, self.policy)?;
         let fill = |text: &str| {
             let address = peer.listener(0).ip().to_string();
-            text.replace("@REMOTE@", &format!("{}.{}", self.component, peer.domain)).replace("@PEER@", &address)
+            let remote = format!("{}.{}", self.component, peer.domain);
+            let text = text.replace("@REMOTE@", &remote).replace("@PEER@", &address);
+            text.replace("@HOST@", &place.host).replace("@PIN@", &place.identity.pin)
         };
         let other = if self.ours.other_authority { Some(lab.other_authority()?) } else { None };
         let settings = Settings {

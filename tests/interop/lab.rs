@@ -13,8 +13,9 @@ use tempfile::TempDir;
 use crate::dns::{NameServer, Service};
 use crate::failure::{Failure, While, fail};
 use crate::forwarder;
-use crate::peers::{DIRECT, ECHO, Peer, Plan, Policy, SPARE, Software};
+use crate::peers::{BOTH, DIRECT, ECHO, Peer, Plan, Policy, SPARE, Software};
 use crate::pki::{Authority, Certificate, Identity};
+use crate::wire::Wire;
 
 const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 53);
 /// The last octet of the first server's address.
@@ -48,6 +49,8 @@ pub(crate) struct Lab {
     servers: u8,
     /// How long everything takes from one server to another.
     latency: Option<Duration>,
+    /// What goes over lines that have a latency.
+    pub(crate) wire: Wire,
     directory: TempDir,
 }
 
@@ -78,7 +81,8 @@ impl Lab {
         let directory = tempfile::Builder::new().prefix("s2s-interop-").tempdir()?;
         let authority = Authority::new(&directory.path().join("pki"))?;
         let names = NameServer::start(NAME_SERVER)?;
-        Ok(Self { peers: BTreeMap::new(), authority, names, daemons: 0, servers: 0, latency, directory })
+        let (peers, wire) = (BTreeMap::new(), Wire::default());
+        Ok(Self { peers, authority, names, daemons: 0, servers: 0, latency, wire, directory })
     }
 
     /// Where others find who listens at `address`.
@@ -89,7 +93,7 @@ impl Lab {
         let [_, _, _, octet] = address.octets();
         let near = Ipv4Addr::new(127, 0, 4, octet);
         for port in [Service::StartTls.port(), Service::DirectTls.port()] {
-            forwarder::start(near, address, port, latency)?;
+            forwarder::start(near, address, port, latency, &self.wire)?;
         }
         Ok(near)
     }
@@ -106,6 +110,8 @@ impl Lab {
         self.names.add_behind_nothing(&format!("{SPARE}.{domain}"), reached_at, Service::StartTls)?;
         if policy != Policy::Plain {
             self.names.add(&format!("{DIRECT}.{domain}"), reached_at, &[Service::DirectTls])?;
+            let both = [Service::StartTls, Service::DirectTls];
+            self.names.add(&format!("{BOTH}.{domain}"), reached_at, &both)?;
         }
         let (authority, name_server) = (self.authority(), self.name_server());
         let plan = Plan { software, policy, address, domain, identity: &identity, authority, name_server };

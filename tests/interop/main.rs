@@ -25,6 +25,7 @@ mod s2sd;
 mod seed;
 mod stress;
 mod talk;
+mod wire;
 mod xml;
 
 use std::env;

@@ -139,6 +139,10 @@ fn certificates(rows: &mut Rows) {
         let ours = Ours { certificate: Certificate::SelfSigned, ..lax() };
         rows.both("TLS first, then dialback", Lax, &ours, &DIALBACK);
     }
+    // We would accept our own certificate, so that EXTERNAL goes with the header, and the peer refuses it.
+    let pinned = top(lax(), "s2s_pins = { \"@HOST@\" = [\"sha256:@PIN@\"] }");
+    let pinned = Ours { certificate: Certificate::SelfSigned, encrypted: true, ..pinned };
+    rows.both("s2s_pins of ourselves: EXTERNAL ahead is refused, then dialback", Lax, &pinned, &DIALBACK);
 }
 
 /// Who may federate at all.

@@ -33,6 +33,8 @@ pub(crate) fn name_and_version(software: Software) -> String {
 
 /// The name of the component that has only `_xmpps-server` records in DNS.
 pub(crate) const DIRECT: &str = "direct";
+/// The name of the component that has records for both services in DNS.
+pub(crate) const BOTH: &str = "both";
 /// The name of the component that is found in the usual way.
 pub(crate) const ECHO: &str = "echo";
 /// The name of the component whose first SRV record leads to a port where nobody listens.
@@ -89,7 +91,8 @@ pub(crate) struct Peer {
     command: Vec<String>,
     environment: Vec<(String, String)>,
     output: PathBuf,
-    address: Ipv4Addr,
+    /// Where it listens.
+    pub(crate) address: Ipv4Addr,
     /// Prosody or ejabberd.
     pub(crate) software: Software,
     /// Its domain.

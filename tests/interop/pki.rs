@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    PublicKeyData, date_time_ymd,
 };
 use s2s_core::addr::Domain;
+use s2s_core::tls::verify::fingerprint;
 use s2s_tests::certificates::San;
 use s2s_tests::matrix::kind;
 pub(crate) use s2s_tests::oracle::Certificate;
@@ -24,6 +25,8 @@ pub(crate) struct Identity {
     pub(crate) key: PathBuf,
     /// Both in one file, as ejabberd wants them.
     pub(crate) both: PathBuf,
+    /// The SHA-256 of the public key, in hexadecimal digits.
+    pub(crate) pin: String,
 }
 
 /// The authority.
@@ -69,7 +72,8 @@ impl Authority {
             _ => params.signed_by(&key, &self.issuer)?,
         };
         let file = |extension: &str| self.directory.join(format!("{domain}.{extension}"));
-        let identity = Identity { certificate: file("crt"), key: file("key"), both: file("pem") };
+        let pin = fingerprint(&key.subject_public_key_info()).map(|byte| format!("{byte:02x}")).concat();
+        let identity = Identity { certificate: file("crt"), key: file("key"), both: file("pem"), pin };
         fs::write(&identity.certificate, issued.pem())?;
         fs::write(&identity.key, key.serialize_pem())?;
         fs::write(&identity.both, issued.pem() + &key.serialize_pem())?;

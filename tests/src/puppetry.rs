@@ -51,6 +51,20 @@ impl Tls {
         tls
     }
 
+    /// The puppet lets the node that has dialled it begin TLS, and shows `chain` as `local`.
+    pub fn accept(world: &mut World, puppet: Puppet, local: &Domain, chain: Vec<Vec<u8>>) -> Self {
+        let hosts = vec![(local.clone(), chain)];
+        let session = Arc::new(FakeProvider::new(hosts)).server(Some(local)).expect("a fake server");
+        let mut tls = Self { session, puppet };
+        tls.turn(world);
+        tls
+    }
+
+    /// What the node has said inside TLS.
+    pub fn hear(&mut self, world: &mut World) -> String {
+        self.turn(world)
+    }
+
     /// The puppet writes inside TLS; what the node answers inside TLS comes back.
     pub fn say(&mut self, world: &mut World, text: &str) -> String {
         let mut wire = Vec::new();

@@ -412,6 +412,11 @@ impl World {
         self.puppets.entry(addr).or_default();
     }
 
+    /// Nobody waits at `addr` any more: whoever dials it meets the node that listens there, if there is one.
+    pub fn leave(&mut self, addr: SocketAddr) {
+        self.puppets.remove(&addr);
+    }
+
     /// The next connection that a node has opened to `addr`.
     pub fn accept(&mut self, addr: SocketAddr) -> Option<Puppet> {
         self.run();

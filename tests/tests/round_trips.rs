@@ -13,6 +13,7 @@ use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_tests::certificates::{Authority, Kind};
 use s2s_tests::fake_tls::FakeProvider;
+use s2s_tests::puppetry::{PROCEED, Tls};
 use s2s_tests::world::{Cutting, NodeIndex, Puppet, World, domain};
 
 const A: &str = "a.example.org";
@@ -218,6 +219,145 @@ fn a_peer_that_cannot_bear_a_request_behind_the_header_is_dialled_once_more_and_
     world.send(a, &message("2"));
     let third = world.accept(place).expect("dialled after the wait");
     assert!(!hears(&mut world, third).contains("<starttls"), "remembered");
+}
+
+/// What a peer does to a request that it did not expect.
+enum Manner {
+    /// Its header, then this.
+    Says(&'static str),
+    /// It goes without a word.
+    Goes,
+    /// Its header, then it never says a word.
+    Waits,
+}
+
+const UNSUPPORTED: &str = "<stream:error><unsupported-stanza-type xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
+                           </stream:error></stream:stream>";
+const FAILURE: &str = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>";
+const OFFERED_AND_REFUSED: &str = "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>\
+                                   <failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>";
+
+const MANNERS: [Manner; 6] = [
+    Manner::Says(UNSUPPORTED),
+    Manner::Says(FAILURE),
+    Manner::Says(OFFERED_AND_REFUSED),
+    Manner::Says("</stream:stream>"),
+    Manner::Goes,
+    Manner::Waits,
+];
+
+#[test]
+fn however_a_peer_falls_over_a_request_that_is_ahead_it_is_dialled_once_more_at_once_and_federates() {
+    for (number, manner) in MANNERS.into_iter().enumerate() {
+        let authority = Authority::root("the authority");
+        let mut world = World::new(Cutting::Whole);
+        let a = world.add(addr(1), config(&authority, A, Kind::Valid, true));
+        let b = world.add(addr(2), config(&authority, B, Kind::Valid, true));
+        world.publish(B, addr(2), true, false);
+        let place = SocketAddr::new(addr(2), 5269);
+        world.listen(place);
+        world.send(a, &message("1"));
+        let first = world.accept(place).expect("dialled");
+        assert!(hears(&mut world, first).ends_with(STARTTLS), "the request travels with the header");
+        world.leave(place);
+        match manner {
+            Manner::Says(text) => world.say(first, format!("{HEADER}{text}")),
+            Manner::Goes => world.hang_up(first),
+            Manner::Waits => {
+                world.say(first, HEADER);
+                world.run_for(Duration::from_secs(11));
+            }
+        }
+        world.run();
+        let delivered = |world: &mut World| {
+            world.take_events(b).iter().filter(|event| matches!(event, Event::Stanza { .. })).count()
+        };
+        assert_eq!(delivered(&mut world), 1, "manner {number}: {:?}", world.take_events(a));
+        let told = world.take_events(a);
+        let up = told.iter().filter(|event| matches!(event, Event::PeerUp { .. })).count();
+        assert_eq!((up, told.len()), (1, 1), "manner {number}, nothing else is told: {told:?}");
+        world.take_dialled();
+        fall_silent(&mut world, a);
+        world.tap = Some([].into());
+        world.send(a, &message("2"));
+        world.run();
+        assert_eq!((delivered(&mut world), world.take_dialled().len()), (1, 1), "manner {number}");
+        let text = world.plaintext(a).concat();
+        let request = text.find(STARTTLS).expect("asked for");
+        assert!(text[..request].matches("<stream:stream").count() == 1, "manner {number}: {text}");
+    }
+}
+
+#[test]
+fn a_peer_that_has_not_said_a_word_makes_way_for_others_and_is_not_hurried_next_time() {
+    let mut world = World::new(Cutting::Whole);
+    let (a, place) = dialled_puppet(&mut world);
+    world.send(a, &message("1"));
+    let first = world.accept(place).expect("dialled");
+    assert!(hears(&mut world, first).ends_with(STARTTLS));
+    world.run_for(Duration::from_secs(11));
+    assert!(world.accept(place).is_none(), "there was time enough");
+    assert!(world.take_events(a).iter().any(|event| matches!(event, Event::Undeliverable { .. })));
+    world.run_for(Duration::from_secs(600));
+    world.send(a, &message("2"));
+    let second = world.accept(place).expect("dialled after the wait");
+    let heard = hears(&mut world, second);
+    assert!(heard.contains("<stream:stream") && !heard.contains("<starttls"), "{heard}");
+}
+
+/// A puppet that has been dialled, inside TLS, and what the node has said there.
+fn secured(world: &mut World, authority: &Authority, puppet: Puppet) -> (Tls, String) {
+    let host = domain(B);
+    assert!(hears(world, puppet).ends_with(STARTTLS));
+    world.say(puppet, format!("{HEADER}<stream:features>{STARTTLS}</stream:features>{PROCEED}"));
+    let mut tls = Tls::accept(world, puppet, &host, authority.issue_kind(Kind::Valid, &host).chain);
+    let heard = tls.hear(world);
+    (tls, heard)
+}
+
+#[test]
+fn a_peer_that_refuses_external_because_it_came_too_early_gets_it_again_on_the_same_stream() {
+    let mut world = World::new(Cutting::Whole);
+    let (a, place) = dialled_puppet(&mut world);
+    world.send(a, &message("1"));
+    let puppet = world.accept(place).expect("dialled");
+    let authority = Authority::root("the authority");
+    let (mut tls, heard) = secured(&mut world, &authority, puppet);
+    assert!(heard.contains("<auth"), "{heard}");
+    let features = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+                    <mechanism>EXTERNAL</mechanism></mechanisms></stream:features>";
+    let failure = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><invalid-mechanism/></failure>";
+    let heard = tls.say(&mut world, &format!("{HEADER}{features}{failure}"));
+    assert!(heard.starts_with("<auth"), "now it is offered: {heard}");
+    let heard = tls.say(&mut world, "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+    assert!(heard.contains("<stream:stream"), "{heard}");
+    let heard = tls.say(&mut world, &format!("{HEADER}<stream:features/>"));
+    assert!(heard.starts_with("<message"), "{heard}");
+    fall_silent(&mut world, a);
+    world.send(a, &message("2"));
+    let puppet = world.accept(place).expect("dialled again");
+    assert!(!hears(&mut world, puppet).contains("<starttls"), "it waits for features now");
+}
+
+#[test]
+fn a_peer_that_refuses_our_certificate_is_not_asked_again() {
+    let mut world = World::new(Cutting::Whole);
+    let (a, place) = dialled_puppet(&mut world);
+    world.send(a, &message("1"));
+    let puppet = world.accept(place).expect("dialled");
+    let authority = Authority::root("the authority");
+    let (mut tls, _) = secured(&mut world, &authority, puppet);
+    let features = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+                    <mechanism>EXTERNAL</mechanism></mechanisms></stream:features>";
+    let failure = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>";
+    let heard = tls.say(&mut world, &format!("{HEADER}{features}{failure}"));
+    assert!(!heard.contains("<auth"), "{heard}");
+    let reasons: Vec<_> = world
+        .take_events(a)
+        .into_iter()
+        .filter_map(|event| if let Event::Undeliverable { reason, .. } = event { Some(reason) } else { None })
+        .collect();
+    assert_eq!(reasons, [Reason::ExternalRefused]);
 }
 
 #[test]

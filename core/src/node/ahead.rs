@@ -14,6 +14,7 @@ use crate::node::{Errand, Node};
 use crate::policy::{self, Authentication, Protection};
 use crate::reason::Reason;
 use crate::route::{External, LastFeatures};
+use crate::sasl::Failure;
 use crate::stream::{Ahead, Condition, Initiating};
 use crate::tls::verify::judge;
 
@@ -89,14 +90,22 @@ impl Node {
     /// A stream that we opened has ended before it could serve. True if that may come of our haste: then it is dialled once
     /// more, and we wait for features.
     pub(super) fn retry_without_haste(&mut self, now: Instant, errand: &Errand, conn: ConnId, reason: Reason) -> bool {
-        let hasty = self.links.get(&conn).is_some_and(|connected| {
-            let stream = connected.link.initiating_stream();
-            stream.is_some_and(was_heard_ahead) && may_come_of_haste(reason, connected.link.peer_condition())
-        });
-        let Some(pair) = self.pair_of(errand).filter(|_| hasty && !self.shutting_down) else {
+        let Some(connected) = self.links.get(&conn) else {
+            return false;
+        };
+        let stream = connected.link.initiating_stream().filter(|stream| *stream.ahead() != Ahead::Nothing);
+        let hasty = stream.filter(|_| may_come_of_haste(reason, connected.link.peer_condition()));
+        let Some(heard_header) = hasty.map(Initiating::has_heard_header) else {
+            return false;
+        };
+        let Some(pair) = self.pair_of(errand).filter(|_| !self.shutting_down) else {
             return false;
         };
         self.peers.note_haste(&pair);
+        // Who has kept silent for so long makes way for others. The next attempt is without haste.
+        if reason == Reason::NegotiationTimeout && !heard_header {
+            return false;
+        }
         let again = self.dial_mut(errand).is_some_and(|dial| dial.race_mut().retry(conn));
         if again {
             self.start_candidates(now, errand);
@@ -105,17 +114,13 @@ impl Node {
     }
 }
 
-/// Whether the peer answered our header, but not what was said ahead.
-fn was_heard_ahead(stream: &Initiating) -> bool {
-    *stream.ahead() != Ahead::Nothing && stream.has_heard_header()
-}
-
 /// Whether a peer that does not expect what we said would end the stream so. What it says about who we are is no such end.
-fn may_come_of_haste(reason: Reason, condition: Option<Condition>) -> bool {
+const fn may_come_of_haste(reason: Reason, condition: Option<Condition>) -> bool {
     match condition {
         Some(condition) => matches!(
             condition,
             Condition::BadFormat
+                | Condition::ConnectionTimeout
                 | Condition::InternalServerError
                 | Condition::InvalidNamespace
                 | Condition::InvalidXml
@@ -124,6 +129,21 @@ fn may_come_of_haste(reason: Reason, condition: Option<Condition>) -> bool {
                 | Condition::UnsupportedFeature
                 | Condition::UnsupportedStanzaType
         ),
-        None => matches!(reason, Reason::ConnectionReset | Reason::NegotiationTimeout | Reason::Malformed),
+        None => matches!(
+            reason,
+            Reason::ConnectionReset | Reason::Malformed | Reason::NegotiationTimeout | Reason::StarttlsRefused
+        ),
     }
+}
+
+/// The same of an attempt of EXTERNAL that the peer has refused: what it says about our certificate is no such refusal.
+pub(super) const fn is_refused_for_haste(failure: Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Aborted
+            | Failure::EncryptionRequired
+            | Failure::InvalidMechanism
+            | Failure::MalformedRequest
+            | Failure::TemporaryAuthFailure
+    )
 }

@@ -37,8 +37,8 @@ pub struct Config {
     pub stanza_bytes: usize,
     /// How much of everything there may be.
     pub limits: Limits,
-    /// Whether requests travel before a peer has invited them, to save round trips (decision D-52). Off by default: the
-    /// program does not do it yet.
+    /// Whether requests travel before a peer has invited them, to save round trips (decision D-52). On by default; a peer
+    /// that cannot bear it is found out, and spoken to in turns.
     pub speak_ahead: bool,
     /// From the lookup to authentication; inbound from the accept: `s2s_timeout`.
     pub negotiation_timeout: Duration,
@@ -70,7 +70,7 @@ impl Config {
             own_listeners: Vec::new(),
             stanza_bytes: limits::STANZA_BYTES,
             limits: Limits::default(),
-            speak_ahead: false,
+            speak_ahead: true,
             negotiation_timeout: limits::NEGOTIATION,
             attempt_timeout: limits::ATTEMPT,
             close_timeout: limits::CLOSE,

@@ -7,10 +7,12 @@ use crate::auth::Method;
 use crate::dialback::Answer;
 use crate::link::End;
 use crate::machine::ConnId;
+use crate::node::ahead::is_refused_for_haste;
 use crate::node::{Direction, Errand, Event, Node, Purpose};
 use crate::policy::{self, Authentication, Protection};
 use crate::reason::Reason;
 use crate::route::{External, LastFeatures};
+use crate::sasl::Failure;
 use crate::stream::{Ahead, Features, Initiating, InitiatingEvent, StreamError};
 
 impl Node {
@@ -19,9 +21,8 @@ impl Node {
             InitiatingEvent::Secured => self.speak_ahead(now, conn),
             InitiatingEvent::HeaderReceived => self.handle_response_header(now, conn),
             InitiatingEvent::FeaturesReceived(features) => self.handle_features(now, conn, &features),
-            InitiatingEvent::ExternalRefused(failure) => {
-                let detail = failure.as_str();
-                self.handle_external_refused(now, conn, detail);
+            InitiatingEvent::ExternalRefused { failure, uninvited } => {
+                self.handle_external_refused(now, conn, failure, uninvited);
             }
             InitiatingEvent::Authorised { pair, by } => self.handle_authorised(now, conn, &pair, by),
             InitiatingEvent::Settled { max_bytes } => {
@@ -123,20 +124,24 @@ impl Node {
         }
     }
 
-    /// EXTERNAL was refused: dialback may follow on the same stream.
+    /// EXTERNAL was refused: dialback may follow on the same stream, or EXTERNAL once more if it came too early.
     //= XEP0178-3-7
     //= RFC6120-6.4.5-4
-    fn handle_external_refused(&mut self, now: Instant, conn: ConnId, detail: &str) {
+    fn handle_external_refused(&mut self, now: Instant, conn: ConnId, failure: Failure, uninvited: bool) {
         let Some((pair, features)) = self.errand_of(conn).and_then(|errand| {
             let features = self.links.get(&conn)?.link.initiating_stream()?.features()?.clone();
             Some((self.pair_of(&errand)?, features))
         }) else {
             return;
         };
+        if uninvited && features.external && is_refused_for_haste(failure) {
+            self.peers.note_haste(&pair);
+            return self.with_link(conn, |link| link.external(now));
+        }
         self.peers.note_external(&pair, External::Refused);
         let reason = if features.external { Reason::ExternalRefused } else { Reason::ExternalNotOffered };
         if features.external {
-            self.raise_refused_pair(now, conn, &pair, reason, detail.to_owned());
+            self.raise_refused_pair(now, conn, &pair, reason, failure.as_str().to_owned());
         }
         let certificate = self.certificate(now, conn, &pair.remote);
         let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);

@@ -38,7 +38,12 @@ pub enum InitiatingEvent {
     /// ([`Link::facts`](crate::link::Link::facts)).
     FeaturesReceived(Features),
     /// The peer refused EXTERNAL; the owner decides how to go on.
-    ExternalRefused(sasl::Failure),
+    ExternalRefused {
+        /// Why.
+        failure: sasl::Failure,
+        /// Whether it was attempted ahead of the features.
+        uninvited: bool,
+    },
     /// The peer accepts stanzas of this pair from now on.
     Authorised {
         /// The pair.
@@ -465,8 +470,10 @@ impl Initiating {
         element: &Element,
         sink: &mut Sink<'_, InitiatingEvent>,
     ) -> Result<Flow, StreamError> {
-        self.ahead = Ahead::Nothing;
-        match sasl::Message::of(element) {
+        let message = sasl::Message::of(element);
+        // Anything else is no answer to what was said ahead.
+        let uninvited = message.is_some() && mem::replace(&mut self.ahead, Ahead::Nothing) == Ahead::External;
+        match message {
             //= RFC6120-6.4.6-3
             //= RFC6120-4.3.3-4
             Some(sasl::Message::Success) => {
@@ -487,7 +494,7 @@ impl Initiating {
             }
             Some(sasl::Message::Failure(failure)) => {
                 self.state = State::Undecided { id, features };
-                sink.events.push_back(InitiatingEvent::ExternalRefused(failure));
+                sink.events.push_back(InitiatingEvent::ExternalRefused { failure, uninvited });
                 Ok(Flow::Undecided)
             }
             _ => Err(StreamError::UnexpectedElement),

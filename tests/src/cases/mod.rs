@@ -34,7 +34,7 @@
 //!
 //! States: `P0` accepted, `P1` stream in clear, `T` inside TLS without a header, `P2` stream inside TLS, `P3`
 //! authenticated by EXTERNAL for `v.example`; `D0` accepted on the port for direct TLS; `O1` and `O2` the same as `P1` and
-//! `T` on a connection of ours to the peer, our header and what goes with it heard and nothing answered, one message waiting; `O3` authenticated
+//! `T` on a connection of ours to the peer, our header heard and nothing answered, one message waiting; `O3` authenticated
 //! and the message received; `V1` and `V2` as `O1` and `O2` on the connection over which we ask the authoritative server of
 //! the peer about a key that it sent us (`asker` is the stream with the key).
 //!
@@ -45,7 +45,9 @@
 //! `expect` tells what the attacker hears after the state was reached: exactly one of `error CONDITION`, `closed`
 //! (a closing tag without an error), `cut` (an end without XML) and `alive` (our closing tag answers the attacker's);
 //! `answer PATTERN` for every first-level element in order; `each PATTERN` for any number more; `header ATTRIBUTES` for the last header (`-name`: not there);
-//! and with `asker` before it, the same for the stream with the key. A pattern is an element; attributes and children that
+//! and with `asker` before it, the same for the stream with the key. What goes with our header counts as an answer. `expect again`: what
+//! went with it may be to blame, so v.example dials once more without it (decision D-52), and the attacker does all of it
+//! again; what is heard is then that of the second stream. `expect O2 ...`: in that state only. A pattern is an element; attributes and children that
 //! it does not name may be there too. Prefixes are `db`, `stream`, `tls`, `sasl`, `se` (stanza errors).
 //!
 //! `must` tells what the application learns, none by default: `refused REASON..`, `delivered PATTERN` in order, `proved REMOTE LOCAL`,
@@ -96,7 +98,9 @@ pub struct Input {
     pub certificate: Vec<String>,
     /// What it does.
     pub steps: Vec<Step>,
-    /// What it hears.
+    /// Whether it is dialled once more then, and does all of it again.
+    pub again: bool,
+    /// What it hears, in the end.
     pub expected: Hearing,
     /// What is heard on the stream with the key.
     pub asker: Hearing,

@@ -15,11 +15,19 @@ struct Draft {
     peer: String,
     certificate: Vec<String>,
     steps: Vec<Step>,
-    ending: Option<Ending>,
-    expected: Hearing,
-    asker: Hearing,
+    /// In one state only, or in all: what follows `expect`.
+    expectations: Vec<(Option<State>, String)>,
     learned: Learned,
     has_verdict: bool,
+}
+
+/// What is expected in one state.
+#[derive(Default)]
+struct Expected {
+    ending: Option<Ending>,
+    hearing: Hearing,
+    asker: Hearing,
+    again: bool,
 }
 
 impl Draft {
@@ -31,9 +39,7 @@ impl Draft {
             peer: "m.example".to_owned(),
             certificate: vec!["valid".to_owned(), "m.example".to_owned()],
             steps: Vec::new(),
-            ending: None,
-            expected: Hearing::default(),
-            asker: Hearing::default(),
+            expectations: Vec::new(),
             learned: Learned::default(),
             has_verdict: false,
         }
@@ -42,19 +48,26 @@ impl Draft {
     /// An input that begins as the case says.
     fn input(common: &Self, name: &str) -> Self {
         let mut draft = Self { name: name.to_owned(), has_verdict: false, steps: Vec::new(), ..common.clone() };
-        draft.ending = None;
-        (draft.expected, draft.asker, draft.learned) = Default::default();
+        (draft.expectations, draft.learned) = Default::default();
         draft
     }
 
     fn finish(mut self, common: &Self) -> Result<Vec<Input>, String> {
         if !self.has_verdict {
-            self.ending.clone_from(&common.ending);
-            self.expected = common.expected.clone();
-            self.asker = common.asker.clone();
+            self.expectations.clone_from(&common.expectations);
             self.learned = common.learned.clone();
         }
-        let Some(ending) = self.ending else {
+        if self.states.is_empty() || self.steps.is_empty() {
+            return Err(format!("{}: no state or no step", self.name));
+        }
+        self.states.iter().map(|state| self.input_in(*state)).collect()
+    }
+
+    fn input_in(&self, state: State) -> Result<Input, String> {
+        let mut expected = Expected::default();
+        let mut concern = self.expectations.iter().filter(|(only, _)| only.is_none_or(|only| only == state));
+        concern.try_for_each(|(_, rest)| expected.add(rest))?;
+        let Some(ending) = expected.ending else {
             return Err(format!("{}: how does the stream end?", self.name));
         };
         if matches!(ending, Ending::Error(_) | Ending::Cut)
@@ -63,22 +76,33 @@ impl Draft {
         {
             return Err(format!("{}: which reason is given?", self.name));
         }
-        if self.states.is_empty() || self.steps.is_empty() {
-            return Err(format!("{}: no state or no step", self.name));
-        }
-        self.expected.ending = ending;
-        let inputs = self.states.iter().map(|state| Input {
+        Ok(Input {
             name: format!("{} in {state:?}", self.name),
-            state: *state,
+            state,
             options: self.options.clone(),
             peer: self.peer.clone(),
             certificate: self.certificate.clone(),
             steps: self.steps.clone(),
-            expected: self.expected.clone(),
-            asker: self.asker.clone(),
+            again: expected.again,
+            expected: Hearing { ending, ..expected.hearing },
+            asker: expected.asker,
             learned: self.learned.clone(),
-        });
-        Ok(inputs.collect())
+        })
+    }
+}
+
+impl Expected {
+    fn add(&mut self, rest: &str) -> Result<(), String> {
+        if rest == "again" {
+            self.again = true;
+        } else if let Some(rest) = rest.strip_prefix("asker ") {
+            if let Some(ending) = expect(&mut self.asker, rest)? {
+                self.asker.ending = ending;
+            }
+        } else if let Some(ending) = expect(&mut self.hearing, rest)? {
+            self.ending = Some(ending);
+        }
+        Ok(())
     }
 }
 
@@ -133,18 +157,10 @@ fn draft_line(draft: &mut Draft, word: &str, rest: &str) -> Result<(), String> {
         "state" => draft.states = rest.split(' ').map(state).collect::<Result<_, _>>()?,
         "expect" => {
             draft.has_verdict = true;
-            match rest.strip_prefix("asker ") {
-                Some(rest) => {
-                    if let Some(ending) = expect(&mut draft.asker, rest)? {
-                        draft.asker.ending = ending;
-                    }
-                }
-                None => {
-                    if let Some(ending) = expect(&mut draft.expected, rest)? {
-                        draft.ending = Some(ending);
-                    }
-                }
-            }
+            let only = rest.split_once(' ').and_then(|(word, rest)| Some((state(word).ok()?, rest)));
+            let (only, rest) = only.map_or((None, rest), |(only, rest)| (Some(only), rest));
+            Expected::default().add(rest)?;
+            draft.expectations.push((only, rest.to_owned()));
         }
         "must" => {
             draft.has_verdict = true;

@@ -22,14 +22,7 @@ pub(super) fn reach(target: &mut impl Target, input: &Input, tls: &dyn Provider)
     match input.state {
         State::O1 | State::O2 | State::O3 => {
             target.route(&format!("<message from='u@v.example' to='w@{peer}' id='waiting'/>"));
-            let mut main = accept(target, peer)?;
-            if input.state != State::O1 {
-                serve_tls(target, &mut main, tls, peer)?;
-            }
-            if input.state == State::O3 {
-                serve_external(target, &mut main, peer)?;
-            }
-            main.take_heard();
+            let main = serve(target, input, tls)?;
             Ok(Stage { main, asker: None, id: String::new() })
         }
         State::V1 | State::V2 => {
@@ -40,11 +33,7 @@ pub(super) fn reach(target: &mut impl Target, input: &Input, tls: &dyn Provider)
             asker.listen(target, |heard| contains(heard, "stream:features>"));
             let id = stream_id(&asker.take_heard()).ok_or("no stream id")?;
             asker.say(target, format!("<db:result from='{peer}' to='v.example'>a key</db:result>").as_bytes());
-            let mut main = accept(target, peer)?;
-            if input.state == State::V2 {
-                serve_tls(target, &mut main, tls, peer)?;
-            }
-            main.take_heard();
+            let main = serve(target, input, tls)?;
             Ok(Stage { main, asker: Some(asker), id })
         }
         state => {
@@ -66,6 +55,19 @@ pub(super) fn reach(target: &mut impl Target, input: &Input, tls: &dyn Provider)
             Ok(Stage { main, asker: None, id: String::new() })
         }
     }
+}
+
+/// The next connection of ours to the attacker, brought to where the input begins.
+pub(super) fn serve(target: &mut impl Target, input: &Input, tls: &dyn Provider) -> Result<Party, String> {
+    let peer = input.peer.as_str();
+    let mut main = accept(target, peer)?;
+    if !matches!(input.state, State::O1 | State::V1) {
+        serve_tls(target, &mut main, tls, peer)?;
+    }
+    if input.state == State::O3 {
+        serve_external(target, &mut main, peer)?;
+    }
+    Ok(main)
 }
 
 /// Our connection to `peer`, with our header.

@@ -23,8 +23,8 @@ use super::core_target::CoreTarget;
 use super::cut::{Cut, cuts};
 use super::list::Report;
 use super::party::{HANDSHAKE, Party, client, contains, expand, server};
-use super::reach::{Stage, reach};
-use super::setup::{Scene, Tls, scene};
+use super::reach::{Stage, reach, serve};
+use super::setup::{Scene, Tls, scene, server_of};
 use super::target::{Note, Target};
 use super::verdict::{count_elements, judge_hearing, judge_notes, same};
 use super::{Case, Ending, Hearing, Input, State, Step};
@@ -154,6 +154,10 @@ pub(super) fn run_once(
     target.take_asked();
     perform(target, &mut stage, input, tls, cut)?;
     let mut dialled = Vec::new();
+    if input.again {
+        dialled = serve_again(target, &mut stage, input, tls)?;
+        perform(target, &mut stage, input, tls, cut)?;
+    }
     if target.takes_time() {
         // What is closed too soon is dialled no more.
         for domain in &input.learned.dialled {
@@ -198,6 +202,26 @@ pub(super) fn run_once(
     target.left().map_err(context)?;
     digest.push_str(&told());
     Ok(digest)
+}
+
+/// The stream has ended, and another one is opened in its place. Gives whom else we dialled in the meantime.
+fn serve_again(
+    target: &mut impl Target,
+    stage: &mut Stage,
+    input: &Input,
+    tls: &dyn Provider,
+) -> Result<Vec<String>, String> {
+    if input.expected.ending == Ending::Alive {
+        stage.main.say(target, b"</stream:stream>");
+    }
+    stage.main.listen(target, |heard| contains(heard, "</stream:stream>"));
+    target.hang_up(stage.main.line);
+    stage.main = serve(target, input, tls).map_err(|error| format!("once more: {error}"))?;
+    let mut dialled = target.take_dialled();
+    if let Some(again) = dialled.iter().position(|domain| domain == server_of(&input.peer)) {
+        dialled.remove(again);
+    }
+    Ok(dialled)
 }
 
 /// Where the attacker does nothing wrong the runner closes its streams, which is told of strangers.

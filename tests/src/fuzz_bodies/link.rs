@@ -111,7 +111,7 @@ impl Driven {
                     link.send_key(now, &Pair::new(domain(LOCAL), domain(REMOTE)), "a key".to_owned());
                 }
             }
-            Event::Initiating(InitiatingEvent::ExternalRefused(_)) => {
+            Event::Initiating(InitiatingEvent::ExternalRefused { .. }) => {
                 link.send_key(now, &Pair::new(domain(LOCAL), domain(REMOTE)), "a key".to_owned());
             }
             Event::Receiving(ReceivingEvent::HeaderReceived(_)) => {

@@ -349,6 +349,9 @@ pub fn expect(initiator: &Side, receiver: &Side) -> Expected {
         seen.initiating.push(Refusal { outbound: true, code: "external-refused" });
         seen.receiving.push(Refusal { outbound: false, code });
     }
+    if let Some(code) = tables::find(tables::UNASKED, &contact, &mut clauses) {
+        seen.receiving.push(Refusal { outbound: false, code });
+    }
     if seen.receiving_sends.iter().any(|error| error.starts_with("dialback"))
         && let Some(error) = tables::find(tables::KEY_REFUSED, &contact, &mut clauses)
     {

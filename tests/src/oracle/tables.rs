@@ -1,8 +1,8 @@
 //! The tables. Each row restates one rule and says where it stands: clauses by their ids, `SEMANTICS` and its
 //! sections, decisions as `D-..`, and the seed's own meaning of its options as `seed`.
 
-use super::sides::{demands, means, verdict};
-use super::software::{Habit, JUDGED, Judged};
+use super::sides::{demands, flaw, means, verdict};
+use super::software::{Habit, Habits, JUDGED, Judged};
 use super::{Certificate, Federation, Method, Side};
 
 /// Where a rule stands and what it says.
@@ -51,6 +51,8 @@ pub struct Contact {
     encrypted: bool,
     /// The same: whether the receiver has refused EXTERNAL.
     pub(super) external_refused: bool,
+    /// Whether both headers were accepted.
+    accepted: bool,
 }
 
 /// What a table decides.
@@ -129,7 +131,7 @@ impl Failure {
 
 impl Contact {
     pub(super) const fn new(initiator: Side, receiver: Side, purpose: Purpose) -> Self {
-        Self { initiator, receiver, purpose, encrypted: false, external_refused: false }
+        Self { initiator, receiver, purpose, encrypted: false, external_refused: false, accepted: false }
     }
 
     /// The code, looked up if it depends on a certificate.
@@ -155,6 +157,7 @@ impl Contact {
             step = Step::Accepted;
         }
         if matches!(step, Step::Accepted) {
+            self.accepted = true;
             step = find(if self.purpose == Purpose::Verify { VERIFY } else { PROVE }, self, clauses);
         }
         if matches!(step, Step::ExternalRefused) {
@@ -222,6 +225,13 @@ impl Contact {
         let shown = |judged: &&Judged| judged.in_both_roles && judged.certificate == self.receiver.certificate;
         let otherwise = JUDGED.iter().filter(shown).find(|judged| self.initiator.habits.has(judged.by));
         otherwise.map_or_else(|| verdict(&self.receiver, &self.initiator), |judged| judged.flaw)
+    }
+
+    /// EXTERNAL is attempted with the header, and not offered.
+    fn attempts_external_unasked(&self) -> bool {
+        let ours = [&self.initiator, &self.receiver].into_iter().all(|side| side.habits == Habits::NONE);
+        let attempts = self.initiator.external && flaw(self.initiator.certificate).is_none();
+        ours && self.accepted && self.purpose == Purpose::Pair && self.encrypted && attempts && !self.receiver.external
     }
 
     fn initiators_certificate_is_good(&self) -> bool {
@@ -310,11 +320,11 @@ const BEFORE_TLS: &[Row<Contact, Step>] = &[
         ),
     ),
     row(
-        "SEMANTICS 2; SEMANTICS 4 starttls-not-offered; seed: policy-violation",
-        "who demands encryption leaves a stream that offers none",
+        "SEMANTICS 2; SEMANTICS 4 starttls-not-offered; seed: policy-violation; D-52",
+        "who demands encryption leaves a stream that offers none, and had asked for it unseen, which is refused",
         Contact::initiator_demands_encryption,
         Step::Fails(
-            fails(Is("starttls-not-offered"), Some(Is("peer-stream-error"))).initiator_sends("stream policy-violation"),
+            fails(Is("starttls-not-offered"), Some(Is("starttls-refused"))).initiator_sends("stream policy-violation"),
         ),
     ),
     row(
@@ -481,6 +491,17 @@ const AFTER_REFUSAL: &[Row<Contact, Step>] = &[
         Step::Fails(fails(Is("external-refused"), None).without_attempt()),
     ),
     row("SEMANTICS 2.6, XEP0178-3-7, RFC6120-6.4.5-6", "dialback follows on the same stream", always, Step::Key),
+];
+
+/// What the receiver reports of EXTERNAL that it has not offered.
+pub(super) const UNASKED: &[Row<Contact, Option<&str>>] = &[
+    row(
+        "D-52, RFC6120-6.4.5-4",
+        "EXTERNAL goes with the header of who would accept its own certificate, and is refused by who does not offer it",
+        Contact::attempts_external_unasked,
+        Some("external-refused"),
+    ),
+    row("SEMANTICS 2.6", "EXTERNAL is attempted where it is offered", always, None),
 ];
 
 /// What the receiver makes of a dialback key.

@@ -100,7 +100,7 @@ fn s2s_require_encryption_refuses_clear_text_in_both_directions() {
     let (ours, theirs) = two.there();
     let reason = Reason::StarttlsNotOffered;
     assert_eq!(ours, Told { refused: vec![(OUT, reason)], bounced: vec![reason], ..Told::default() });
-    assert_eq!(theirs.refused, [(IN, Reason::PeerStreamError)]);
+    assert_eq!(theirs.refused, [(IN, Reason::StarttlsRefused)], "TLS was asked for with the header");
     let (ours, theirs) = two.back();
     // What they send in clear is dialback, which their features said they may not.
     assert!(ours.up.is_empty() && ours.delivered.is_empty(), "{ours:?}");
