@@ -32,7 +32,7 @@ impl Output {
     /// How many bytes are still to be written.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.bytes.len() - self.consumed
+        self.bytes.len().saturating_sub(self.consumed)
     }
 
     /// Marks the first `n` bytes as written. More than there are counts as all.
@@ -44,7 +44,7 @@ impl Output {
             if self.bytes.capacity() > COMPACT_BYTES * 16 {
                 self.bytes = Vec::new();
             }
-        } else if self.consumed >= COMPACT_BYTES && self.consumed * 2 >= self.bytes.len() {
+        } else if self.consumed >= COMPACT_BYTES && self.consumed >= self.len() {
             self.bytes.drain(..self.consumed);
             self.consumed = 0;
         }

@@ -56,7 +56,7 @@ impl Entropy {
     /// A number below `bound`; 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         // 64 random bits reduced to the small ranges that we draw from: the bias is below 2^-32.
-        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
+        (u128::from(self.next_u64()).saturating_mul(u128::from(bound)) >> 64) as u64
     }
 
     /// 128 random bits as lower-case hexadecimal text: a stream id.
@@ -65,6 +65,7 @@ impl Entropy {
         self.next_block().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
+    #[expect(clippy::unreachable, reason = "HMAC takes keys of any length, RFC 2104 section 2")]
     fn derive(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.seed.0)
             .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));

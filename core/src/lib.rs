@@ -178,6 +178,19 @@
 //! assert_eq!(stanza.head(), message.head());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+// A server stays up whatever a peer sends: nothing here may panic. What cannot fail says so by its type, and arithmetic
+// saturates. Tests may.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 pub mod addr;
 pub mod auth;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::time::later;
+
 /// A bucket of bytes, or of whatever is counted, that fills at a constant rate and holds what two seconds bring.
 ///
 /// Spending may overdraw it, because what a socket gave cannot be given back; then nothing more is taken until the
@@ -27,7 +29,7 @@ impl TokenBucket {
     }
 
     fn capacity(bytes_per_second: u64) -> i128 {
-        i128::from(bytes_per_second.saturating_mul(BURST_SECONDS)) * SCALE
+        i128::from(bytes_per_second.saturating_mul(BURST_SECONDS)).saturating_mul(SCALE)
     }
 
     /// Takes `bytes` out.
@@ -42,7 +44,7 @@ impl TokenBucket {
         let wanted = i128::try_from(count).unwrap_or(i128::MAX).saturating_mul(SCALE);
         let enough = self.level >= wanted;
         if enough {
-            self.level -= wanted;
+            self.level = self.level.saturating_sub(wanted);
         }
         enough
     }
@@ -57,7 +59,7 @@ impl TokenBucket {
         }
         let rate = i128::from(self.bytes_per_second.max(1));
         let nanoseconds = bucket.level.unsigned_abs().div_ceil(rate.unsigned_abs());
-        Some(now + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX / 2)))
+        Some(later(now, Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))))
     }
 
     /// Whether it holds all that it can: as if nothing had ever been taken.

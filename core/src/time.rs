@@ -2,6 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+/// The longest wait there is: a century, in which nothing of ours is still running.
+const LONGEST_WAIT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// The moment `wait` after `from`.
+///
+/// Waits come from configuration and from TTLs, and adding one to an instant by `+` panics where the sum is out of the
+/// range of the platform's clock. A wait longer than a century counts as a century.
+pub(crate) fn later(from: Instant, wait: Duration) -> Instant {
+    from.checked_add(wait.min(LONGEST_WAIT)).unwrap_or(from)
+}
+
 /// Ties monotonic time to wall-clock time, which only the judgement of certificates needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Anchor {
@@ -99,6 +110,14 @@ mod tests {
         assert_eq!(table.expire(late), Some(Label::A));
         assert_eq!(table.expire(late), Some(Label::B));
         assert_eq!(table.expire(late), None);
+    }
+
+    #[test]
+    fn a_wait_longer_than_any_clock_is_a_century() {
+        let now = Instant::now();
+        assert_eq!(later(now, Duration::from_secs(3)), now + Duration::from_secs(3));
+        assert_eq!(later(now, Duration::MAX), now + LONGEST_WAIT);
+        assert_eq!(later(later(now, Duration::MAX), Duration::ZERO), now + LONGEST_WAIT);
     }
 
     #[test]

@@ -32,6 +32,7 @@ use super::{Candidate, LookupId, Security};
 use crate::addr::Domain;
 use crate::limits;
 use crate::reason::Reason;
+use crate::time::later;
 
 /// Where servers listen that publish no SRV records, [RFC 6120 section 3.2.2](https://www.rfc-editor.org/rfc/rfc6120#section-3.2.2).
 const FALLBACK_PORT: u16 = 5269;
@@ -197,7 +198,7 @@ impl Host {
     /// Begins to wait for one family when there are addresses of the other.
     fn arm(&mut self, cx: &mut Cx<'_>) {
         if self.patience.is_none() && !self.is_complete() && !self.addresses().is_empty() {
-            let until = cx.now + limits::RESOLUTION_DELAY;
+            let until = later(cx.now, limits::RESOLUTION_DELAY);
             self.patience = Some(until);
             cx.desk.deadlines.insert((until, Timer::Family(cx.lookup)));
         }

@@ -12,13 +12,13 @@
 
 use std::collections::BTreeMap;
 use std::mem::size_of;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::message::{Answer, End, Finding, Name, Question, ServiceRecord};
 #[cfg(doc)]
 use crate::limits;
 use crate::reason::Reason;
+use crate::time::later;
 
 /// The cache.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Cache {
         }
         if let Some(key) = self.uses.remove(&entry.used) {
             entry.used = self.next_use;
-            self.next_use += 1;
+            self.next_use = self.next_use.saturating_add(1);
             self.uses.insert(entry.used, key);
         }
         Some(entry.result.clone())
@@ -76,15 +76,15 @@ impl Cache {
         if lifetime.is_zero() || bytes > self.max_bytes {
             return;
         }
-        while self.entries.len() >= self.max_entries || self.bytes + bytes > self.max_bytes {
+        while self.entries.len() >= self.max_entries || self.bytes.saturating_add(bytes) > self.max_bytes {
             let Some((_, oldest)) = self.uses.pop_first() else { break };
             self.remove(&oldest);
         }
         let used = self.next_use;
-        self.next_use += 1;
-        self.bytes += bytes;
+        self.next_use = self.next_use.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
         self.uses.insert(used, question.clone());
-        self.entries.insert(question, Entry { result, until: now + lifetime, used, bytes });
+        self.entries.insert(question, Entry { result, until: later(now, lifetime), used, bytes });
     }
 
     /// Forgets everything.
@@ -97,7 +97,7 @@ impl Cache {
     fn remove(&mut self, question: &Question) {
         if let Some(entry) = self.entries.remove(question) {
             self.uses.remove(&entry.used);
-            self.bytes -= entry.bytes;
+            self.bytes = self.bytes.saturating_sub(entry.bytes);
         }
     }
 
@@ -113,17 +113,15 @@ impl Cache {
 /// About what an entry weighs. Names count in full, although short ones need no room of their own.
 fn size(question: &Question, result: &Result<Answer, Reason>) -> usize {
     // The question stands in both maps.
-    let key = size_of::<Question>() + question.name.len();
-    let fixed = 2 * key + size_of::<Entry>() + size_of::<u64>();
-    let Ok(answer) = result else { return fixed };
-    fixed
-        + match &answer.end {
-            End::Elsewhere(name) => name.len(),
-            End::Finding(Finding::Addresses(addresses)) => addresses.len() * size_of::<IpAddr>(),
-            End::Finding(Finding::Services(records)) => {
-                let target = |record: &ServiceRecord| record.target.as_ref().map_or(0, Name::len);
-                records.iter().map(|record| size_of::<ServiceRecord>() + target(record)).sum()
-            }
-            End::Finding(Finding::NoData | Finding::NxDomain) => 0,
+    let key = size_of::<Question>().saturating_add(question.name.len());
+    let found = match result.as_ref().map(|answer| &answer.end) {
+        Ok(End::Elsewhere(name)) => name.len(),
+        Ok(End::Finding(Finding::Addresses(addresses))) => size_of_val(addresses.as_slice()),
+        Ok(End::Finding(Finding::Services(records))) => {
+            let target = |record: &ServiceRecord| record.target.as_ref().map_or(0, Name::len);
+            records.iter().map(|record| size_of::<ServiceRecord>().saturating_add(target(record))).sum()
         }
+        Ok(End::Finding(Finding::NoData | Finding::NxDomain)) | Err(_) => 0,
+    };
+    [key, key, size_of::<Entry>(), size_of::<u64>(), found].into_iter().sum()
 }

@@ -15,6 +15,7 @@ use crate::entropy::Entropy;
 use crate::limits;
 use crate::machine::{Effect, QueryId, Transport};
 use crate::reason::Reason;
+use crate::time::later;
 
 /// One question that is being asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,7 +135,7 @@ impl Desk {
             return Standing::Asked(*id);
         }
         let id = AskingId(self.next_asking);
-        self.next_asking += 1;
+        self.next_asking = self.next_asking.saturating_add(1);
         match Query::start(now, id, question.clone(), self) {
             Step::Done(outcome) => Standing::Known(outcome.result),
             Step::Open(query) => {
@@ -207,7 +208,7 @@ impl Desk {
         message: Vec<u8>,
     ) -> QueryId {
         let query = QueryId(self.next_query);
-        self.next_query += 1;
+        self.next_query = self.next_query.saturating_add(1);
         self.open.insert(query, Open { id, deadline: None });
         self.held.insert(query, Held { since: now, server, transport, message });
         self.serve(now);
@@ -219,7 +220,7 @@ impl Desk {
         while self.has_room()
             && let Some((query, held)) = self.held.pop_first()
         {
-            let deadline = now + self.config.query_timeout.min(limits::DNS_LOOKUP);
+            let deadline = later(now, self.config.query_timeout.min(limits::DNS_LOOKUP));
             if let Some(open) = self.open.get_mut(&query) {
                 open.deadline = Some(deadline);
             }
@@ -236,7 +237,7 @@ impl Desk {
 
     /// How many queries are under way.
     pub(super) fn queries(&self) -> usize {
-        self.open.len() - self.held.len()
+        self.open.len().saturating_sub(self.held.len())
     }
 
     fn has_room(&self) -> bool {

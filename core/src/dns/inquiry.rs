@@ -103,7 +103,7 @@ fn take(kind: Kind, hops: usize, secure: bool, result: Result<Answer, Reason>) -
         Ok(answer) => answer,
         Err(reason) => return Next::Done(Err(reason)),
     };
-    let hops = hops + answer.hops;
+    let hops = hops.saturating_add(answer.hops);
     if hops > limits::CNAME_HOPS {
         return Next::Done(Err(Reason::DnsFailure));
     }

@@ -238,7 +238,7 @@ impl Trail {
                 _ => None,
             });
             let Some((owner, lifetime)) = alias else { break };
-            trail.hops += 1;
+            trail.hops = trail.hops.saturating_add(1);
             if trail.hops > limits::CNAME_HOPS {
                 return None;
             }

@@ -40,6 +40,7 @@ use crate::entropy::Entropy;
 use crate::limits;
 use crate::machine::{Effect, QueryId};
 use crate::reason::Reason;
+use crate::time::later;
 use desk::{Cx, Desk, Ended, Timer};
 use lookup::Lookup;
 
@@ -144,8 +145,8 @@ impl Resolver {
     pub fn lookup(&mut self, now: Instant, domain: &Domain) -> LookupId {
         self.desk.serve(now);
         let id = LookupId(self.next_lookup);
-        self.next_lookup += 1;
-        let deadline = now + limits::DNS_LOOKUP;
+        self.next_lookup = self.next_lookup.saturating_add(1);
+        let deadline = later(now, limits::DNS_LOOKUP);
         self.desk.deadlines.insert((deadline, Timer::Lookup(id)));
         let order = self.order.fork("lookup", id.0);
         let lookup = Lookup::new(domain, deadline, order, &mut Cx { now, lookup: id, desk: &mut self.desk });

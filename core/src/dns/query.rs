@@ -131,7 +131,7 @@ impl Query {
 
     fn next_server(self, now: Instant, reason: Reason, desk: &mut Desk) -> Step {
         desk.forget(self.asked.handle);
-        let attempt = self.attempt + 1;
+        let attempt = self.attempt.saturating_add(1);
         let servers = &desk.config.servers;
         let again = servers.first().filter(|_| reason == Reason::DnsTimeout);
         match servers.get(attempt).or(again) {

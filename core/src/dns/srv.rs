@@ -102,18 +102,18 @@ pub(super) fn order_by(mut services: Vec<Service>, below: &mut impl FnMut(u64) -
 
 fn shuffle(services: &mut [Service], below: &mut impl FnMut(u64) -> u64) {
     for last in (1..services.len()).rev() {
-        let other = usize::try_from(below(last as u64 + 1)).unwrap_or(last);
+        let other = usize::try_from(below((last as u64).saturating_add(1))).unwrap_or(last);
         services.swap(last, other);
     }
 }
 
 fn draw(left: &[Service], below: &mut impl FnMut(u64) -> u64) -> usize {
     let sum: u64 = left.iter().map(|service| u64::from(service.weight)).sum();
-    let drawn = below(sum + 1);
-    let mut running = 0;
+    let drawn = below(sum.saturating_add(1));
+    let mut running = 0_u64;
     left.iter()
         .position(|service| {
-            running += u64::from(service.weight);
+            running = running.saturating_add(u64::from(service.weight));
             running >= drawn
         })
         .unwrap_or(0)

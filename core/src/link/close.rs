@@ -10,6 +10,7 @@ use crate::link::{Event, Link, Role, Timer};
 use crate::reason::Reason;
 use crate::stanza::Stanza;
 use crate::stream::{self, PeerError, StreamError};
+use crate::time::later;
 
 /// Why and by whom a stream ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +118,7 @@ impl Link {
         self.transmit(stream::CLOSING.as_bytes());
         self.phase = Phase::Draining(reason);
         self.timers.clear();
-        self.timers.set(Timer::Close, now + self.settings.close_timeout);
+        self.timers.set(Timer::Close, later(now, self.settings.close_timeout));
     }
 
     /// Closes the stream with an error. `local` is the `from` of our header, if none was sent yet.
@@ -185,7 +186,7 @@ impl Link {
         if closing_tag || !alive || (self.tunnel.facts().is_some() && self.tunnel.is_closed_by_peer()) {
             return self.half_close();
         }
-        self.input.consume(self.input.len().saturating_sub(2 * stream::CLOSING.len()));
+        self.input.consume(self.input.len().saturating_sub(stream::CLOSING.len().saturating_mul(2)));
     }
 
     /// Nothing more is to be said: closes the tunnel and our half of the connection.
@@ -247,7 +248,7 @@ impl Link {
                 }
                 (Timer::Close, Phase::Lingering) => {
                     self.half_close();
-                    self.timers.set(Timer::Close, now + self.settings.close_timeout);
+                    self.timers.set(Timer::Close, later(now, self.settings.close_timeout));
                     self.part();
                 }
                 (Timer::Close, _) => self.phase = Phase::Ended,
@@ -355,7 +356,7 @@ impl Link {
         self.phase = phase;
         self.events.push_back(Event::Ended(End { reason, detail }));
         self.timers.clear();
-        self.timers.set(Timer::Close, now + self.settings.close_timeout);
+        self.timers.set(Timer::Close, later(now, self.settings.close_timeout));
         self.input.clear();
     }
 

@@ -10,6 +10,7 @@ use crate::link::{InFlight, Link, Role, Timer};
 use crate::policy::Offer;
 use crate::stanza::Stanza;
 use crate::stream::{Initiating, KeyOutcome, Receiving, StreamError};
+use crate::time::later;
 
 impl Link {
     /// Outbound, on the response header: let the peer go on.
@@ -61,7 +62,7 @@ impl Link {
     /// Outbound, on features or later: ask about a key that we were sent.
     pub fn send_verify(&mut self, now: Instant, pair: &Pair, id: String, key: String) {
         // A peer waits for the answer on a stream that is being negotiated: another candidate may know it in time.
-        self.timers.set(Timer::Attempt, now + self.settings.attempt_timeout);
+        self.timers.set(Timer::Attempt, later(now, self.settings.attempt_timeout));
         self.initiate(now, |stream, wire| stream.send_verify(pair, id, key, wire));
     }
 

@@ -38,7 +38,7 @@ use crate::limits;
 use crate::ns;
 use crate::stanza::Stanza;
 use crate::stream::{Condition, Flow, Initiating, InitiatingEvent, Receiving, ReceivingEvent, Sink, StreamError};
-use crate::time::TimerTable;
+use crate::time::{TimerTable, later};
 use crate::tls::{Facts, Provider, TlsError};
 use crate::xml::{Bounds, Frame, Framer};
 
@@ -187,7 +187,7 @@ impl Link {
             settings,
             entropy,
         );
-        link.timers.set(Timer::Attempt, now + settings.attempt_timeout);
+        link.timers.set(Timer::Attempt, later(now, settings.attempt_timeout));
         link
     }
 
@@ -202,7 +202,7 @@ impl Link {
     ) -> Self {
         let stream = Receiving::new(entropy.hex_128(), false);
         let mut link = Self::new(now, Role::Receiving { stream, events: VecDeque::new() }, tls, settings, entropy);
-        link.timers.set(Timer::Negotiation, now + settings.negotiation_timeout);
+        link.timers.set(Timer::Negotiation, later(now, settings.negotiation_timeout));
         if direct_tls {
             link.begin_tls(now, false);
         }
@@ -286,7 +286,7 @@ impl Link {
         while let Some(first) = self.in_flight.front().filter(|first| !early && first.span.end <= self.sent) {
             self.in_flight_bytes = self.in_flight_bytes.saturating_sub(first.cost());
             self.in_flight.pop_front();
-            self.newly_written += 1;
+            self.newly_written = self.newly_written.saturating_add(1);
         }
     }
 
@@ -405,7 +405,7 @@ impl Link {
             let offered = input.pending().get(..self.unauthenticated_room()).unwrap_or_else(|| input.pending());
             let mut rest = offered;
             let framed = self.framer.next(&mut rest);
-            let used = offered.len() - rest.len();
+            let used = offered.len().saturating_sub(rest.len());
             self.count_unauthenticated(used);
             input.consume(used);
             let flow = match framed {
@@ -515,7 +515,7 @@ impl Link {
     }
 
     fn count_written(&mut self, before: usize) {
-        self.written = self.written.saturating_add((self.output.len() - before) as u64);
+        self.written = self.written.saturating_add(self.output.len().saturating_sub(before) as u64);
     }
 
     /// How many bytes the framer may be offered so that the one beyond the bound is the last.
@@ -570,7 +570,7 @@ impl Link {
     /// Something happened: the peer is not idle.
     fn touch(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Open) {
-            self.timers.set(Timer::Idle, now + self.settings.idle_timeout);
+            self.timers.set(Timer::Idle, later(now, self.settings.idle_timeout));
         }
     }
 }

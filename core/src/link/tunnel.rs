@@ -113,7 +113,7 @@ fn skip_white_space<'a>(skipped: &mut Option<usize>, bytes: &'a [u8]) -> &'a [u8
     };
     let room = limits::STARTTLS_WHITE_SPACE_BYTES.saturating_sub(*count);
     let spaces = bytes.iter().take(room).take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).count();
-    *count += spaces;
+    *count = count.saturating_add(spaces);
     bytes.get(spaces..).unwrap_or_default()
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Effect, Machine};
-use crate::time::Anchor;
+use crate::time::{Anchor, later};
 
 /// How often the wall clock is compared with the monotonic one.
 pub const CLOCK_CHECK: Duration = Duration::from_secs(2);
@@ -99,7 +99,7 @@ impl<M: Machine> Driven<M> {
     /// A deadline may have come: makes the one call that is due, if one is. `unix` is the wall-clock time.
     pub fn handle_time(&mut self, now: Instant, unix: Duration) {
         if now >= self.clock_check {
-            self.clock_check = now + CLOCK_CHECK;
+            self.clock_check = later(now, CLOCK_CHECK);
             let clock = *self.clock.get_or_insert(Anchor { instant: now, unix });
             if unix.abs_diff(clock.unix_at(now)) > CLOCK_TOLERANCE {
                 self.clock = Some(Anchor { instant: now, unix });

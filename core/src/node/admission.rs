@@ -14,6 +14,7 @@ use crate::limits;
 use crate::node::Limits;
 use crate::rate::TokenBucket;
 use crate::route::place;
+use crate::time::later;
 
 /// The limit that turned somebody away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,9 +85,10 @@ impl Admission {
         if here >= limits.connections_per_address {
             return Err(Bound::ConnectionsPerAddress);
         }
-        self.places.entry(place(addr)).or_default().connections += 1;
-        self.total += 1;
-        self.strangers += 1;
+        let at = self.places.entry(place(addr)).or_default();
+        at.connections = at.connections.saturating_add(1);
+        self.total = self.total.saturating_add(1);
+        self.strangers = self.strangers.saturating_add(1);
         Ok(())
     }
 
@@ -108,8 +110,9 @@ impl Admission {
         if !rate.take(now, 1) {
             return Err(Bound::HandshakeRate);
         }
-        self.handshakes += 1;
-        self.places.entry(place).or_default().handshakes += 1;
+        self.handshakes = self.handshakes.saturating_add(1);
+        let at = self.places.entry(place).or_default();
+        at.handshakes = at.handshakes.saturating_add(1);
         Ok(())
     }
 
@@ -188,14 +191,14 @@ impl TurnedAway {
     /// When there is something to tell.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let waiting = self.sums.values().filter(|sum| sum.times > 0);
-        waiting.map(|sum| sum.told.map_or(now, |told| told + limits::TURNED_AWAY_INTERVAL)).min()
+        waiting.map(|sum| sum.told.map_or(now, |told| later(told, limits::TURNED_AWAY_INTERVAL))).min()
     }
 
     /// What is to be told now: the limit, how many it turned away since it was last told, and the last of them.
     pub(super) fn take(&mut self, now: Instant) -> Vec<(Bound, u64, SocketAddr)> {
         let mut taken = Vec::new();
         for (bound, sum) in &mut self.sums {
-            let due = sum.told.is_none_or(|told| told + limits::TURNED_AWAY_INTERVAL <= now);
+            let due = sum.told.is_none_or(|told| later(told, limits::TURNED_AWAY_INTERVAL) <= now);
             if sum.times > 0 && due {
                 taken.push((*bound, std::mem::take(&mut sum.times), sum.last));
                 sum.told = Some(now);

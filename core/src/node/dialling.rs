@@ -12,12 +12,13 @@ use crate::machine::{ConnId, Effect};
 use crate::node::{Direction, Errand, Event, Node, Purpose};
 use crate::reason::Reason;
 use crate::route::{Dial, Race, State};
+use crate::time::later;
 
 impl Node {
     /// An attempt to reach the servers of `pair.remote`: it begins with a lookup, or with the race of a static route.
     //= RFC6120-3.2.3-1
     pub(super) fn begin_dial(&mut self, now: Instant, errand: &Errand, pair: &Pair) -> Dial {
-        let deadline = now + self.config.negotiation_timeout;
+        let deadline = later(now, self.config.negotiation_timeout);
         if let Some(route) = self.config.routes.get(&pair.remote) {
             let candidate = Candidate { addr: route.addr, security: route.security };
             let mut dial = Dial::new(now, deadline, Race::of([].into()));
@@ -133,7 +134,7 @@ impl Node {
         self.config.tls.set_time(self.anchor.unix_at(now));
         let id = self.next_id();
         let conn = ConnId(id);
-        self.totals.dialled += 1;
+        self.totals.dialled = self.totals.dialled.saturating_add(1);
         if let Some(pair) = self.pair_of(errand) {
             let entropy = self.entropy.fork("link", id);
             let direct_tls = candidate.security == Security::DirectTls;

@@ -52,7 +52,7 @@ impl Node {
             return;
         };
         let admitted = self.admission.begin_handshake(now, addr, &self.config.limits);
-        self.totals.handshakes += u64::from(admitted.is_ok());
+        self.totals.handshakes = self.totals.handshakes.saturating_add(u64::from(admitted.is_ok()));
         if let Some(connected) = self.touch(conn) {
             connected.handshaking = admitted.is_ok();
             connected.bound = admitted.err();

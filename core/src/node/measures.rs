@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::limits;
 use crate::node::{Node, Purpose};
+use crate::time::later;
 
 /// How much there is of everything, and how much there was in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,14 +96,14 @@ impl Recent {
             }
             _ => self.seconds.push_back((now, stanzas)),
         }
-        while self.seconds.front().is_some_and(|(at, _)| *at + limits::UNCERTAIN_AGE < now) {
+        while self.seconds.front().is_some_and(|(at, _)| later(*at, limits::UNCERTAIN_AGE) < now) {
             self.seconds.pop_front();
         }
     }
 
     /// How many may not have arrived, if the connection breaks now.
     pub(super) fn count(&self, now: Instant) -> u64 {
-        let recent = self.seconds.iter().filter(|(at, _)| *at + limits::UNCERTAIN_AGE >= now);
+        let recent = self.seconds.iter().filter(|(at, _)| later(*at, limits::UNCERTAIN_AGE) >= now);
         recent.map(|(_, count)| *count).sum()
     }
 }

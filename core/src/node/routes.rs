@@ -78,8 +78,8 @@ impl Node {
         if let Err(stanza) = route.queue.push(now, stanza, limit) {
             return Err(SendError::QueueFull(Box::new(stanza)));
         }
-        self.queued_bytes += cost;
-        self.totals.sent += 1;
+        self.queued_bytes = self.queued_bytes.saturating_add(cost);
+        self.totals.sent = self.totals.sent.saturating_add(1);
         self.drive_route(now, &pair);
         self.settle(now);
         Ok(())
@@ -129,7 +129,7 @@ impl Node {
                 let reason = Reason::StanzaTooBig;
                 self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
             } else if let Err(stanza) = link.send_stanza(now, since, stanza) {
-                self.queued_bytes += Queue::cost(&stanza);
+                self.queued_bytes = self.queued_bytes.saturating_add(Queue::cost(&stanza));
                 route.queue.put_back(vec![(since, stanza)]);
                 break;
             }
@@ -218,7 +218,9 @@ impl Node {
                     let (_, stanza) = unsent.remove(0);
                     self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
                 }
-                self.queued_bytes += unsent.iter().map(|(_, stanza)| Queue::cost(stanza)).sum::<usize>();
+                self.queued_bytes = self
+                    .queued_bytes
+                    .saturating_add(unsent.iter().map(|(_, stanza)| Queue::cost(stanza)).sum::<usize>());
                 route.queue.put_back(unsent);
                 if self.shutting_down {
                     self.fail_route(now, pair, Reason::Shutdown);

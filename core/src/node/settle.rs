@@ -13,7 +13,7 @@ use crate::node::measures::Recent;
 use crate::node::{Bound, Command, Connected, Errand, Event, Node, Purpose};
 use crate::rate::TokenBucket;
 use crate::reason::Reason;
-use crate::time::Anchor;
+use crate::time::{Anchor, later};
 
 impl Machine for Node {
     type Command = Command;
@@ -30,7 +30,7 @@ impl Machine for Node {
             self.tell_turned_away(now);
             return None;
         }
-        self.totals.accepted += 1;
+        self.totals.accepted = self.totals.accepted.saturating_add(1);
         let id = self.next_id();
         let conn = ConnId(id);
         let entropy = self.entropy.fork("link", id);
@@ -59,7 +59,7 @@ impl Machine for Node {
             connected.link.handle_bytes(now, bytes);
             let stanzas = connected.link.take_written();
             connected.written.note(now, stanzas);
-            self.totals.written += stanzas;
+            self.totals.written = self.totals.written.saturating_add(stanzas);
         }
         self.charge(now, conn, bytes.len());
         self.settle(now);
@@ -81,7 +81,7 @@ impl Machine for Node {
         }
         let stanzas = connected.link.handle_sent(n);
         connected.written.note(now, stanzas);
-        self.totals.written += stanzas;
+        self.totals.written = self.totals.written.saturating_add(stanzas);
         let Some(connected) = self.links.get(&conn) else {
             return;
         };
@@ -244,7 +244,7 @@ impl Node {
                 self.admission.leave(addr, true);
                 return Err(bound);
             }
-            self.totals.handshakes += 1;
+            self.totals.handshakes = self.totals.handshakes.saturating_add(1);
         }
         Ok(())
     }
@@ -264,7 +264,8 @@ impl Node {
                 self.settle_link(now, conn);
             }
             while let Some(effect) = self.resolver.poll_effect() {
-                self.totals.dns_queries += u64::from(matches!(effect, Effect::Ask { .. }));
+                self.totals.dns_queries =
+                    self.totals.dns_queries.saturating_add(u64::from(matches!(effect, Effect::Ask { .. })));
                 self.effects.push_back(effect);
             }
             let Some((lookup, progress)) = self.resolver.poll_progress() else {
@@ -324,7 +325,7 @@ impl Node {
                 let unsent = connected.link.take_unsent();
                 let stanzas = if connected.link.ended_in_good_order() { 0 } else { connected.written.count(now) };
                 if stanzas > 0 {
-                    self.totals.uncertain += stanzas;
+                    self.totals.uncertain = self.totals.uncertain.saturating_add(stanzas);
                     self.events.push_back(Event::Uncertain { pair: pair.clone(), conn, stanzas });
                 }
                 self.route_is_gone(now, pair, conn, unsent, interrupted);
@@ -357,11 +358,11 @@ impl Node {
             self.admission.end_handshake(connected.addr.ip());
         }
         let in_flight_bytes = connected.link.in_flight_bytes();
-        self.queued_bytes = self.queued_bytes.saturating_sub(connected.in_flight_bytes) + in_flight_bytes;
+        self.queued_bytes = self.queued_bytes.saturating_sub(connected.in_flight_bytes).saturating_add(in_flight_bytes);
         connected.in_flight_bytes = in_flight_bytes;
         connected.stalled_at = match connected.stalled_at {
             _ if !connected.open || connected.link.pending().is_empty() => None,
-            None => Some(now + limits::WRITE_STALL),
+            None => Some(later(now, limits::WRITE_STALL)),
             armed => armed,
         };
         let reading = connected.reads();

@@ -14,6 +14,7 @@ use crate::addr::{Domain, Pair};
 use crate::entropy::Entropy;
 use crate::limits;
 use crate::reason::Reason;
+use crate::time::later;
 
 /// Everybody who failed.
 #[derive(Debug)]
@@ -106,7 +107,7 @@ impl Backoff {
     pub fn note_sign_of_life(&mut self, now: Instant, pair: &Pair) {
         for failed in [Failed::Domain(pair.remote.clone()), Failed::Pair(pair.clone())] {
             if let Some(entry) = self.failed.get_mut(&failed)
-                && entry.ended.is_none_or(|ended| ended + limits::BACKOFF_END_INTERVAL <= now)
+                && entry.ended.is_none_or(|ended| later(ended, limits::BACKOFF_END_INTERVAL) <= now)
             {
                 entry.until = now;
                 entry.ended = Some(now);
@@ -127,10 +128,10 @@ impl Backoff {
     }
 
     fn note(&mut self, now: Instant, failed: Failed, reason: Reason) {
-        let known = self.failed.get(&failed).filter(|entry| entry.until + limits::BACKOFF_CAP > now);
+        let known = self.failed.get(&failed).filter(|entry| later(entry.until, limits::BACKOFF_CAP) > now);
         let times = known.map_or(1, |entry| entry.times.saturating_add(1));
         let ended = known.and_then(|entry| entry.ended);
-        let until = now + self.wait(times);
+        let until = later(now, self.wait(times));
         if !self.failed.contains_key(&failed) && self.failed.len() >= limits::BACKOFF_ENTRIES {
             self.forget_one();
         }
@@ -141,8 +142,8 @@ impl Backoff {
     fn wait(&mut self, times: u32) -> Duration {
         let doublings = times.saturating_sub(1).min(16);
         let full = limits::BACKOFF_BASE.saturating_mul(1 << doublings).min(limits::BACKOFF_CAP);
-        let half = full / 2;
-        half + Duration::from_millis(self.entropy.below(u64::try_from(half.as_millis()).unwrap_or(u64::MAX)))
+        let half = u64::try_from(full.as_millis()).unwrap_or(u64::MAX) / 2;
+        Duration::from_millis(half.saturating_add(self.entropy.below(half)))
     }
 
     /// Forgets who may be tried again first.

@@ -15,6 +15,7 @@ use crate::dns::{Candidate, LookupId};
 use crate::limits;
 use crate::machine::ConnId;
 use crate::reason::Reason;
+use crate::time::later;
 
 /// One attempt, within one overall deadline.
 #[derive(Debug)]
@@ -163,7 +164,7 @@ impl Race {
         if self.active.is_some() || self.rest.is_empty() {
             return None;
         }
-        self.last.map(|(_, at)| at + limits::DIAL_STAGGER)
+        self.last.map(|(_, at)| later(at, limits::DIAL_STAGGER))
     }
 
     /// `candidate` is being dialled as `conn`.

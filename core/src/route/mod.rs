@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use crate::machine::ConnId;
 use crate::reason::Reason;
+use crate::time::later;
 
 pub use address::{PrivateAddresses, is_private, place};
 pub use backoff::Backoff;
@@ -53,7 +54,7 @@ impl Route {
             State::Reaching(dial) => Some(dial.next_at()),
             State::Idle | State::Up(_) | State::Leaving(..) => None,
         };
-        let oldest = self.queue.oldest().map(|since| (since + queue_age, "queue"));
+        let oldest = self.queue.oldest().map(|since| (later(since, queue_age), "queue"));
         reaching.into_iter().chain(oldest).min_by_key(|(at, _)| *at)
     }
 }

@@ -95,7 +95,7 @@ impl Peers {
     }
 
     fn note(&mut self, pair: &Pair, change: impl FnOnce(&mut Peer)) {
-        self.noted += 1;
+        self.noted = self.noted.saturating_add(1);
         if !self.known.contains_key(pair) && self.known.len() >= limits::KNOWN_PEERS {
             let oldest = self.known.iter().min_by_key(|(_, peer)| peer.noted).map(|(pair, _)| pair.clone());
             oldest.map(|pair| self.known.remove(&pair));

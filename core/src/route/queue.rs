@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::limits;
 use crate::stanza::Stanza;
+use crate::time::later;
 
 /// The queue of one pair.
 #[derive(Debug, Default)]
@@ -49,7 +50,7 @@ impl Queue {
 
     /// Takes the first stanza if it has waited for `age`.
     pub fn pop_expired(&mut self, now: Instant, age: Duration) -> Option<Stanza> {
-        if self.oldest()? + age > now {
+        if later(self.oldest()?, age) > now {
             return None;
         }
         self.pop().map(|(_, stanza)| stanza)

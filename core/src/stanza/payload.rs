@@ -27,8 +27,9 @@ impl Stanza {
         if self.bytes.len() > limits::UNAUTHENTICATED_ELEMENT_BYTES {
             return Err(NoPayload::TooBig);
         }
+        let around = BEFORE.len().saturating_add(AFTER.len());
         let bounds = Bounds {
-            element_bytes: limits::UNAUTHENTICATED_ELEMENT_BYTES + BEFORE.len() + AFTER.len(),
+            element_bytes: limits::UNAUTHENTICATED_ELEMENT_BYTES.saturating_add(around),
             depth: limits::ELEMENT_DEPTH + 1,
             children: limits::UNAUTHENTICATED_CHILDREN,
         };

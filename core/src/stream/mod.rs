@@ -102,7 +102,7 @@ impl PeerError {
         let mut text = element.child(ns::STREAM_ERRORS, "text").map(Element::text).unwrap_or_default();
         let mut end = text.len().min(limits::ERROR_TEXT_BYTES);
         while !text.is_char_boundary(end) {
-            end -= 1;
+            end = end.saturating_sub(1);
         }
         text.truncate(end);
         Some(Self { condition, text })

@@ -312,7 +312,7 @@ fn candidates(issuers: &[Vec<u8>]) -> Vec<CertificateDer<'_>> {
             continue;
         };
         let count = seen.entry(subject).or_default();
-        *count += 1;
+        *count = count.saturating_add(1);
         if *count <= limits::CHAIN_CERTIFICATES_PER_SUBJECT {
             candidates.push(der);
         }
@@ -422,7 +422,7 @@ fn modulus_bits(key: &[u8]) -> Option<usize> {
             let modulus = UintRef::decode(fields)?;
             UintRef::decode(fields)?;
             let zeros = modulus.as_bytes().first().map_or(0, |byte| byte.leading_zeros() as usize);
-            Ok::<_, der::Error>((modulus.as_bytes().len() * 8).saturating_sub(zeros))
+            Ok::<_, der::Error>(modulus.as_bytes().len().saturating_mul(8).saturating_sub(zeros))
         })
         .ok()
 }

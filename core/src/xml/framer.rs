@@ -412,7 +412,7 @@ impl Framer {
             }
             Sink::Tree(tree) => tree.open(tag, namespace.as_ref()),
         };
-        *open += 1;
+        *open = open.saturating_add(1);
         progress.charge(added)?;
         Ok(None)
     }
@@ -422,7 +422,7 @@ impl Framer {
         let State::Element { open, sink, .. } = &mut self.state else { return None };
         self.scope.close();
         if *open > 1 {
-            *open -= 1;
+            *open = open.saturating_sub(1);
             sink.close();
             return None;
         }
@@ -479,12 +479,12 @@ impl Progress {
             window = if is_return { b"\n" } else { window.get(..self.without_return).unwrap_or(window) };
             let offered = window.len();
             let outcome = parser.parse(&mut window, false);
-            let used = offered - window.len();
+            let used = offered.saturating_sub(window.len());
             if used > 0 {
                 self.after_return = is_return;
                 self.without_return = self.without_return.saturating_sub(used);
             }
-            self.bytes += used;
+            self.bytes = self.bytes.saturating_add(used);
             *bytes = bytes.get(used..).unwrap_or_default();
             match outcome {
                 Ok(Some(event)) => return Ok(Some(event)),
@@ -500,7 +500,7 @@ impl Progress {
     /// The line feed of a line end that was handled with its carriage return.
     fn skip_line_feed(&mut self, bytes: &mut &[u8]) {
         if let (true, Some(b'\n')) = (self.after_return, bytes.first()) {
-            self.bytes += 1;
+            self.bytes = self.bytes.saturating_add(1);
             self.after_return = false;
             *bytes = bytes.get(1..).unwrap_or_default();
         }

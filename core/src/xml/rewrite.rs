@@ -87,7 +87,7 @@ impl StanzaWriter {
         write_name(prefix, &tag.name, out);
         let name = (start, out.len());
 
-        let mut added = 0;
+        let mut added = 0_usize;
         let default = if in_chain {
             DefaultNamespace::Neutral
         } else if let Some(declared) = &tag.default {
@@ -96,7 +96,7 @@ impl StanzaWriter {
         } else if prefix.is_none() && inherited != DefaultNamespace::Declared(namespace.cloned()) {
             let before = out.len();
             write_attribute(None, "xmlns", namespace.map_or("", |namespace| namespace), out);
-            added += out.len() - before;
+            added = added.saturating_add(out.len().saturating_sub(before));
             DefaultNamespace::Declared(namespace.cloned())
         } else {
             inherited
@@ -104,7 +104,7 @@ impl StanzaWriter {
         for (prefix, namespace) in &tag.declarations {
             write_attribute(Some("xmlns"), prefix, namespace, out);
         }
-        added += self.declare_missing(prefix.zip(namespace), tag, scope)?;
+        added = added.saturating_add(self.declare_missing(prefix.zip(namespace), tag, scope)?);
         for attribute in &tag.attributes {
             let prefix = attribute.prefix.as_deref().map(|prefix| &**prefix);
             write_attribute(prefix, &attribute.name, &attribute.value, &mut self.frame.bytes);
@@ -131,11 +131,11 @@ impl StanzaWriter {
             if declarations >= limits::DECLARATIONS {
                 return Err(XmlError::TooManyDeclarations);
             }
-            declarations += 1;
+            declarations = declarations.saturating_add(1);
             write_attribute(Some("xmlns"), prefix, namespace, &mut self.frame.bytes);
             scope.bind(prefix, namespace.clone());
         }
-        Ok(self.frame.bytes.len() - before)
+        Ok(self.frame.bytes.len().saturating_sub(before))
     }
 
     /// Gives the stanza the language of its stream, if it has none, that is one and there is room for it; to be called

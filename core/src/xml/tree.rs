@@ -15,8 +15,8 @@ impl TreeBuilder {
     /// Opens an element. Returns how many bytes it holds beyond those that its tag took: the names of the
     /// namespaces that were declared further out.
     pub(super) fn open(&mut self, tag: Tag, namespace: Option<&Arc<str>>) -> usize {
-        let declared = tag.default.as_ref().map_or(0, String::len)
-            + tag.declarations.iter().map(|(_, namespace)| namespace.len()).sum::<usize>();
+        let further = tag.declarations.iter().map(|(_, namespace)| namespace.len()).sum::<usize>();
+        let declared = tag.default.as_ref().map_or(0, String::len).saturating_add(further);
         let mut element = Element::new(namespace.map_or("", |namespace| namespace), tag.name.as_str());
         let mut copied = element.namespace.len();
         for attribute in tag.attributes {

@@ -74,7 +74,7 @@ fn escape(text: &str, place: Place) -> Cow<'_, str> {
         let Some(replacement) = place.replacement(character) else { continue };
         escaped.push_str(text.get(copied..at).unwrap_or_default());
         escaped.push_str(replacement);
-        copied = at + character.len_utf8();
+        copied = at.saturating_add(character.len_utf8());
     }
     if copied == 0 {
         return Cow::Borrowed(text);
