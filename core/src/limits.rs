@@ -178,6 +178,10 @@ pub const NEGOTIATION: Duration = Duration::from_secs(90);
 /// One candidate without a protected stream header: `s2s_attempt_timeout`.
 pub const ATTEMPT: Duration = Duration::from_secs(10);
 
+/// From features that do not offer what was asked for ahead of them to the answer, which should be right behind (decision
+/// D-52).
+pub const UNASKED_ANSWER: Duration = Duration::from_secs(2);
+
 /// From our closing tag to the end of the connection: `s2s_close_timeout` (decision D-20).
 pub const CLOSE: Duration = Duration::from_secs(5);
 

@@ -26,7 +26,7 @@ pub(crate) fn start(near: Ipv4Addr, far: Ipv4Addr, port: u16, latency: Duration,
             thread::spawn(move || {
                 // Nobody listens: the client sees its connection end, which is all that there is to see.
                 if let Ok(server) = TcpStream::connect(SocketAddr::from((far, port))) {
-                    let _ = join(client, server, begin, latency, line);
+                    let _ = join(client, server, begin, latency, &line);
                 }
             });
         }
@@ -34,7 +34,7 @@ pub(crate) fn start(near: Ipv4Addr, far: Ipv4Addr, port: u16, latency: Duration,
     Ok(())
 }
 
-fn join(client: TcpStream, server: TcpStream, begin: Instant, latency: Duration, line: Line) -> std::io::Result<()> {
+fn join(client: TcpStream, server: TcpStream, begin: Instant, latency: Duration, line: &Line) -> std::io::Result<()> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_client, to_server) = (client.try_clone()?, server.try_clone()?);

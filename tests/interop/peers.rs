@@ -63,6 +63,7 @@ pub(crate) fn logged_as(what: &str) -> &'static [&'static str] {
         "cert-not-yet-valid" => &["certificate is not yet valid", "certificate is not trusted"],
         "stream not-authorized" => NOT_AUTHORIZED,
         "stream policy-violation" => &["policy-violation", "policy violation"],
+        "starttls-refused" => &["unsupported-stanza-type", "starttls_unsupported"],
         _ => &[],
     }
 }

@@ -340,6 +340,25 @@ fn a_peer_that_refuses_external_because_it_came_too_early_gets_it_again_on_the_s
 }
 
 #[test]
+fn a_peer_that_does_not_answer_what_it_has_not_offered_is_dialled_once_more_after_two_seconds() {
+    let mut world = World::new(Cutting::Whole);
+    let (a, place) = dialled_puppet(&mut world);
+    world.send(a, &message("1"));
+    let puppet = world.accept(place).expect("dialled");
+    let authority = Authority::root("the authority");
+    let (mut tls, _) = secured(&mut world, &authority, puppet);
+    tls.say(
+        &mut world,
+        &format!("{HEADER}<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>"),
+    );
+    world.run_for(s2s_core::limits::UNASKED_ANSWER - Duration::from_millis(1));
+    assert!(world.accept(place).is_none(), "the answer may still come");
+    world.run_for(Duration::from_millis(2));
+    let again = world.accept(place).expect("dialled once more");
+    assert!(!hears(&mut world, again).contains("<starttls"), "in turns");
+}
+
+#[test]
 fn a_peer_that_refuses_our_certificate_is_not_asked_again() {
     let mut world = World::new(Cutting::Whole);
     let (a, place) = dialled_puppet(&mut world);

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::addr::{Domain, Pair};
 use crate::dialback::Answer;
+use crate::limits;
 use crate::link::{InFlight, Link, Role, Timer};
 use crate::policy::Offer;
 use crate::stanza::Stanza;
@@ -45,10 +46,13 @@ impl Link {
 
     /// Outbound, on features: attempt EXTERNAL.
     pub fn external(&mut self, now: Instant) {
-        // Where it was said ahead and then not offered, the peer may never answer.
         let offered = self.initiating_stream().and_then(Initiating::features).is_some_and(|features| features.external);
         if offered {
             self.timers.cancel(Timer::Attempt);
+        } else {
+            // It was said ahead: some peers never answer what they have not offered.
+            let patience = limits::UNASKED_ANSWER.min(self.settings.attempt_timeout);
+            self.timers.set(Timer::Attempt, later(now, patience));
         }
         self.initiate(now, Initiating::external);
     }
