@@ -38,6 +38,7 @@ mod observe;
 mod random;
 mod site;
 mod swarm;
+mod traffic;
 
 use std::any::Any;
 use std::collections::BTreeMap;
