@@ -10,23 +10,19 @@ use rcgen::{
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, NameConstraints,
     PKCS_ED25519, PublicKeyData, RevokedCertParams, SerialNumber, date_time_ymd,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, SignatureVerificationAlgorithm};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use s2s_core::addr::Domain;
 use s2s_core::tls::HostIdentity;
 use s2s_core::tls::identity::NameForm;
 use s2s_core::tls::verify::{Rejection, Trust, fingerprint};
+
+pub use crate::signatures::algorithms;
 
 /// The moment at which the kinds are what they say: the first second of 2026.
 pub const NOW: Duration = Duration::from_secs(1_767_225_600);
 
 /// When certificates that are valid at [`NOW`] expire, unless they were asked for otherwise: 2030-01-01.
 pub const END: Duration = Duration::from_secs(1_893_456_000);
-
-/// The signature algorithms that certificates are verified with.
-#[must_use]
-pub fn algorithms() -> &'static [&'static dyn SignatureVerificationAlgorithm] {
-    rustls::crypto::ring::default_provider().signature_verification_algorithms.all
-}
 
 /// A certificate with its issuers and its key.
 #[derive(Clone, Debug)]

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use s2s_core::addr::Domain;
+use s2s_core::limits;
+use s2s_core::link::Settings;
 use s2s_core::tls::{Provider, Session};
 
 use crate::fake_tls::FakeProvider;
@@ -21,6 +23,18 @@ pub fn header(from: &str, to: &str) -> String {
 #[must_use]
 pub fn response(from: &str, to: &str, id: &str) -> String {
     header(from, to).replace(" xml:lang=", &format!(" id='{id}' xml:lang="))
+}
+
+/// The times and sizes of a link, as they are by default.
+#[must_use]
+pub const fn settings() -> Settings {
+    Settings {
+        negotiation_timeout: limits::NEGOTIATION,
+        attempt_timeout: limits::ATTEMPT,
+        close_timeout: limits::CLOSE,
+        idle_timeout: limits::IDLE,
+        stanza_bytes: limits::STANZA_BYTES,
+    }
 }
 
 /// Asks for TLS.

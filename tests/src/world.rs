@@ -205,6 +205,16 @@ impl World {
         }
     }
 
+    /// The connection breaks, for both ends.
+    pub fn sever(&mut self, site: NodeIndex, conn: ConnId) {
+        let now = self.now;
+        if let Some(End::Node(far, far_conn)) = self.wires.remove(&(site, conn)) {
+            self.wires.remove(&(far, far_conn));
+            self.sites[far].node.handle_closed(now, far_conn, io::ErrorKind::ConnectionReset);
+        }
+        self.sites[site].node.handle_closed(now, conn, io::ErrorKind::ConnectionReset);
+    }
+
     /// A node listens again at the address of `site`.
     pub fn revive(&mut self, site: NodeIndex, config: Config) {
         let addr = self.sites[site].addr;

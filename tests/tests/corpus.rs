@@ -1,18 +1,8 @@
 //! Runs the bodies of the fuzz targets over the committed corpora.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use s2s_tests::fuzz_bodies;
-
-/// The inputs of one target, in the order of their names.
-fn inputs(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
-    let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    paths.sort();
-    paths.into_iter().map(|path| (path.clone(), fs::read(&path).expect("an input"))).collect()
-}
 
 /// Inputs of one target at least. Federations take seconds each.
 fn least(target: &str) -> usize {
@@ -21,7 +11,7 @@ fn least(target: &str) -> usize {
 
 fn replay(target: &str) {
     let target = fuzz_bodies::ALL.iter().find(|known| known.name == target).expect("a target");
-    let inputs = inputs(target.name);
+    let inputs = fuzz_bodies::corpus(target.name);
     assert!(inputs.len() >= least(target.name), "the corpus of {} is there", target.name);
     for (path, data) in inputs {
         println!("{}", path.display());
@@ -50,14 +40,18 @@ macro_rules! corpora {
 
 corpora! {
     no_input_of_the_corpus_breaks_the_framer => "frames",
+    a_strict_reader_sees_what_the_framer_sees => "frames_strict",
+    the_parser_of_rxml_sees_what_the_framer_sees => "frames_rxml",
     elements_are_the_same_after_a_round_trip => "element_round_trip",
     legal_frames_in_any_order_break_no_stream => "stream_frames",
     cuts_do_not_count_for_a_link => "link_bytes",
     errors_of_the_fake_tls_are_final => "fake_tls",
     errors_of_rustls_are_final => "rustls_session",
     no_answer_of_a_dns_server_breaks_the_resolver => "dns_reply",
+    a_lookup_comes_to_what_plain_recursion_comes_to => "resolver",
     only_the_right_dialback_key_is_confirmed => "dialback_key",
     names_of_certificates_are_bounded => "certificate_names",
     scripted_peers_do_not_break_a_node => "node_ops",
+    everybody_sees_what_the_model_says => "model",
     the_laws_hold_for_small_federations => "federation",
 }

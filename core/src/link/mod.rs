@@ -11,7 +11,9 @@
 //!    [`Link::send_key`], a request for TLS by [`Link::proceed`], anything that must not be by [`Link::refuse`].
 //! 3. Write what is [`pending`](Link::pending), report it by [`Link::handle_sent`], and do what
 //!    [`Link::connection`] says, which is [`Connection::Drop`] in the end.
-//! 4. Read while [`Link::wants_read`] says so, and arm the timer for [`Link::poll_timeout`].
+//! 4. Read while [`Link::wants_read`] says so, and arm the timer for [`Link::poll_timeout`]. How long the peer may take to
+//!    answer a key or EXTERNAL on a stream that we opened, the owner knows: until something is authorised there, no timer
+//!    of the link runs behind the features.
 //!
 //! After EXTERNAL the stream begins anew, so that a header comes once more: [`Receiving::settled_pair`] tells.
 //! The functions of [`policy`](crate::policy) and [`verify`](crate::tls::verify) are there for the decisions.

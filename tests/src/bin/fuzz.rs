@@ -7,11 +7,10 @@
 
 use std::fs;
 use std::panic::catch_unwind;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use s2s_tests::fuzz_bodies::{ALL, Target};
+use s2s_tests::fuzz_bodies::{ALL, Target, corpus, damage};
 use s2s_tests::sim::Random;
 
 fn main() -> ExitCode {
@@ -22,7 +21,7 @@ fn main() -> ExitCode {
     let mut random = Random::new(Instant::now().elapsed().as_nanos() as u64 ^ u64::from(std::process::id()));
     let mut findings = 0;
     for Target { name, body } in ALL.iter().filter(|target| is_wanted(target)) {
-        let corpus = corpus(name);
+        let corpus: Vec<Vec<u8>> = corpus(name).into_values().collect();
         let (start, mut executions, mut found) = (Instant::now(), 0_u64, 0);
         while start.elapsed() < Duration::from_secs(seconds) {
             let data = damage(&corpus, &mut random);
@@ -39,39 +38,4 @@ fn main() -> ExitCode {
         println!("{name:<20} {executions:>9} executions, {found} findings, corpus of {}", corpus.len());
     }
     if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
-    let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    paths.sort();
-    paths.iter().map(|path| fs::read(path).expect("an input")).collect()
-}
-
-/// An input of the corpus in which a few things are other than they were.
-fn damage(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
-    let mut data = random.pick(corpus).clone();
-    for _ in 0..random.between(1, 6) {
-        let at = random.below(data.len() + 1);
-        let end = at + random.below(data.len() - at + 1).min(64);
-        match random.below(6) {
-            0 if at < data.len() => data[at] ^= 1 << random.below(8),
-            1 if at < data.len() => data[at] = random.next() as u8,
-            2 => data.insert(at, random.next() as u8),
-            3 => drop(data.drain(at..end)),
-            4 => {
-                let piece = data[at..end].to_vec();
-                let to = random.below(data.len() + 1);
-                data.splice(to..to, piece);
-            }
-            _ => {
-                let other = random.pick(corpus);
-                let from = random.below(other.len() + 1);
-                let piece = other[from..].iter().copied().take(random.between(0, 200));
-                data.splice(at..end, piece);
-            }
-        }
-    }
-    data
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use s2s_tests::sim::{Fault, Summary, run};
+use s2s_tests::sim::{Fault, Origin, Summary, run};
 
 /// What all runs were together.
 #[derive(Default)]
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         let work = || {
             let mut total = Total::default();
             while start.elapsed() < span && !failed.load(Ordering::Relaxed) {
-                match run(next.fetch_add(1, Ordering::Relaxed)) {
+                match run(&Origin::Seed(next.fetch_add(1, Ordering::Relaxed))) {
                     Ok(summary) => total.add(&summary),
                     Err(failure) => {
                         failed.store(true, Ordering::Relaxed);

@@ -4,13 +4,13 @@ use s2s_core::ns;
 use s2s_core::xml::{Bounds, Element, Frame, Framer, XmlError};
 
 /// Bounds that only long inputs reach.
-const WIDE: Bounds = Bounds { element_bytes: 1 << 20, depth: 100, children: 10_000 };
+pub(super) const WIDE: Bounds = Bounds { element_bytes: 1 << 20, depth: 100, children: 10_000 };
 
 /// Bounds that short inputs reach.
 const TIGHT: Bounds = Bounds { element_bytes: 200, depth: 3, children: 5 };
 
 /// A header that binds nothing but the prefix that every header of ours binds.
-const HEADER: &str = "<stream:stream xmlns:stream='http://etherx.jabber.org/streams' xmlns='jabber:server'>";
+pub(super) const HEADER: &str = "<stream:stream xmlns:stream='http://etherx.jabber.org/streams' xmlns='jabber:server'>";
 
 /// The framer, fed with the same bytes in one piece, in single bytes and in pieces.
 ///
@@ -55,7 +55,10 @@ fn has_many_attributes(element: &Element) -> bool {
 }
 
 /// All frames, and how it ended.
-fn frames_of<'a>(bounds: Bounds, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Frame>, Result<(), XmlError>) {
+pub(super) fn frames_of<'a>(
+    bounds: Bounds,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<Frame>, Result<(), XmlError>) {
     let mut framer = Framer::new(ns::SERVER, bounds);
     let mut frames = Vec::new();
     for mut piece in pieces {

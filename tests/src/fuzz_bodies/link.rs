@@ -9,13 +9,14 @@ use s2s_core::entropy::{Entropy, Seed};
 use s2s_core::limits;
 use s2s_core::link::{Connection, Event, Link, Settings};
 use s2s_core::policy::{Offer, StartTls};
+use s2s_core::reason::Reason;
 use s2s_core::stanza::StanzaCondition;
 use s2s_core::stream::{InitiatingEvent, KeyOutcome, ReceivingEvent};
 
 use super::frames::pieces;
 use super::input::Input;
 use crate::fake_tls::{FakeProvider, plaintext};
-use crate::puppetry::{AUTH, PROCEED, STARTTLS, header, response};
+use crate::puppetry::{AUTH, PROCEED, STARTTLS, header, response, settings};
 
 pub(super) const LOCAL: &str = "a.example.org";
 pub(super) const REMOTE: &str = "b.example.net";
@@ -47,18 +48,14 @@ struct Driven {
     wire: Vec<u8>,
     events: Vec<String>,
     ended: bool,
+    /// Bytes that the network takes at once.
+    bite: usize,
 }
 
 impl Driven {
-    fn new(kind: u8) -> Self {
+    fn new(kind: u8, bite: usize) -> Self {
         let now = Instant::now();
-        let settings = Settings {
-            negotiation_timeout: limits::NEGOTIATION,
-            attempt_timeout: limits::ATTEMPT,
-            close_timeout: limits::CLOSE,
-            idle_timeout: limits::IDLE,
-            stanza_bytes: limits::MIN_STANZA_BYTES,
-        };
+        let settings = Settings { stanza_bytes: limits::MIN_STANZA_BYTES, ..settings() };
         let tls = Arc::new(FakeProvider::new(vec![(domain(LOCAL), vec![b"a chain".to_vec()])]));
         let (entropy, direct) = (Entropy::new(Seed([5; 32])), kind & 2 != 0);
         let mut link = match kind & 1 {
@@ -68,21 +65,73 @@ impl Driven {
         if kind & 1 == 1 {
             link.handle_connected(now);
         }
-        let mut driven = Self { link, now, wire: Vec::new(), events: Vec::new(), ended: false };
+        let mut driven = Self { link, now, wire: Vec::new(), events: Vec::new(), ended: false, bite };
         driven.drain();
         driven
     }
 
     fn receive(&mut self, bytes: &[u8]) {
         let before = (self.wire.len(), self.events.len());
+        self.tease();
         self.link.handle_bytes(self.now, bytes);
         self.drain();
-        if self.ended && self.link.connection() == Connection::Drop {
-            self.link.handle_bytes(self.now, b"<more/>");
-            assert!(self.link.pending().is_empty() && self.link.poll_event().is_none(), "the end is final");
-        }
+        self.check_end();
         assert!(self.wire.len() - before.0 <= ANSWER_BYTES + 64 * bytes.len(), "answers are bounded");
         assert!(self.events.len() - before.1 <= 2 + bytes.len(), "no more events than bytes");
+    }
+
+    /// A timer that comes early moves nothing.
+    fn tease(&mut self) {
+        let before = self.link.poll_timeout();
+        if before.is_none_or(|(at, _)| at > self.now) {
+            self.link.handle_timeout(self.now);
+            assert_eq!((self.link.poll_timeout(), self.link.poll_event()), (before, None), "moved by an early timer");
+        }
+    }
+
+    /// Behind the end nothing that is reported or commanded has an effect.
+    fn check_end(&mut self) {
+        if !self.ended || self.link.connection() != Connection::Drop {
+            return;
+        }
+        let (now, link) = (self.now, &mut self.link);
+        link.handle_bytes(now, b"<more/>");
+        link.handle_connected(now);
+        link.accept_header(now);
+        link.starttls(now);
+        link.send_key(now, &Pair::new(domain(LOCAL), domain(REMOTE)), "a key".to_owned());
+        link.close(now, Reason::Idle);
+        link.shut_down(now);
+        link.handle_eof(now);
+        link.handle_closed(now, "again");
+        link.handle_timeout(now + limits::IDLE);
+        assert!(link.pending().is_empty(), "written behind the end: {:?}", link.pending());
+        assert_eq!((link.poll_event(), link.poll_timeout(), link.connection()), (None, None, Connection::Drop));
+    }
+
+    /// Nobody says anything any more: the timers end the link, none of them twice at one moment. How long the answer to a
+    /// key or to EXTERNAL may take is the owner's to know: it closes the stream.
+    fn leave_alone(&mut self) {
+        self.let_timers_fire();
+        if !self.ended && self.link.initiating_stream().is_some_and(|stream| !stream.has_authorised()) {
+            self.link.close(self.now, Reason::NegotiationTimeout);
+            self.drain();
+            self.let_timers_fire();
+        }
+        assert!(self.ended, "nothing will ever end it: {:?}", self.link);
+        self.link.handle_closed(self.now, "at last");
+        self.check_end();
+    }
+
+    fn let_timers_fire(&mut self) {
+        let mut last = None;
+        while let Some((at, why)) = self.link.poll_timeout() {
+            assert_ne!(last, Some((at, why)), "fires again at the same moment");
+            last = Some((at, why));
+            self.now = self.now.max(at);
+            self.link.handle_timeout(self.now);
+            self.drain();
+        }
     }
 
     /// Takes events, decides, and takes what is written.
@@ -92,9 +141,11 @@ impl Driven {
             self.events.push(format!("{event:?}"));
             self.decide(event);
         }
-        let pending = self.link.pending().to_vec();
-        self.link.handle_sent(pending.len());
-        self.wire.extend(pending);
+        while !self.link.pending().is_empty() {
+            let taken = self.link.pending().len().min(self.bite);
+            self.wire.extend_from_slice(&self.link.pending()[..taken]);
+            self.link.handle_sent(taken);
+        }
     }
 
     fn decide(&mut self, event: Event) {
@@ -135,30 +186,33 @@ impl Driven {
         }
     }
 
-    fn course(self) -> Course {
+    fn course(mut self) -> Course {
+        let connection = self.link.connection();
+        self.leave_alone();
         let written = String::from_utf8(plaintext(&self.wire)).expect("we write UTF-8");
         assert!(written.matches("<stream:error>").count() <= 1, "one stream error at most: {written}");
         let after = written.split_once("</stream:error>").map(|(_, after)| after);
         assert!(after.is_none_or(|after| after == "</stream:stream>"), "and then the end: {written}");
         let unread = ["Malformed", "StanzaTooBig", "Limit"].map(|reason| format!("End {{ reason: {reason},"));
         let unread = self.events.iter().any(|event| unread.iter().any(|reason| event.contains(reason)));
-        let connection = (!unread).then(|| self.link.connection());
+        let connection = (!unread).then_some(connection);
         Course { events: self.events, written, connection }
     }
 }
 
-fn course<'a>(kind: u8, pieces: impl IntoIterator<Item = &'a [u8]>) -> Course {
-    let mut driven = Driven::new(kind);
+fn course<'a>(kind: u8, bite: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> Course {
+    let mut driven = Driven::new(kind, bite);
     for piece in pieces {
         driven.receive(piece);
     }
     driven.course()
 }
 
-/// A link that hears these bytes: whole, in single bytes and in pieces it does and says the same. The first byte says
-/// which link (1: we dialled, 2: direct TLS), the rest of the first line how to cut.
+/// A link that hears these bytes: whole, in single bytes and in pieces it does and says the same (P1), in whatever pieces
+/// that is taken (P9). The first byte says which link (1: we dialled, 2: direct TLS), the rest of the first line how to cut.
 ///
-/// Nothing is proved, nothing follows the end, there is one stream error at most, and answers are bounded.
+/// Nothing is proved, nothing follows the end (P4), there is one stream error at most, answers are bounded (P8), timers that
+/// come early move nothing, and left alone every link comes to its end (P7).
 pub fn link_bytes(data: &[u8]) {
     let (line, bytes) = match data.iter().position(|byte| *byte == b'\n') {
         Some(at) => (&data[..at], &data[at + 1..]),
@@ -168,9 +222,9 @@ pub fn link_bytes(data: &[u8]) {
 }
 
 fn judge(kind: u8, lengths: &[u8], bytes: &[u8]) {
-    let whole = course(kind, [bytes]);
-    compare(&whole, &course(kind, bytes.chunks(1)), bytes);
-    compare(&whole, &course(kind, pieces(bytes, lengths)), bytes);
+    let whole = course(kind, usize::MAX, [bytes]);
+    compare(&whole, &course(kind, 7, bytes.chunks(1)), bytes);
+    compare(&whole, &course(kind, 300, pieces(bytes, lengths)), bytes);
 }
 
 fn compare(one: &Course, other: &Course, bytes: &[u8]) {

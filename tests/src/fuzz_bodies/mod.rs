@@ -3,20 +3,31 @@
 //!
 //! A body panics when a law is broken and returns nothing.
 
+mod certificate;
+mod corpus;
+mod differential;
 mod dns;
 mod frames;
 mod input;
 mod link;
+mod model;
 mod node;
+mod resolver;
+mod strict_xml;
 mod tls;
 
 use crate::sim;
 
+pub use certificate::certificate_names;
+pub use corpus::{corpus, damage};
+pub use differential::{frames_rxml, frames_strict};
 pub use dns::dns_reply;
 pub use frames::{element_round_trip, frames};
 pub use link::{link_bytes, stream_frames};
+pub use model::model;
 pub use node::node_ops;
-pub use tls::{certificate_names, dialback_key, fake_tls, rustls_session};
+pub use resolver::resolver;
+pub use tls::{dialback_key, fake_tls, rustls_session};
 
 /// A fuzz target.
 #[derive(Clone, Copy, Debug)]
@@ -30,26 +41,26 @@ pub struct Target {
 /// All targets.
 pub const ALL: &[Target] = &[
     Target { name: "frames", body: frames },
+    Target { name: "frames_strict", body: frames_strict },
+    Target { name: "frames_rxml", body: frames_rxml },
     Target { name: "element_round_trip", body: element_round_trip },
     Target { name: "stream_frames", body: stream_frames },
     Target { name: "link_bytes", body: link_bytes },
     Target { name: "fake_tls", body: fake_tls },
     Target { name: "rustls_session", body: rustls_session },
     Target { name: "dns_reply", body: dns_reply },
+    Target { name: "resolver", body: resolver },
     Target { name: "dialback_key", body: dialback_key },
     Target { name: "certificate_names", body: certificate_names },
     Target { name: "node_ops", body: node_ops },
+    Target { name: "model", body: model },
     Target { name: "federation", body: federation },
 ];
 
-/// A small federation for ten minutes: the input is its seed, as eight bytes. All [laws](sim) hold.
+/// A small federation for a minute or two, and its recovery: the input is what the simulator draws first. All [laws](sim)
+/// hold.
 pub fn federation(data: &[u8]) {
-    let mut seed = [0; 8];
-    for (byte, given) in seed.iter_mut().zip(data) {
-        *byte = *given;
-    }
-    let small = u64::from_be_bytes(seed) & !0xc;
-    if let Err(failure) = sim::run(small) {
+    if let Err(failure) = sim::run(&sim::Origin::Script(data.to_vec())) {
         panic!("{failure}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use s2s_core::addr::Pair;
@@ -14,12 +14,13 @@ use s2s_core::node::{Command, Direction, Event, Node, StaticRoute};
 use s2s_core::policy::HostOptions;
 use s2s_core::stanza::Stanza;
 use s2s_core::time::Anchor;
+use s2s_core::tls::verify::Trust;
 
 use super::input::Input;
 use super::link::{LOCAL, REMOTE, domain, frame, peer};
 use crate::certificates::{Authority, NOW};
 use crate::dns_server::Zone;
-use crate::fake_tls::FakeProvider;
+use crate::fake_tls::{FakeProvider, plaintext};
 use crate::world::World;
 
 /// Operations of one input at most.
@@ -27,6 +28,9 @@ const OPERATIONS: usize = 400;
 
 /// Timers that may fire at one moment.
 const TIMEOUTS_AT_ONCE: usize = 100;
+
+/// Bytes that may wait in all, and for one pair, where the bounds are tight.
+const TIGHT_QUEUES: (usize, usize) = (3000, 1500);
 
 /// A node, and what is known of it from outside.
 struct Watched {
@@ -37,15 +41,21 @@ struct Watched {
     seen: BTreeSet<u64>,
     up: BTreeSet<(Pair, Direction, ConnId)>,
     /// Stanzas that were sent and did not come back.
-    sent: BTreeSet<String>,
+    sent: BTreeSet<u64>,
+    /// The number of the next one.
+    next: u64,
+    /// What the network took of each connection.
+    taken: BTreeMap<ConnId, Vec<u8>>,
+    queue_bytes: usize,
     zone: Zone,
 }
 
 /// Any operations: peers connect, write frames and bytes, read a part, end and break connections; DNS answers or does not;
 /// the application sends, takes events or waits; time passes.
 ///
-/// Ids are given once and not named after their end; a stanza is delivered only where its pair is up; what came back was
-/// sent, and comes back once; no timer fires for ever; and after a shutdown everything is let go of.
+/// Ids are given once and not named after their end; a stanza is delivered only where its pair is up (P5); timers that come
+/// early move nothing, and none fires for ever (P7); what waits is bounded (P8); and after a shutdown everything is let go
+/// of, and every stanza that was sent has come back or was wholly written, one of both, once and in order (P9).
 pub fn node_ops(data: &[u8]) {
     let mut input = Input(data);
     let mut watched = Watched::new(&mut input);
@@ -53,8 +63,11 @@ pub fn node_ops(data: &[u8]) {
         if input.is_empty() {
             break;
         }
+        watched.tease();
         watched.operate(&mut input);
         watched.drain(usize::MAX);
+        let held = watched.node.measures().queued_bytes;
+        assert!(held <= watched.queue_bytes, "{held} bytes wait");
     }
     watched.finish();
 }
@@ -62,7 +75,13 @@ pub fn node_ops(data: &[u8]) {
 impl Watched {
     fn new(input: &mut Input<'_>) -> Self {
         let chains = vec![(domain(LOCAL), vec![b"a chain".to_vec()])];
-        let mut config = World::config(Arc::new(FakeProvider::new(chains)), Authority::root("the authority").trust());
+        let mut config = World::config(Arc::new(FakeProvider::new(chains)), Trust::new(&[]));
+        config.trust = trust();
+        // Three more choices in the byte of the next one.
+        if input.clone().byte() / 4 % 8 == 7 {
+            (config.limits.queue_bytes, config.limits.queue_bytes_per_pair) = TIGHT_QUEUES;
+        }
+        let queue_bytes = config.limits.queue_bytes;
         let options = HostOptions { require_encryption: input.below(4) == 3, ..HostOptions::default() };
         config.hosts.insert(domain(LOCAL), options);
         if input.below(2) == 0 {
@@ -83,7 +102,20 @@ impl Watched {
             seen: BTreeSet::new(),
             up: BTreeSet::new(),
             sent: BTreeSet::new(),
+            next: 1,
+            taken: BTreeMap::new(),
+            queue_bytes,
             zone,
+        }
+    }
+
+    /// A timer that comes early changes nothing.
+    fn tease(&mut self) {
+        let before = self.node.poll_timeout();
+        if before.is_none_or(|(at, _)| at > self.now) {
+            self.node.handle_timeout(self.now);
+            let moved = (self.node.poll_timeout(), self.node.poll_effect(), self.node.poll_event());
+            assert_eq!(moved, (before, None, None), "moved by a timer that came early");
         }
     }
 
@@ -112,8 +144,10 @@ impl Watched {
                 }
             }
             6 => {
-                let pending = self.node.pending(conn).len();
-                self.node.handle_sent(now, conn, pending.min(16 * input.below(256)));
+                let pending = self.node.pending(conn);
+                let taken = pending[..pending.len().min(16 * input.below(256))].to_vec();
+                self.node.handle_sent(now, conn, taken.len());
+                self.taken.entry(conn).or_default().extend(taken);
             }
             7 => self.node.handle_eof(now, conn),
             8 => self.node.handle_closed(
@@ -138,16 +172,12 @@ impl Watched {
     }
 
     fn send(&mut self, input: &mut Input<'_>) {
-        let id = format!("{}", self.sent.len() + self.seen.len() * 1000);
-        let to = input.pick(&[REMOTE, REMOTE, "c.example.com", LOCAL]);
-        let text = format!(
-            "<message from='x@{LOCAL}' to='y@{to}' id='{id}'><body>{}</body></message>",
-            "x".repeat(input.below(200))
-        );
-        if self.sent.insert(id) {
-            let stanza = Stanza::parse(&text).expect("a stanza");
-            self.node.handle_command(self.now, Command::Send(stanza));
-        }
+        let (id, to) = (self.next, input.pick(&[REMOTE, REMOTE, "c.example.com", LOCAL]));
+        let filling = "x".repeat(input.below(200));
+        let text = format!("<message from='x@{LOCAL}' to='y@{to}' id='{id}'><body>{filling}</body></message>");
+        self.next += 1;
+        self.sent.insert(id);
+        self.node.handle_command(self.now, Command::Send(Stanza::parse(&text).expect("a stanza")));
     }
 
     /// Time passes, with all timers that fire in it.
@@ -207,7 +237,7 @@ impl Watched {
                 assert_eq!(stanza.inbound_pair(), pair);
             }
             Event::Undeliverable { stanza, .. } => {
-                let id = stanza.head().id.clone().unwrap_or_default();
+                let id = stanza.head().id.as_ref().and_then(|id| id.parse().ok()).expect("a number");
                 assert!(self.sent.remove(&id), "{id} comes back, and was not sent, or twice");
             }
             Event::PeerUp { pair, link, .. } => {
@@ -230,5 +260,27 @@ impl Watched {
         assert!(self.node.is_finished() && self.open.is_empty(), "{held:?}, {:?} after a shutdown", self.open);
         assert!(self.queries.is_empty() && self.up.is_empty(), "{:?} {:?}", self.queries.keys(), self.up);
         assert_eq!((held.queued_bytes, held.verifications, held.routes), (0, 0, 0), "{held:?}");
+        self.account();
     }
+
+    /// What did not come back was written, wholly and once; and on one connection in the order of sending.
+    fn account(&self) {
+        let mut written = BTreeSet::new();
+        for (conn, bytes) in &self.taken {
+            let plain = String::from_utf8(plaintext(bytes)).expect("we write UTF-8");
+            let whole = plain.split_inclusive("</message>").filter(|stanza| stanza.ends_with("</message>"));
+            let numbers: Vec<u64> =
+                whole.filter_map(|stanza| stanza.split(" id='").last()?.split('\'').next()?.parse().ok()).collect();
+            assert!(numbers.is_sorted(), "{numbers:?} on {conn:?}");
+            for number in numbers {
+                assert!(written.insert(number), "{number} was written twice");
+            }
+        }
+        assert_eq!(written, self.sent, "written, and sent without coming back");
+    }
+}
+
+fn trust() -> Arc<Trust> {
+    static TRUST: OnceLock<Arc<Trust>> = OnceLock::new();
+    Arc::clone(TRUST.get_or_init(|| Arc::new(Authority::root("the authority").trust())))
 }

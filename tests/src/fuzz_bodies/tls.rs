@@ -4,8 +4,6 @@ use std::sync::{Arc, OnceLock};
 
 use s2s_core::addr::Domain;
 use s2s_core::dialback::Secret;
-use s2s_core::limits;
-use s2s_core::tls::identity::{Names, matches};
 use s2s_core::tls::{Provider, RustlsProvider, Session, Version};
 
 use super::frames::pieces;
@@ -91,17 +89,4 @@ pub fn dialback_key(data: &[u8]) {
     damaged[at] ^= 1 << input.below(7);
     let damaged = String::from_utf8(damaged).expect("still ASCII");
     assert!(!secret.verify(&names[0], &names[1], &id, &damaged), "{damaged}");
-}
-
-/// The names of a certificate: whatever the bytes are, they are bounded, and what is covered is covered by one of them.
-pub fn certificate_names(data: &[u8]) {
-    let names = Names::of(data);
-    for text in [LOCAL, REMOTE, "x.a.example.org", "example.org"] {
-        let covered = names.as_ref().is_ok_and(|names| names.covering(&domain(text)).is_some());
-        assert_eq!(matches(data, &domain(text)), covered, "{text}");
-    }
-    if let Ok(names) = names {
-        assert!(names.iter().count() <= limits::CERTIFICATE_NAMES);
-        assert!(names.iter().count() <= data.len(), "no more names than bytes");
-    }
 }

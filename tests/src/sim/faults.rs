@@ -169,7 +169,7 @@ impl Federation {
         }
         self.sites[site].silent = silent;
         if fault == Fault::LoseSecret {
-            self.sites[site].secret = self.random.next();
+            self.sites[site].secret = self.random.bits();
         }
         let at = if silent { until } else { self.now + self.random.span(Duration::ZERO, Duration::from_secs(5)) };
         self.agenda.plan(at, Happening::Rise { site });

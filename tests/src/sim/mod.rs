@@ -38,6 +38,7 @@ mod observe;
 mod random;
 mod site;
 mod swarm;
+mod traffic;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -50,7 +51,7 @@ use s2s_core::machine::Machine;
 use s2s_core::node::{Command, Node};
 
 pub use random::Random;
-pub use swarm::Fault;
+pub use swarm::{Fault, Setup};
 
 use agenda::Happening;
 use federation::Federation;
@@ -92,11 +93,20 @@ pub struct Summary {
     pub federation_hours: f64,
 }
 
+/// What a run is drawn from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// A seed.
+    Seed(u64),
+    /// An input of the fuzz target `federation`: the first draws of a [small](Swarm::small) federation.
+    Script(Vec<u8>),
+}
+
 /// A law was broken.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The seed.
-    pub seed: u64,
+    /// What was run.
+    pub origin: Origin,
     /// How many things had happened.
     pub step: u64,
     /// Since the beginning, in virtual time.
@@ -109,23 +119,36 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, step, at, law, trace } = self;
+        let Self { origin, step, at, law, trace } = self;
         for line in trace {
             writeln!(f, "{line}")?;
         }
-        writeln!(f, "seed {seed:#x}, step {step}, {:.6} s: {law}", at.as_secs_f64())?;
-        write!(f, "SIM_SEED={seed:#x} cargo test -p s2s-tests --test simulation -- replay --nocapture")
+        writeln!(f, "step {step}, {:.6} s: {law}", at.as_secs_f64())?;
+        match origin {
+            Origin::Seed(seed) => {
+                write!(f, "SIM_SEED={seed:#x} cargo test -p s2s-tests --test simulation -- replay --nocapture")
+            }
+            Origin::Script(script) => write!(f, "the target `federation` with the input {script:02x?}"),
+        }
     }
 }
 
-/// Runs one seed. A failure is run once more, to tell what happened last.
-pub fn run(seed: u64) -> Result<Summary, Box<Failure>> {
-    attempt(seed, false).map_err(|failure| attempt(seed, true).err().unwrap_or(failure))
+/// Runs a federation. A failure is run once more, to tell what happened last.
+pub fn run(origin: &Origin) -> Result<Summary, Box<Failure>> {
+    attempt(origin, false).map_err(|failure| attempt(origin, true).err().unwrap_or(failure))
 }
 
-fn attempt(seed: u64, traced: bool) -> Result<Summary, Box<Failure>> {
-    let mut random = Random::new(seed);
-    let swarm = Swarm::draw(seed, &mut random);
+fn attempt(origin: &Origin, traced: bool) -> Result<Summary, Box<Failure>> {
+    let (swarm, random) = match origin {
+        Origin::Seed(seed) => {
+            let mut random = Random::new(*seed);
+            (Swarm::draw(*seed, &mut random), random)
+        }
+        Origin::Script(script) => {
+            let mut random = Random::scripted(script);
+            (Swarm::small(&mut random), random)
+        }
+    };
     let mut federation = Federation::new(random, swarm, traced);
     let panicked = catch_unwind(AssertUnwindSafe(|| play(&mut federation))).err();
     if let Some(panic) = panicked {
@@ -134,7 +157,7 @@ fn attempt(seed: u64, traced: bool) -> Result<Summary, Box<Failure>> {
     match federation.violation.take() {
         None => Ok(summarise(&federation)),
         Some(law) => Err(Box::new(Failure {
-            seed,
+            origin: origin.clone(),
             step: federation.steps,
             at: federation.now.duration_since(federation.start),
             law,

@@ -4,19 +4,34 @@ use std::time::Duration;
 
 /// A generator. The same seed gives the same draws.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random {
+    state: u64,
+    /// What is drawn first, last draw first.
+    script: Vec<u16>,
+}
 
 impl Random {
     /// The generator of `seed`.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self(seed)
+        Self { state: seed, script: Vec::new() }
+    }
+
+    /// A generator whose first draws are these bytes, two for each, so that a fuzzer can change one of them. What follows
+    /// depends on their number only.
+    #[must_use]
+    pub fn scripted(bytes: &[u8]) -> Self {
+        let (draws, _) = bytes.as_chunks::<2>();
+        Self { state: bytes.len() as u64, script: draws.iter().rev().map(|draw| u16::from_be_bytes(*draw)).collect() }
     }
 
     /// The next 64 bits.
-    pub const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
+    pub fn bits(&mut self) -> u64 {
+        if let Some(draw) = self.script.pop() {
+            return u64::from(draw) << 48;
+        }
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
@@ -24,7 +39,7 @@ impl Random {
 
     /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        ((u128::from(self.next()) * bound as u128) >> 64) as usize
+        ((u128::from(self.bits()) * bound as u128) >> 64) as usize
     }
 
     /// True once in `n` times.

@@ -97,7 +97,7 @@ impl Fault {
 
 /// How a site is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Setup {
+pub enum Setup {
     /// A valid certificate, and demands the same.
     Strict,
     /// A valid certificate, and demands encryption.
@@ -111,18 +111,24 @@ pub(super) enum Setup {
 }
 
 impl Setup {
-    const ALL: [Self; 5] = [Self::Strict, Self::Certified, Self::SelfSigned, Self::Bare, Self::Open];
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Strict, Self::Certified, Self::SelfSigned, Self::Bare, Self::Open];
 
-    pub(super) const fn has_valid_certificate(self) -> bool {
+    /// Whether it shows a certificate that proves something.
+    #[must_use]
+    pub const fn has_valid_certificate(self) -> bool {
         matches!(self, Self::Strict | Self::Certified | Self::Open)
     }
 
-    pub(super) const fn demands_encryption(self) -> bool {
+    /// Whether nothing may pass in clear.
+    #[must_use]
+    pub const fn demands_encryption(self) -> bool {
         matches!(self, Self::Strict | Self::Certified | Self::SelfSigned)
     }
 
     /// Whether two sites can federate, both ways, when nothing is broken.
-    pub(super) fn can_federate(self, other: Self) -> bool {
+    #[must_use]
+    pub fn can_federate(self, other: Self) -> bool {
         let strict = |one: Self, other: Self| one != Self::Strict || other.has_valid_certificate();
         let encrypted = |one: Self, other: Self| !one.demands_encryption() || other != Self::Bare;
         strict(self, other) && strict(other, self) && encrypted(self, other) && encrypted(other, self)
@@ -162,6 +168,18 @@ impl Swarm {
             4..7 => random.between(5, 12),
             _ => random.between(13, 50),
         };
+        // Thirty faults an hour for five domains: some of them find nothing to break.
+        let trouble = Duration::from_secs(3600) * 5 / (30 * u32::try_from(domains).unwrap_or(1));
+        Self::with(domains, span, trouble, random)
+    }
+
+    /// The options of a run that is over soon, with much trouble.
+    pub(super) fn small(random: &mut Random) -> Self {
+        let (domains, span) = (random.between(2, 4), random.span(Duration::from_secs(20), Duration::from_secs(120)));
+        Self::with(domains, span, Duration::from_secs(10), random)
+    }
+
+    fn with(domains: usize, span: Duration, trouble: Duration, random: &mut Random) -> Self {
         let setups = match random.below(4) {
             0 => vec![Setup::Strict],
             1 => vec![*random.pick(&Setup::ALL)],
@@ -179,8 +197,6 @@ impl Swarm {
             segment: *random.pick(&[64, 1460, 1460, 16_384, 16_384]),
             partial: random.one_in(2),
         };
-        // Thirty faults an hour for five domains: some of them find nothing to break.
-        let trouble = Duration::from_secs(3600) * 5 / (30 * u32::try_from(domains).unwrap_or(1));
         Self {
             domains,
             domains_per_site: *random.pick(&[1, 1, 2, 4]),

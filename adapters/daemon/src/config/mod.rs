@@ -2,6 +2,8 @@
 
 mod document;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod host;
 mod keys;
 mod limits;

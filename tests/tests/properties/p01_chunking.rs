@@ -1,0 +1,49 @@
+//! P1: any split of the same bytes gives the same frames, the same events, the same end and the same plaintext.
+//!
+//! That holds for whole nodes too: `tests/tests/chunks.rs`.
+
+use proptest::prelude::*;
+use s2s_tests::fuzz_bodies;
+use s2s_tests::strategies::{cases, cuts, damaged, frames, tls};
+
+/// The input of a target whose first line says how to cut.
+fn input(first: u8, cuts: &[u8], bytes: &[u8]) -> Vec<u8> {
+    [&[first], cuts, b"\n", bytes].concat()
+}
+
+/// What follows the first line of an input of the corpus.
+fn body(input: Vec<u8>) -> Vec<u8> {
+    match input.iter().position(|byte| *byte == b'\n') {
+        Some(at) => input[at + 1..].to_vec(),
+        None => input,
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn p1_the_framer(bounds in 0..2_u8, cuts in cuts(), document in damaged("frames").prop_map(body)) {
+        fuzz_bodies::frames(&input(bounds, &cuts, &document));
+    }
+
+    #[test]
+    fn p1_links_that_hear_bytes(kind in 0..4_u8, cuts in cuts(), bytes in damaged("link_bytes").prop_map(body)) {
+        fuzz_bodies::link_bytes(&input(kind, &cuts, &bytes));
+    }
+
+    #[test]
+    fn p1_links_that_hear_frames(kind in 0..4_u8, frames in frames()) {
+        fuzz_bodies::stream_frames(&[&[kind], frames.as_slice()].concat());
+    }
+
+    #[test]
+    fn p1_the_fake_tls(side in any::<u8>(), bytes in tls()) {
+        fuzz_bodies::fake_tls(&[&[side], bytes.as_slice()].concat());
+    }
+
+    #[test]
+    fn p1_rustls(input in damaged("rustls_session")) {
+        fuzz_bodies::rustls_session(&input);
+    }
+}

@@ -1,0 +1,31 @@
+//! P4: behind an error or the end, no report and no command has an event, a byte or a timer, and the reason stays.
+//!
+//! The bodies of the targets ask for that after every end that they see.
+
+use proptest::prelude::*;
+use s2s_tests::fuzz_bodies;
+use s2s_tests::strategies::{cases, cuts, damaged, frames};
+
+/// What no state waits for: every link ends with it at the latest.
+const NONSENSE: &[u8] = b"<?no?>";
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn p4_the_framer(document in damaged("frames"), nonsense in 0..2_usize) {
+        fuzz_bodies::frames(&[&document, &NONSENSE[..nonsense * NONSENSE.len()]].concat());
+    }
+
+    #[test]
+    fn p4_links(kind in 0..4_u8, cuts in cuts(), frames in frames(), bytes in damaged("link_bytes")) {
+        fuzz_bodies::stream_frames(&[&[kind], frames.as_slice()].concat());
+        fuzz_bodies::link_bytes(&[&[kind], cuts.as_slice(), b"\n", &bytes, NONSENSE, &bytes].concat());
+    }
+
+    #[test]
+    fn p4_sessions(fake in damaged("fake_tls"), rustls in damaged("rustls_session")) {
+        fuzz_bodies::fake_tls(&fake);
+        fuzz_bodies::rustls_session(&rustls);
+    }
+}

@@ -1,0 +1,26 @@
+//! P7: no timer fires twice at one moment, one that comes early moves nothing, and left alone everything comes to its end.
+//!
+//! The bodies of the targets ask for that before every operation and after the last one.
+
+use proptest::prelude::*;
+use s2s_tests::fuzz_bodies;
+use s2s_tests::strategies::{cases, damaged, frames, operations};
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn p7_links(kind in 0..4_u8, frames in frames()) {
+        fuzz_bodies::stream_frames(&[&[kind], frames.as_slice()].concat());
+    }
+
+    #[test]
+    fn p7_nodes(operations in operations()) {
+        fuzz_bodies::node_ops(&operations);
+    }
+
+    #[test]
+    fn p7_the_resolver(input in damaged("dns_reply")) {
+        fuzz_bodies::dns_reply(&input);
+    }
+}
