@@ -6,8 +6,8 @@ use std::io::{Read, Write};
 
 use socket2::{Domain, Socket, Type};
 
-use super::adapter::Adapter;
 use super::puppet::{Manner, Order, Stage, Told, until};
+use crate::adapter::Adapter;
 
 /// Enough for one wave of a thousand pairs, not for two.
 pub(super) const FOR_A_THOUSAND: u32 = 2300;

@@ -2,7 +2,6 @@
 //!
 //! `tests/tests/conformance.rs` runs it and prints the table.
 
-mod adapter;
 mod backpressure;
 mod connections;
 mod descriptors;
@@ -18,7 +17,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use std::{env, panic, thread};
 
-pub use adapter::Adapter;
+use crate::adapter::Adapter;
 
 /// After this a case has failed, whatever it waits for.
 const DEADLINE: Duration = Duration::from_secs(180);
