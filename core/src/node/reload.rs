@@ -97,6 +97,7 @@ impl Node {
             return self.with_link(conn, |link| link.refuse(now, &error, None));
         }
         let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
+        self.take_stanzas(conn); // of a pair that is down, none is told
         for pair in forbidden {
             if let Some(connected) = self.touch(conn) {
                 connected.link.revoke(&pair);
