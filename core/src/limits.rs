@@ -141,6 +141,13 @@ pub const HANDSHAKE_RATE: u64 = 500;
 /// Inbound TLS handshakes begun in one second from one address (IPv6: one /64).
 pub const HANDSHAKE_RATE_PER_ADDRESS: u64 = 50;
 
+/// What an IPv6 /48 may have of what one address may have, its /64 together: it is one site as a rule.
+pub const SHARES_PER_SITE: usize = 4;
+
+/// Inbound streams on which one pair of domains may be proved at once, beyond which a further one is in conflict with them.
+/// Servers open one for each direction; a cluster may open one from each of its machines.
+pub const STREAMS_PER_PAIR: usize = 16;
+
 /// Addresses whose rate of handshakes is remembered. No more can matter at the default rate of all together.
 pub const RATED_PLACES: usize = 4096;
 

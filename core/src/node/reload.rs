@@ -101,7 +101,9 @@ impl Node {
         for pair in forbidden {
             if let Some(connected) = self.touch(conn) {
                 connected.link.revoke(&pair);
-                connected.up.remove(&pair);
+                if connected.up.remove(&pair).is_some() && !outbound {
+                    self.admission.part(&pair);
+                }
             }
             self.events.push_back(Event::PeerDown { pair, direction, reason: Reason::Reload, conn });
         }

@@ -101,6 +101,7 @@ pub(crate) const KEYS: &[Key] = keys! {
     "connections" Limits Works,
     "connections_per_address" Limits Works,
     "unauthenticated" Limits Works,
+    "streams_per_pair" Limits Works,
     "handshakes" Limits Works,
     "handshakes_per_address" Limits Works,
     "handshake_rate" Limits Works,

@@ -398,6 +398,7 @@ fn every_limit_has_its_default_and_its_key() {
         ("connections", node.connections as u64),
         ("connections_per_address", node.connections_per_address as u64),
         ("unauthenticated", node.unauthenticated as u64),
+        ("streams_per_pair", node.streams_per_pair as u64),
         ("handshakes", node.handshakes as u64),
         ("handshakes_per_address", node.handshakes_per_address as u64),
         ("handshake_rate", node.handshake_rate),
@@ -412,7 +413,7 @@ fn every_limit_has_its_default_and_its_key() {
     ] {
         assert_eq!(is, value(key), "{key}");
     }
-    assert_eq!((keys.len(), node.queue_bytes), (15, 50_000), "each of them is looked at here");
+    assert_eq!((keys.len(), node.queue_bytes), (16, 50_000), "each of them is looked at here");
 }
 
 #[test]
