@@ -91,7 +91,7 @@ pub(crate) const KEYS: &[Key] = keys! {
     "runtime" Top Works,
     "log_format" Top Works,
     "control_socket" Top Later,
-    "metrics_listen" Top Later,
+    "metrics_listen" Top Works,
     "limits" Top Works,
     "include" Top Works,
     "host" TopAndIncluded Works,
