@@ -110,6 +110,10 @@ pub const OUTPUT_LOW_WATER_BYTES: usize = 65_536;
 /// Events that wait for the application, beyond which a node or hub stops reading from its sockets.
 pub const EVENTS_HIGH_WATER: usize = 256;
 
+/// Events that wait for the application, beyond which stanzas of peers wait in their links, which are not read until
+/// then, and the links take turns, one stanza each: who sends little does not wait behind all that a flood has sent.
+pub const EVENTS_IN_ORDER: usize = 16;
+
 /// Connections to the component listener that are not attached to a host: before the handshake, or closing.
 pub const UNATTACHED_COMPONENTS: usize = 64;
 
@@ -137,6 +141,13 @@ pub const HANDSHAKE_RATE: u64 = 500;
 /// Inbound TLS handshakes begun in one second from one address (IPv6: one /64).
 pub const HANDSHAKE_RATE_PER_ADDRESS: u64 = 50;
 
+/// What an IPv6 /48 may have of what one address may have, its /64 together: it is one site as a rule.
+pub const SHARES_PER_SITE: usize = 4;
+
+/// Inbound streams on which one pair of domains may be proved at once, beyond which a further one is in conflict with them.
+/// Servers open one for each direction; a cluster may open one from each of its machines.
+pub const STREAMS_PER_PAIR: usize = 16;
+
 /// Addresses whose rate of handshakes is remembered. No more can matter at the default rate of all together.
 pub const RATED_PLACES: usize = 4096;
 
@@ -149,8 +160,12 @@ pub const ROUTES: usize = 16_384;
 /// What a stanza that waits counts beside its bytes: its addresses, and its place in the queue.
 pub const QUEUED_STANZA_BYTES: usize = 512;
 
-/// How long a peer may take nothing of what we have to write.
+/// How long a peer may take less than [`WRITE_PROGRESS_BYTES`] of what we have to write.
 pub const WRITE_STALL: Duration = Duration::from_secs(60);
+
+/// What a peer has to take in each [`WRITE_STALL`], or all there is: who takes a byte now and then would hold a queue for
+/// ever. The slowest modem did a hundred times as much.
+pub const WRITE_PROGRESS_BYTES: usize = 4096;
 
 /// How long a stanza counts as perhaps lost if the connection that it was written to breaks. TCP gives up on what the other end does
 /// not acknowledge within a quarter of an hour ([RFC 9293 section 3.8.3](https://www.rfc-editor.org/rfc/rfc9293#section-3.8.3)).

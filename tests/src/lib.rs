@@ -1,5 +1,6 @@
 //! How s2s is proved: harnesses, properties, adversaries, and real servers.
 
+pub mod adapter;
 pub mod cases;
 pub mod certificates;
 pub mod conformance;

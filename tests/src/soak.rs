@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustls::crypto::ring;
@@ -18,9 +19,8 @@ use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_core::stanza::Stanza;
 use s2s_core::tls::{Provider, RustlsProvider, Version};
-use smol::Timer;
-use smol::future::zip;
 
+use crate::adapter::Adapter;
 use crate::certificates::{Authority, Kind, NOW};
 use crate::forwarder::{Forwarder, Random};
 use crate::sockets::{Side, footprint, listen};
@@ -49,6 +49,7 @@ const GROWTH_BYTES: u64 = 32 * 1024 * 1024;
 /// What a soak has come to.
 #[derive(Debug)]
 pub struct Report {
+    adapter: Adapter,
     seconds: u64,
     sides: [Account; 2],
     resets: u64,
@@ -153,7 +154,8 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "soak: {} seconds, {} resets, {} stalls", self.seconds, self.resets, self.stalls)?;
+        let Self { seconds, resets, stalls, .. } = self;
+        writeln!(f, "soak, {}: {seconds} seconds, {resets} resets, {stalls} stalls", self.adapter.as_str())?;
         for (name, account) in ["left", "right"].iter().zip(&self.sides) {
             let Account { sent, delivered, bounced, lost, uncertain, .. } = account;
             writeln!(f, "  {name}: {sent} accepted = {delivered} delivered + {bounced} bounced + {lost} lost;")?;
@@ -176,36 +178,41 @@ impl fmt::Display for Report {
 
 /// Runs for so many seconds, and as many more as it takes until nothing waits.
 #[must_use]
-pub fn run(seconds: u64, seed: u64) -> Report {
+pub fn run(adapter: Adapter, seconds: u64, seed: u64) -> Report {
     let authority = Authority::root("the authority");
     // What serves all sockets of a process is opened once and for all.
-    smol::block_on(Timer::after(Duration::from_millis(1)));
+    smol::block_on(smol::Timer::after(Duration::from_millis(1)));
     let start = footprint();
     let [(left, left_addr), (right, right_addr)] = [listen(), listen()];
     let forwarders = [Forwarder::start(left_addr, seed), Forwarder::start(right_addr, !seed)];
     let sides = [
-        Side::start(left, config(&authority, "left", "right", forwarders[1].addr), 1),
-        Side::start(right, config(&authority, "right", "left", forwarders[0].addr), 2),
+        Side::start(adapter, left, config(&authority, "left", "right", forwarders[1].addr), 1),
+        Side::start(adapter, right, config(&authority, "right", "left", forwarders[0].addr), 2),
     ];
     let ledgers = [ledger("left", "right"), ledger("right", "left")];
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut footprints = [start; 4];
-    smol::block_on(async {
-        let conduct = async {
-            Timer::after(Duration::from_secs(seconds) / 4).await;
-            footprints[1] = footprint();
-            Timer::at(end).await;
-            forwarders.iter().for_each(Forwarder::behave);
-            settle(&sides, &ledgers).await;
-            footprints[2] = footprint();
-            for side in &sides {
-                // It fails only where the node has ended, which the account shows.
-                let _ = side.handle.send(Command::Shutdown).await;
-            }
-        };
-        let sending = zip(send(&sides[0], &ledgers[0], seed, end), send(&sides[1], &ledgers[1], seed + 1, end));
-        let hearing = zip(hear(&sides[0], &ledgers[0], &ledgers[1]), hear(&sides[1], &ledgers[1], &ledgers[0]));
-        zip(conduct, zip(sending, hearing)).await;
+    thread::scope(|scope| {
+        for own in [0, 1] {
+            let (side, ledgers) = (&sides[own], &ledgers);
+            scope.spawn(move || hear(side, &ledgers[own], &ledgers[1 - own]));
+        }
+        let senders = [0, 1].map(|own| {
+            let (side, ledger, seed) = (&sides[own], &ledgers[own], seed + own as u64);
+            scope.spawn(move || send(side, ledger, seed, end))
+        });
+        thread::sleep(Duration::from_secs(seconds) / 4);
+        footprints[1] = footprint();
+        for sender in senders {
+            sender.join().expect("it does not panic");
+        }
+        forwarders.iter().for_each(Forwarder::behave);
+        settle(&sides, &ledgers);
+        footprints[2] = footprint();
+        for side in &sides {
+            // It fails only where the node has ended, which the account shows.
+            let _ = side.handle.send(Command::Shutdown);
+        }
     });
     sides.into_iter().for_each(Side::join);
     let faults = forwarders.map(Forwarder::end);
@@ -220,7 +227,7 @@ pub fn run(seconds: u64, seed: u64) -> Report {
         eprintln!("came back: {:?}", lock(ledger).reasons);
     }
     let (resets, stalls) = (faults[0].0 + faults[1].0, faults[0].1 + faults[1].1);
-    let mut report = Report { seconds, sides: accounts, resets, stalls, footprints, problems };
+    let mut report = Report { adapter, seconds, sides: accounts, resets, stalls, footprints, problems };
     report.judge();
     report
 }
@@ -257,12 +264,12 @@ fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn send(side: &Side, ledger: &Mutex<Ledger>, seed: u64, end: Instant) {
+fn send(side: &Side, ledger: &Mutex<Ledger>, seed: u64, end: Instant) {
     let mut random = Random(seed);
     let begin = Instant::now();
     while Instant::now() < end {
         if begin.elapsed().as_millis() % ROUND.as_millis() >= ACTIVE.as_millis() {
-            Timer::after(BURST_EVERY).await;
+            thread::sleep(BURST_EVERY);
             continue;
         }
         for _ in 0..random.number() % (BURST + 1) {
@@ -275,16 +282,16 @@ async fn send(side: &Side, ledger: &Mutex<Ledger>, seed: u64, end: Instant) {
                 ledger.stanzas.push((at, false, false));
                 Stanza::parse(&stanza).expect("a stanza")
             };
-            if side.handle.send(Command::Send(stanza)).await.is_err() {
+            if side.handle.send(Command::Send(stanza)).is_err() {
                 return;
             }
         }
-        Timer::after(BURST_EVERY).await;
+        thread::sleep(BURST_EVERY);
     }
 }
 
-async fn hear(side: &Side, own: &Mutex<Ledger>, other: &Mutex<Ledger>) {
-    while let Some(event) = side.handle.event().await {
+fn hear(side: &Side, own: &Mutex<Ledger>, other: &Mutex<Ledger>) {
+    while let Some(event) = side.handle.event() {
         match event {
             Event::Stanza { stanza, .. } => lock(other).fate(&stanza, true),
             Event::Undeliverable { stanza, reason, .. } => {
@@ -299,14 +306,14 @@ async fn hear(side: &Side, own: &Mutex<Ledger>, other: &Mutex<Ledger>) {
 }
 
 /// Waits until nothing waits on either side, and all streams were closed in good order because they are idle.
-async fn settle(sides: &[Side; 2], ledgers: &[Mutex<Ledger>; 2]) {
+fn settle(sides: &[Side; 2], ledgers: &[Mutex<Ledger>; 2]) {
     let deadline = Instant::now() + SETTLING;
     loop {
         for (side, ledger) in sides.iter().zip(ledgers) {
             lock(ledger).measures = None;
-            let _ = side.handle.send(Command::Measure).await;
+            let _ = side.handle.send(Command::Measure);
         }
-        Timer::after(Duration::from_millis(200)).await;
+        thread::sleep(Duration::from_millis(200));
         let waiting = |ledger: &Mutex<Ledger>| {
             let open = |measures: Measures| measures.inbound + measures.outbound > 0;
             lock(ledger).measures.is_none_or(|measures| measures.queued_bytes > 0 || open(measures))

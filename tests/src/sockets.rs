@@ -1,16 +1,15 @@
 //! Nodes over real sockets, each on a thread of its own.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use s2s_core::entropy::Seed;
 use s2s_core::machine::Listener;
 use s2s_core::node::{Command, Config, Event, Node};
 use s2s_core::time::Anchor;
-use s2s_smol::{Driver, Handle};
 
+use crate::adapter::{Adapter, Handle};
 use crate::certificates::NOW;
 
 /// A node that serves, and the application's side of it.
@@ -18,22 +17,17 @@ use crate::certificates::NOW;
 pub struct Side {
     /// What the application holds.
     pub handle: Handle<Command, Event>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Node>,
 }
 
 impl Side {
     /// Serves `config` on `listener`.
     #[must_use]
-    pub fn start(listener: TcpListener, config: Config, seed: u8) -> Self {
-        let (sender, receiver) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            let anchor = Anchor { instant: Instant::now(), unix: NOW };
-            let node = Node::new(config, Seed([seed; 32]), anchor);
-            let (driver, handle) = Driver::new(node, vec![(Listener::StartTls, listener)]).expect("it can be watched");
-            sender.send(handle).expect("somebody waits for it");
-            smol::block_on(driver.run());
-        });
-        Self { handle: receiver.recv().expect("the thread lives"), thread }
+    pub fn start(adapter: Adapter, listener: TcpListener, config: Config, seed: u8) -> Self {
+        let anchor = Anchor { instant: Instant::now(), unix: NOW };
+        let node = Node::new(config, Seed([seed; 32]), anchor);
+        let (handle, thread) = adapter.run(node, vec![(Listener::StartTls, listener)]);
+        Self { handle, thread }
     }
 
     /// Waits until the node has finished.

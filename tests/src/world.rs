@@ -94,6 +94,8 @@ struct Site {
     node: Node,
     addr: IpAddr,
     events: Vec<Event>,
+    /// How many more events the application takes.
+    room: usize,
     /// Bytes that puppets hear from this node, by connection.
     heard: BTreeMap<ConnId, Heard>,
 }
@@ -159,7 +161,7 @@ impl World {
         let index = self.sites.len();
         let anchor = Anchor { instant: self.now, unix: NOW };
         let node = Node::new(config, Seed([u8::try_from(index + 1).expect("few nodes"); 32]), anchor);
-        self.sites.push(Site { node, addr, events: Vec::new(), heard: BTreeMap::new() });
+        self.sites.push(Site { node, addr, events: Vec::new(), room: usize::MAX, heard: BTreeMap::new() });
         self.listeners.insert(SocketAddr::new(addr, 5269), (index, Listener::StartTls));
         self.listeners.insert(SocketAddr::new(addr, 5270), (index, Listener::DirectTls));
         index
@@ -234,6 +236,11 @@ impl World {
         std::mem::take(&mut self.sites[site].events)
     }
 
+    /// From now on the application takes so many more events. It takes all of them by default.
+    pub fn set_room(&mut self, site: NodeIndex, events: usize) {
+        self.sites[site].room = events;
+    }
+
     /// The XML that went through the [tap](Self::tap) from the node, connection by connection, without the records of
     /// the fake TLS.
     #[must_use]
@@ -296,8 +303,11 @@ impl World {
                 moved = true;
                 self.obey(site, effect);
             }
-            while let Some(event) = self.sites[site].node.poll_event() {
+            while self.sites[site].room > 0
+                && let Some(event) = self.sites[site].node.poll_event()
+            {
                 moved = true;
+                self.sites[site].room -= 1;
                 self.sites[site].events.push(event);
             }
         }

@@ -116,6 +116,35 @@ fn connections_are_limited_from_one_place_and_of_strangers_and_in_all() {
 }
 
 #[test]
+fn a_site_of_ipv6_has_the_shares_of_four_addresses_however_many_it_uses() {
+    let (mut world, node) = limited(|limits| {
+        limits.connections_per_address = 2;
+        limits.handshakes_per_address = 1;
+    });
+    let at = |subscriber: usize| format!("[2001:db8:1:{subscriber:x}::1]:1");
+    let came = (0..100).filter(|subscriber| accept(&mut world, node, &at(*subscriber))).count();
+    assert_eq!(came, 2 * limits::SHARES_PER_SITE, "one from each /64");
+    assert_eq!(turned_away(&world.take_events(node))[0].0, Bound::ConnectionsPerAddress);
+    assert!(accept(&mut world, node, "[2001:db8:2::1]:1"), "another site");
+
+    let (mut world, node) = limited(|limits| {
+        limits.handshakes_per_address = 1;
+        limits.handshake_rate_per_address = 1;
+    });
+    let puppets: Vec<_> = (0..100).filter_map(|subscriber| accept_direct(&mut world, node, &at(subscriber))).collect();
+    assert_eq!(puppets.len(), limits::SHARES_PER_SITE, "handshakes under way");
+    puppets.into_iter().for_each(|puppet| world.break_off(puppet));
+    let more = (100..200).filter(|subscriber| {
+        let puppet = accept_direct(&mut world, node, &at(*subscriber));
+        puppet.inspect(|puppet| world.break_off(*puppet)).is_some()
+    });
+    assert_eq!(more.count(), limits::SHARES_PER_SITE, "what two seconds allow is used up");
+    assert!(accept_direct(&mut world, node, "[2001:db8:2::1]:1").is_some(), "another site");
+    let told: Vec<_> = turned_away(&world.take_events(node)).into_iter().map(|(bound, _)| bound).collect();
+    assert_eq!(told, [Bound::HandshakesPerAddress, Bound::HandshakeRatePerAddress]);
+}
+
+#[test]
 fn a_flood_of_connections_is_counted_and_is_no_flood_of_events() {
     let (mut world, node) = limited(|limits| limits.connections = 1);
     let mut accepted = 0;
@@ -340,6 +369,54 @@ fn proved(world: &mut World, node: NodeIndex, authority: &Authority, name: &str)
     assert!(success.contains("<success"), "{success}");
     tls.say(world, &header(name, A));
     (puppet, tls)
+}
+
+#[test]
+//= RFC6120-4.9.3.3-1 test
+fn dos_020_a_pair_has_so_many_streams_and_a_further_one_is_in_conflict_with_them() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let mut limited = config_of(&authority, A);
+    limited.limits.streams_per_pair = 3;
+    limited.limits.handshake_rate_per_address = 1000;
+    limited.limits.handshake_rate = 1000;
+    let node = world.add(addr(1), limited);
+    let mut streams: Vec<_> = (0..3).map(|_| proved(&mut world, node, &authority, B)).collect();
+    world.take_events(node);
+    for _ in 0..100 {
+        let puppet = world.connect(node, Listener::DirectTls);
+        let chain = authority.issue_kind(Kind::Valid, &domain(B)).chain;
+        let mut tls = Tls::connect(&mut world, puppet, &domain(B), chain, &domain(A));
+        tls.say(&mut world, &header(B, A));
+        let heard = tls.say(&mut world, AUTH);
+        assert!(heard.contains("<conflict ") && heard.ends_with("</stream:stream>"), "{heard}");
+        world.break_off(puppet);
+    }
+    let events = world.take_events(node);
+    assert_eq!(refusals(&events), [(Reason::Limit, "streams_per_pair"); 100]);
+    assert!(!events.iter().any(|event| matches!(event, Event::PeerUp { .. } | Event::PeerDown { .. })), "{events:?}");
+
+    // Another pair is another matter, also on a stream that is not welcome for this one.
+    let (_, mut other) = proved(&mut world, node, &authority, "c.example.com");
+    let heard = other.say(&mut world, &format!("<db:result from='c.example.com' to='{A}'>key</db:result>"));
+    assert!(heard.contains("type='valid'"), "{heard}");
+    // By dialback it is the same, without an end of the stream.
+    let puppet = world.connect(node, Listener::DirectTls);
+    let chain = authority.issue_kind(Kind::Valid, &domain(B)).chain;
+    let mut keyed = Tls::connect(&mut world, puppet, &domain(B), chain, &domain(A));
+    keyed.say(&mut world, &header(B, A));
+    let key = format!("<db:result from='{B}' to='{A}'>key</db:result>");
+    let heard = keyed.say(&mut world, &key);
+    assert!(heard.contains("<resource-constraint "), "{heard}");
+    world.break_off(streams.remove(0).0);
+    let heard = keyed.say(&mut world, &key);
+    assert!(heard.contains("type='valid'"), "a stream has gone: {heard}");
+    for (number, (_, tls)) in streams.iter_mut().enumerate() {
+        tls.say(&mut world, &format!("<message from='x@{B}' to='y@{A}' id='{number}'/>"));
+    }
+    let told: Vec<_> =
+        world.take_events(node).into_iter().filter(|event| matches!(event, Event::Stanza { .. })).collect();
+    assert_eq!(told.len(), 2, "those that were there go on");
 }
 
 #[test]

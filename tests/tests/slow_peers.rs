@@ -154,11 +154,39 @@ fn a_peer_that_reads_slowly_is_not_taken_for_one_that_does_not() {
     world.deafen(puppet);
     world.send(node, &message(B, 1, 1000));
     world.run();
+    let length = message(B, 1, 1000).len();
     for _ in 0..10 {
         world.run_for(limits::WRITE_STALL - Duration::from_secs(1));
-        world.take_bytes(puppet, 1);
+        world.take_bytes(puppet, length);
+        world.send(node, &message(B, 1, 1000));
     }
+    assert_eq!(ends(&world.take_events(node)), [], "it takes all that there is");
+    for _ in 0..100 {
+        world.send(node, &message(B, 1, 1000));
+    }
+    for _ in 0..10 {
+        world.run_for(limits::WRITE_STALL - Duration::from_secs(1));
+        world.take_bytes(puppet, limits::WRITE_PROGRESS_BYTES);
+    }
+    assert_eq!(ends(&world.take_events(node)), [], "it takes enough");
+}
+
+#[test]
+fn a_peer_that_takes_a_byte_now_and_then_is_let_go_like_one_that_takes_nothing() {
+    let (mut world, node) = world(|_| {});
+    world.send(node, &message(B, 0, 10));
+    let puppet = reached(&mut world, server(9), B);
+    world.hear_text(puppet);
+    world.deafen(puppet);
+    for _ in 0..100 {
+        world.send(node, &message(B, 1, 1000));
+    }
+    world.run();
+    world.run_for(limits::WRITE_STALL - Duration::from_secs(1));
+    world.take_bytes(puppet, limits::WRITE_PROGRESS_BYTES - 1);
     assert_eq!(ends(&world.take_events(node)), []);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(ends(&world.take_events(node)), [Reason::Unresponsive]);
 }
 
 #[test]

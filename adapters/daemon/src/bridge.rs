@@ -6,12 +6,14 @@
 //! way that is slow leaves them in the machine, which then reads no more from its sockets.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use s2s_core::component;
 use s2s_core::node;
 use s2s_core::stanza::Stanza;
 
 use crate::log::Record;
+use crate::metrics::Metrics;
 use crate::runtime::Handle;
 
 /// The application's side of each node.
@@ -33,6 +35,11 @@ impl Nodes {
         }
     }
 
+    /// Asks all that have room for a question how much there is of everything, and tells how many those are.
+    pub(crate) fn measure(&self) -> usize {
+        self.0.iter().filter(|node| node.try_send(node::Command::Measure)).count()
+    }
+
     /// Tells all of them the same.
     pub(crate) async fn tell(&self, command: &node::Command) {
         for node in &self.0 {
@@ -41,13 +48,16 @@ impl Nodes {
     }
 }
 
-/// Carries a node's events to the hub until the node has ended.
+/// Carries the events of the node of that number to the hub until the node has ended.
 pub(crate) async fn inward(
+    number: usize,
     node: Handle<node::Command, node::Event>,
     hub: Handle<component::Command, component::Event>,
     journal: impl Fn(Record),
+    metrics: Arc<Metrics>,
 ) {
     while let Some(event) = node.event().await {
+        metrics.of_node(number, &event);
         if let Some(record) = Record::of_node(&event) {
             journal(record);
         }
@@ -62,8 +72,14 @@ pub(crate) async fn inward(
 }
 
 /// Carries a hub's events to the nodes until the hub has ended.
-pub(crate) async fn outward(hub: Handle<component::Command, component::Event>, nodes: Nodes, journal: impl Fn(Record)) {
+pub(crate) async fn outward(
+    hub: Handle<component::Command, component::Event>,
+    nodes: Nodes,
+    journal: impl Fn(Record),
+    metrics: Arc<Metrics>,
+) {
     while let Some(event) = hub.event().await {
+        metrics.of_hub(&event);
         if let Some(record) = Record::of_hub(&event) {
             journal(record);
         }

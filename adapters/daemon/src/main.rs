@@ -9,6 +9,7 @@ mod failure;
 mod init;
 mod loaded;
 mod log;
+mod metrics;
 mod reload;
 mod runtime;
 mod serve;

@@ -84,6 +84,14 @@ impl<C, E> Handle<C, E> {
         }
     }
 
+    /// Sends a command if there is room for it now. Returns whether there was.
+    pub(crate) fn try_send(&self, command: C) -> bool {
+        match self {
+            Self::Smol(handle) => handle.try_send(command).is_ok(),
+            Self::Threads(handle) => handle.try_send(command).is_ok(),
+        }
+    }
+
     /// Waits for the next event. `None`: the machine has ended.
     pub(crate) async fn event(&self) -> Option<E> {
         match self {

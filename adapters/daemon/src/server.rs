@@ -24,14 +24,15 @@ use s2s_core::time::Anchor;
 use s2s_core::tls::verify::Trust;
 use s2s_core::tls::{HostIdentity, Provider, RustlsProvider, Version};
 use s2s_sockets::{bind, bind_shared};
-use smol::Timer;
-use smol::future::{or, zip};
+use smol::future::{or, pending, zip};
+use smol::{Async, Timer};
 
 use crate::bridge::{self, Nodes};
 use crate::certificates;
 use crate::config::{Listen, LogFormat, Settings};
 use crate::failure::Failure;
 use crate::log::Record;
+use crate::metrics::Metrics;
 use crate::runtime::{Driver, Handle, Runtime};
 use crate::trust::{self, Authorities};
 
@@ -46,6 +47,7 @@ pub(crate) struct Server {
     nodes: Vec<Driver<Node>>,
     hub: Driver<Hub>,
     running: Running,
+    metrics: Option<Async<TcpListener>>,
 }
 
 /// A server that can be told another configuration.
@@ -63,6 +65,7 @@ struct Fixed {
     bound: Bound,
     listen: Listen,
     log_format: LogFormat,
+    metrics_listen: Option<SocketAddr>,
     runtime: Runtime,
     nodes: usize,
 }
@@ -114,6 +117,8 @@ impl Server {
         let first = |of: &[Vec<TcpListener>]| of.first().map_or_else(|| Ok(Vec::new()), |one| addresses(one));
         let bound = Bound { s2s: first(&s2s)?, direct: first(&direct)?, component: addresses(&component)? };
 
+        let metrics = settings.metrics_listen.map(metrics_listener).transpose()?;
+
         let anchor = anchor();
         let config = node_config(settings, &tls, trust, secret.clone(), &bound);
         let registered = || Failure::runtime("listeners cannot be watched");
@@ -132,6 +137,7 @@ impl Server {
             bound,
             listen: settings.listen.clone(),
             log_format: settings.log_format,
+            metrics_listen: settings.metrics_listen,
             runtime: settings.runtime,
             nodes: settings.nodes,
         };
@@ -142,7 +148,7 @@ impl Server {
             fixed: Arc::new(fixed),
             current: Arc::new(Mutex::new(current)),
         };
-        Ok(Self { nodes, hub, running })
+        Ok(Self { nodes, hub, running, metrics })
     }
 
     /// Where it listens.
@@ -161,9 +167,10 @@ impl Server {
         journal: impl Fn(Record) + Clone + Send + 'static,
         stop: impl Future<Output = ()>,
     ) -> bool {
-        let Self { nodes, hub, running } = self;
+        let Self { nodes, hub, running, metrics: listener } = self;
+        let metrics = Arc::new(Metrics::new(nodes.len()));
         let ended = async {
-            running.drive(nodes, hub, journal).await;
+            running.drive(nodes, hub, journal, &metrics).await;
             true
         };
         let stopped = async {
@@ -180,7 +187,14 @@ impl Server {
                 Timer::after(TLS_CLOCK).await;
             }
         };
-        or(or(ended, stopped), ticking).await
+        let measuring = async {
+            match &listener {
+                Some(listener) => metrics.serve(listener, &running.nodes, &running.hub).await,
+                None => pending().await,
+            }
+            false
+        };
+        or(or(ended, stopped), or(ticking, measuring)).await
     }
 }
 
@@ -191,10 +205,13 @@ impl Running {
         nodes: Vec<Driver<Node>>,
         hub: Driver<Hub>,
         journal: impl Fn(Record) + Clone + Send + 'static,
+        metrics: &Arc<Metrics>,
     ) {
-        let outward = bridge::outward(self.hub.clone(), self.nodes.clone(), journal.clone());
-        let inward = |handle: &Handle<_, _>| bridge::inward(handle.clone(), self.hub.clone(), journal.clone());
-        let mut parts: Vec<_> = nodes.into_iter().zip(self.nodes.0.iter().map(inward)).collect();
+        let outward = bridge::outward(self.hub.clone(), self.nodes.clone(), journal.clone(), Arc::clone(metrics));
+        let inward = self.nodes.0.iter().enumerate().map(|(number, node)| {
+            bridge::inward(number, node.clone(), self.hub.clone(), journal.clone(), Arc::clone(metrics))
+        });
+        let mut parts: Vec<_> = nodes.into_iter().zip(inward).collect();
         if self.fixed.runtime == Runtime::Smol && parts.len() == 1 {
             let Some((node, inward)) = parts.pop() else { return };
             zip(zip(node.run(), inward), zip(hub.run(), outward)).await;
@@ -266,6 +283,7 @@ impl Fixed {
             ("component_ports", ports(&was.component) != ports(&is.component)),
             ("component_interfaces", interfaces(&was.component) != interfaces(&is.component)),
             ("log_format", self.log_format != settings.log_format),
+            ("metrics_listen", self.metrics_listen != settings.metrics_listen),
             ("runtime", self.runtime != settings.runtime),
             ("nodes", self.nodes != settings.nodes),
         ];
@@ -320,6 +338,10 @@ fn listeners(addresses: &[SocketAddr], count: usize) -> Result<Vec<Vec<TcpListen
         }
     }
     Ok(of_nodes)
+}
+
+fn metrics_listener(addr: SocketAddr) -> Result<Async<TcpListener>, Failure> {
+    Async::<TcpListener>::bind(addr).map_err(|error| Failure::Runtime(format!("cannot listen on {addr}"), error))
 }
 
 fn has_ipv6() -> bool {

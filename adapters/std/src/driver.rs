@@ -11,8 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use s2s_core::machine::{ConnId, Driven, Effect, Listener, Machine, Outlet, QueryId, Step};
-use s2s_sockets::{ACCEPT_RETRY, COMMANDS, EVENTS, stream_socket, wall_clock};
-use socket2::{SockRef, Socket};
+use s2s_sockets::{ACCEPT_RETRY, COMMANDS, EVENTS, is_out_of_descriptors, stream_socket, wall_clock};
 
 use crate::connection::{Connection, Half};
 use crate::query::Question;
@@ -53,7 +52,7 @@ pub(crate) struct Leash<S: AsFd>(pub(crate) Arc<S>);
 impl<S: AsFd> Drop for Leash<S> {
     fn drop(&mut self) {
         // It fails where the socket has ended by itself.
-        let _ = SockRef::from(&*self.0).shutdown(Shutdown::Both);
+        let _ = socket2::SockRef::from(&*self.0).shutdown(Shutdown::Both);
     }
 }
 
@@ -76,7 +75,7 @@ impl<C: Send + 'static> Crew<C> {
 pub struct Driver<M: Machine> {
     driven: Driven<M>,
     conns: BTreeMap<ConnId, Connection>,
-    queries: BTreeMap<QueryId, Leash<Socket>>,
+    queries: BTreeMap<QueryId, Leash<TcpStream>>,
     _listeners: Vec<Leash<TcpListener>>,
     /// What failed at once. It is reported when the call that led to it is settled.
     failures: VecDeque<Report<M::Command>>,
@@ -253,9 +252,10 @@ where
             Effect::Wake(conn) => self.look(conn, |_| ()),
             Effect::CloseWrite(conn) => self.look(conn, |connection| connection.close_write = true),
             Effect::Drop(conn) => drop(self.conns.remove(&conn)),
-            Effect::Ask { query, server, transport, message } => {
-                match (Question { query, server, transport, message }).ask(&self.crew) {
+            Effect::Ask { query, server, transport, ref message } => {
+                match (Question { query, server, transport, message: message.clone() }).ask(&self.crew) {
                     Ok(leash) => drop(self.queries.insert(query, leash)),
+                    Err(error) if is_out_of_descriptors(&error) => self.driven.postpone(effect),
                     Err(_) => self.failures.push_back(Report::Reply(query, None)),
                 }
             }
@@ -264,9 +264,10 @@ where
     }
 
     fn open(&mut self, conn: ConnId, socket: io::Result<TcpStream>, dial: Option<SocketAddr>) {
-        match socket.and_then(|socket| Connection::start(conn, socket, dial, &self.crew)) {
-            Ok(connection) => drop(self.conns.insert(conn, connection)),
-            Err(error) => self.failures.push_back(Report::Broken(conn, error.kind())),
+        match (socket.and_then(|socket| Connection::start(conn, socket, dial, &self.crew)), dial) {
+            (Ok(connection), _) => drop(self.conns.insert(conn, connection)),
+            (Err(why), Some(addr)) if is_out_of_descriptors(&why) => self.driven.postpone(Effect::Dial { conn, addr }),
+            (Err(why), _) => self.failures.push_back(Report::Broken(conn, why.kind())),
         }
     }
 

@@ -7,7 +7,6 @@ use std::sync::mpsc::SyncSender;
 
 use s2s_core::machine::{QueryId, Transport};
 use s2s_sockets::{READ_BYTES, framed, query_socket, stream_socket};
-use socket2::Socket;
 
 use crate::driver::{Crew, Leash, Report};
 
@@ -21,11 +20,14 @@ pub(crate) struct Question {
 
 impl Question {
     /// Sends it, and hands over every reply until the leash is dropped or the socket fails.
-    pub(crate) fn ask<C: Send + 'static>(self, crew: &Crew<C>) -> io::Result<Leash<Socket>> {
-        let socket = Arc::new(match self.transport {
+    ///
+    /// A socket of datagrams is in the hands of a `TcpStream` too: it sends and receives as well, and without raising a
+    /// signal.
+    pub(crate) fn ask<C: Send + 'static>(self, crew: &Crew<C>) -> io::Result<Leash<TcpStream>> {
+        let socket = Arc::new(TcpStream::from(match self.transport {
             Transport::Udp => query_socket(self.server)?,
             Transport::Tcp => stream_socket(self.server)?,
-        });
+        }));
         let leash = Leash(Arc::clone(&socket));
         crew.spawn(move |reports| {
             // The machine learns that it failed, not why: it asks another server for any reason.
@@ -36,14 +38,12 @@ impl Question {
         Ok(leash)
     }
 
-    fn converse<C>(&self, socket: &Arc<Socket>, reports: &SyncSender<Report<C>>) -> io::Result<()> {
+    fn converse<C>(&self, socket: &Arc<TcpStream>, reports: &SyncSender<Report<C>>) -> io::Result<()> {
         match self.transport {
-            Transport::Udp => drop(socket.send(&self.message)?),
+            Transport::Udp => drop((&**socket).write(&self.message)?),
             Transport::Tcp => {
-                let query = framed(&self.message)?;
-                socket.connect(&self.server.into())?;
-                // The standard library writes without raising a signal.
-                TcpStream::from(socket.try_clone()?).write_all(&query)?;
+                socket2::SockRef::from(&**socket).connect(&self.server.into())?;
+                (&**socket).write_all(&framed(&self.message)?)?;
             }
         }
         // The leash has the other reference. What is received when it is gone is the end of the wait.

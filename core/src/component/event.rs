@@ -52,6 +52,8 @@ pub enum Event {
         /// Its address.
         addr: SocketAddr,
     },
+    /// How much there is of everything, as was asked for.
+    Measured(Measures),
     /// A stanza for one of our hosts went back to its sender as an error, which follows: as [`Event::Outbound`], or to a
     /// component.
     Returned {
@@ -71,6 +73,18 @@ pub enum Event {
     },
 }
 
+/// How much there is of everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Measures {
+    /// Components that are attached.
+    pub attached: usize,
+    /// Connections that are attached to no host: before the handshake, or closing.
+    pub unattached: usize,
+    /// Bytes that wait for components.
+    pub pending_bytes: usize,
+}
+
 /// What the application asks of a hub.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -78,6 +92,8 @@ pub enum Command {
     Deliver(Stanza),
     /// A stanza that one of our hosts sent could not be delivered: tell its sender.
     Undeliverable(Stanza, Reason),
+    /// Tell how much there is of everything, by [`Event::Measured`].
+    Measure,
     /// Take another configuration. The component of a host that it no longer has is closed with `host-gone`, that of
     /// a host with another secret with `reset`, so that it proves itself anew; the others go on.
     Reconfigure(Config),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::addr::Domain;
 use crate::component::ending::{Ending, LinkError};
 use crate::component::link::{Link, State};
-use crate::component::{Command, Config, Event};
+use crate::component::{Command, Config, Event, Measures};
 use crate::entropy::{Entropy, Seed};
 use crate::limits;
 use crate::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId};
@@ -49,6 +49,16 @@ impl Hub {
             events: VecDeque::new(),
             reading: true,
             shutting_down: false,
+        }
+    }
+
+    /// How much there is of everything.
+    #[must_use]
+    pub fn measures(&self) -> Measures {
+        Measures {
+            attached: self.attached.len(),
+            unattached: self.links.len().saturating_sub(self.attached.len()),
+            pending_bytes: self.links.values().map(|link| link.output.len()).sum(),
         }
     }
 
@@ -233,6 +243,7 @@ impl Machine for Hub {
         match command {
             Command::Deliver(stanza) => self.deliver(stanza),
             Command::Undeliverable(stanza, reason) => self.return_to_sender(stanza, reason),
+            Command::Measure => self.tell(Event::Measured(self.measures())),
             Command::Reconfigure(config) => self.reconfigure(now, config),
             Command::Shutdown => self.shutdown(now),
         }

@@ -26,5 +26,5 @@ mod session;
 mod tests;
 
 pub use config::{ComponentSecret, Config, Host};
-pub use event::{Command, Event};
+pub use event::{Command, Event, Measures};
 pub use hub::Hub;

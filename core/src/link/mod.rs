@@ -326,10 +326,20 @@ impl Link {
     /// sends next is judged by the answer, however its bytes were cut.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
+        self.refill();
+        self.events.pop_front()
+    }
+
+    /// Whether the next event is a stanza.
+    pub(crate) fn has_stanza(&mut self) -> bool {
+        self.refill();
+        matches!(self.events.front(), Some(Event::Receiving(ReceivingEvent::Stanza { .. })))
+    }
+
+    fn refill(&mut self) {
         if self.events.is_empty() && (!self.input.is_empty() || self.tls_failure.is_some()) {
             self.pump(self.now);
         }
-        self.events.pop_front()
     }
 
     /// When to call [`Link::handle_timeout`], and what for.

@@ -8,6 +8,9 @@ use crate::time::{Anchor, later};
 /// How often the wall clock is compared with the monotonic one.
 pub const CLOCK_CHECK: Duration = Duration::from_secs(2);
 
+/// When what was [postponed](Driven::postpone) is to be done again.
+pub const POSTPONEMENT: Duration = Duration::from_millis(100);
+
 /// By how much the two clocks may disagree before the machine is told.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
@@ -25,6 +28,10 @@ pub struct Driven<M> {
     /// Both clocks at the last step, or at the first look.
     clock: Option<Anchor>,
     clock_check: Instant,
+    /// Effects that could not be done for now.
+    postponed: Vec<Effect>,
+    /// From when on they are to be done again.
+    again_at: Option<Instant>,
 }
 
 /// What is to be done next.
@@ -52,7 +59,15 @@ impl<M: Machine> Driven<M> {
     /// for steps from then on.
     #[must_use]
     pub const fn new(machine: M, now: Instant) -> Self {
-        Self { machine, now, outlet: Outlet::Open, clock: None, clock_check: now }
+        Self {
+            machine,
+            now,
+            outlet: Outlet::Open,
+            clock: None,
+            clock_check: now,
+            postponed: Vec::new(),
+            again_at: None,
+        }
     }
 
     /// The machine, for what can be asked without a call: `pending` and `interest`.
@@ -77,6 +92,12 @@ impl<M: Machine> Driven<M> {
     #[must_use]
     pub fn step(&mut self) -> Option<Step<M::Event>> {
         if let Some(effect) = self.machine.poll_effect() {
+            self.postponed.retain(|postponed| !effect.ends(postponed));
+            return Some(Step::Effect(effect));
+        }
+        if self.again_at.is_none()
+            && let Some(effect) = self.postponed.pop()
+        {
             return Some(Step::Effect(effect));
         }
         if self.outlet == Outlet::Full {
@@ -90,14 +111,24 @@ impl<M: Machine> Driven<M> {
         self.outlet = outlet;
     }
 
+    /// What `effect` asks for cannot be done for now, through no fault of the other end: there is no descriptor for a socket.
+    /// It is a step again after [`POSTPONEMENT`], unless the machine has lost patience before.
+    pub fn postpone(&mut self, effect: Effect) {
+        self.postponed.push(effect);
+        self.again_at.get_or_insert_with(|| later(self.now, POSTPONEMENT));
+    }
+
     /// When to call [`handle_time`](Self::handle_time) at the latest.
     #[must_use]
     pub fn deadline(&self) -> Instant {
-        self.machine.poll_timeout().map_or(self.clock_check, |(due, _)| due.min(self.clock_check))
+        let due = self.machine.poll_timeout().map(|(due, _)| due);
+        due.into_iter().chain(self.again_at).fold(self.clock_check, Instant::min)
     }
 
     /// A deadline may have come: makes the one call that is due, if one is. `unix` is the wall-clock time.
     pub fn handle_time(&mut self, now: Instant, unix: Duration) {
+        self.now = self.now.max(now);
+        self.again_at = self.again_at.filter(|at| *at > now);
         if now >= self.clock_check {
             self.clock_check = later(now, CLOCK_CHECK);
             let clock = *self.clock.get_or_insert(Anchor { instant: now, unix });
@@ -270,6 +301,27 @@ mod tests {
             driven.handle_time(first + CLOCK_CHECK, stepped + CLOCK_CHECK);
             assert_eq!(driven.machine().calls.len(), 1);
         }
+    }
+
+    #[test]
+    fn what_was_postponed_comes_again_after_a_while_unless_it_is_unwanted_by_then() {
+        let (mut driven, start) = driven();
+        let dial = |conn| Effect::Dial { conn: ConnId(conn), addr: SocketAddr::from(([192, 0, 2, 1], 5269)) };
+        driven.machine.effects = vec![dial(1), dial(2), dial(3)];
+        while let Some(Step::Effect(effect)) = driven.step() {
+            driven.postpone(effect);
+        }
+        assert_eq!(driven.deadline(), start + POSTPONEMENT);
+        driven.handle_time(start + POSTPONEMENT / 2, UNIX);
+        driven.machine.effects = vec![Effect::Drop(ConnId(2))];
+        assert_eq!(driven.step(), Some(Step::Effect(Effect::Drop(ConnId(2)))));
+        assert_eq!(driven.step(), None, "not yet");
+        driven.handle_time(start + POSTPONEMENT, UNIX);
+        assert_eq!(driven.step(), Some(Step::Effect(dial(1))));
+        assert_eq!(driven.step(), Some(Step::Effect(dial(3))));
+        assert_eq!((driven.step(), driven.deadline()), (None, start + CLOCK_CHECK));
+        driven.postpone(dial(3));
+        assert_eq!(driven.deadline(), start + 2 * POSTPONEMENT, "a while from then, though nothing was reported");
     }
 
     #[test]

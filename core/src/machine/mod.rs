@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 mod driven;
 
-pub use driven::{CLOCK_CHECK, CLOCK_TOLERANCE, Driven, Outlet, Step};
+pub use driven::{CLOCK_CHECK, CLOCK_TOLERANCE, Driven, Outlet, POSTPONEMENT, Step};
 
 /// One connection. Never reused within a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +70,17 @@ pub enum Effect {
     },
     /// Close the socket of this query. It is never named again.
     Forget(QueryId),
+}
+
+impl Effect {
+    /// Whether nobody wants `other` any more once this is done.
+    const fn ends(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Drop(conn), Self::Dial { conn: of, .. }) => conn.0 == of.0,
+            (Self::Forget(query), Self::Ask { query: of, .. }) => query.0 == of.0,
+            _ => false,
+        }
+    }
 }
 
 /// Which kinds of progress a connection can make.

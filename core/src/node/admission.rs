@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use crate::addr::Pair;
 use crate::limits;
 use crate::node::Limits;
 use crate::rate::TokenBucket;
-use crate::route::place;
+use crate::route::{Place, places};
 use crate::time::later;
 
 /// The limit that turned somebody away.
@@ -32,6 +33,8 @@ pub enum Bound {
     Handshakes,
     /// [`Limits::handshakes_per_address`]
     HandshakesPerAddress,
+    /// [`Limits::streams_per_pair`]
+    StreamsPerPair,
     /// [`Limits::unauthenticated`]
     Unauthenticated,
 }
@@ -47,6 +50,7 @@ impl Bound {
             Self::HandshakeRatePerAddress => "handshake_rate_per_address",
             Self::Handshakes => "handshakes",
             Self::HandshakesPerAddress => "handshakes_per_address",
+            Self::StreamsPerPair => "streams_per_pair",
             Self::Unauthenticated => "unauthenticated",
         }
     }
@@ -58,14 +62,16 @@ pub(super) struct Admission {
     total: usize,
     strangers: usize,
     handshakes: usize,
-    places: BTreeMap<IpAddr, Place>,
+    places: BTreeMap<Place, Guests>,
     rate: Option<TokenBucket>,
-    rates: BTreeMap<IpAddr, TokenBucket>,
+    rates: BTreeMap<Place, TokenBucket>,
+    /// On how many streams each pair is proved.
+    streams: BTreeMap<Pair, usize>,
 }
 
-/// What comes from one place.
+/// Who comes from one place.
 #[derive(Debug, Default)]
-struct Place {
+struct Guests {
     connections: usize,
     handshakes: usize,
 }
@@ -81,12 +87,13 @@ impl Admission {
         if self.strangers >= limits.unauthenticated {
             return Err(Bound::Unauthenticated);
         }
-        let here = self.places.get(&place(addr)).map_or(0, |here| here.connections);
-        if here >= limits.connections_per_address {
+        if self.is_full(addr, limits.connections_per_address, |guests| guests.connections) {
             return Err(Bound::ConnectionsPerAddress);
         }
-        let at = self.places.entry(place(addr)).or_default();
-        at.connections = at.connections.saturating_add(1);
+        for (place, _) in places(addr) {
+            let guests = self.places.entry(place).or_default();
+            guests.connections = guests.connections.saturating_add(1);
+        }
         self.total = self.total.saturating_add(1);
         self.strangers = self.strangers.saturating_add(1);
         Ok(())
@@ -94,16 +101,15 @@ impl Admission {
 
     /// Counts a handshake on a connection from `addr` that was admitted, unless one of the limits is reached.
     pub(super) fn begin_handshake(&mut self, now: Instant, addr: IpAddr, limits: &Limits) -> Result<(), Bound> {
-        let place = place(addr);
-        let here = self.places.get(&place).map_or(0, |here| here.handshakes);
         if self.handshakes >= limits.handshakes {
             return Err(Bound::Handshakes);
         }
-        if here >= limits.handshakes_per_address {
+        if self.is_full(addr, limits.handshakes_per_address, |guests| guests.handshakes) {
             return Err(Bound::HandshakesPerAddress);
         }
         // The place pays first, so that one that is too fast does not use up what all share.
-        if !self.take_from(now, place, limits) {
+        let rate = limits.handshake_rate_per_address;
+        if !places(addr).all(|(place, shares)| self.take_from(now, place, rate.saturating_mul(shares as u64))) {
             return Err(Bound::HandshakeRatePerAddress);
         }
         let rate = self.rate.get_or_insert_with(|| TokenBucket::new(now, limits.handshake_rate));
@@ -111,27 +117,35 @@ impl Admission {
             return Err(Bound::HandshakeRate);
         }
         self.handshakes = self.handshakes.saturating_add(1);
-        let at = self.places.entry(place).or_default();
-        at.handshakes = at.handshakes.saturating_add(1);
+        for (place, _) in places(addr) {
+            let guests = self.places.entry(place).or_default();
+            guests.handshakes = guests.handshakes.saturating_add(1);
+        }
         Ok(())
     }
 
-    fn take_from(&mut self, now: Instant, place: IpAddr, limits: &Limits) -> bool {
+    /// Whether one of the places of `addr` has what it may have, where `limit` is the share of one address.
+    fn is_full(&self, addr: IpAddr, limit: usize, count: impl Fn(&Guests) -> usize) -> bool {
+        places(addr).any(|(place, shares)| self.places.get(&place).map_or(0, &count) >= limit.saturating_mul(shares))
+    }
+
+    fn take_from(&mut self, now: Instant, place: Place, rate: u64) -> bool {
         if !self.rates.contains_key(&place) && self.rates.len() >= limits::RATED_PLACES {
             self.rates.retain(|_, rate| !rate.is_full(now));
             if self.rates.len() >= limits::RATED_PLACES {
                 return false;
             }
         }
-        let rate = self.rates.entry(place).or_insert_with(|| TokenBucket::new(now, limits.handshake_rate_per_address));
-        rate.take(now, 1)
+        self.rates.entry(place).or_insert_with(|| TokenBucket::new(now, rate)).take(now, 1)
     }
 
     /// A handshake on a connection from `addr` is over, one way or the other.
     pub(super) fn end_handshake(&mut self, addr: IpAddr) {
         self.handshakes = self.handshakes.saturating_sub(1);
-        if let Some(here) = self.places.get_mut(&place(addr)) {
-            here.handshakes = here.handshakes.saturating_sub(1);
+        for (place, _) in places(addr) {
+            if let Some(guests) = self.places.get_mut(&place) {
+                guests.handshakes = guests.handshakes.saturating_sub(1);
+            }
         }
     }
 
@@ -146,10 +160,33 @@ impl Admission {
         if was_stranger {
             self.introduce();
         }
-        if let Some(here) = self.places.get_mut(&place(addr)) {
-            here.connections = here.connections.saturating_sub(1);
-            if here.connections == 0 {
-                self.places.remove(&place(addr));
+        for (place, _) in places(addr) {
+            if let Some(guests) = self.places.get_mut(&place) {
+                guests.connections = guests.connections.saturating_sub(1);
+                if guests.connections == 0 {
+                    self.places.remove(&place);
+                }
+            }
+        }
+    }
+
+    /// Whether another stream may prove `pair`.
+    pub(super) fn has_room_for(&self, pair: &Pair, limits: &Limits) -> bool {
+        self.streams.get(pair).is_none_or(|streams| *streams < limits.streams_per_pair)
+    }
+
+    /// A stream has proved `pair`.
+    pub(super) fn join(&mut self, pair: &Pair) {
+        let streams = self.streams.entry(pair.clone()).or_default();
+        *streams = streams.saturating_add(1);
+    }
+
+    /// A stream that had proved `pair` is over, or the pair is.
+    pub(super) fn part(&mut self, pair: &Pair) {
+        if let Some(streams) = self.streams.get_mut(pair) {
+            *streams = streams.saturating_sub(1);
+            if *streams == 0 {
+                self.streams.remove(pair);
             }
         }
     }

@@ -84,10 +84,13 @@ impl Config {
 pub struct Limits {
     /// Inbound connections in all.
     pub connections: usize,
-    /// Inbound connections from one address (IPv6: one /64).
+    /// Inbound connections from one address (IPv6: one /64; a /48 may have [`limits::SHARES_PER_SITE`] times as many, here
+    /// and wherever something is limited for one address).
     pub connections_per_address: usize,
     /// Inbound connections that have proved nothing yet.
     pub unauthenticated: usize,
+    /// Inbound streams on which one pair of domains is proved.
+    pub streams_per_pair: usize,
     /// Inbound TLS handshakes under way.
     pub handshakes: usize,
     /// Inbound TLS handshakes under way from one address (IPv6: one /64).
@@ -117,6 +120,7 @@ impl Default for Limits {
             connections: limits::CONNECTIONS,
             connections_per_address: limits::CONNECTIONS_PER_ADDRESS,
             unauthenticated: limits::UNAUTHENTICATED_CONNECTIONS,
+            streams_per_pair: limits::STREAMS_PER_PAIR,
             handshakes: limits::HANDSHAKES,
             handshakes_per_address: limits::HANDSHAKES_PER_ADDRESS,
             handshake_rate: limits::HANDSHAKE_RATE,

@@ -6,7 +6,7 @@ use crate::addr::{Domain, Pair};
 use crate::auth::{Method, Proof};
 use crate::dialback::Answer;
 use crate::machine::ConnId;
-use crate::node::{Direction, Event, Node, Purpose};
+use crate::node::{Bound, Direction, Event, Node, Purpose};
 use crate::policy::{self, KeyVerdict, Offer, Protection};
 use crate::reason::Reason;
 use crate::stanza::StanzaCondition;
@@ -17,7 +17,7 @@ impl Node {
         match event {
             ReceivingEvent::HeaderReceived(header) => self.handle_header(now, conn, &header),
             ReceivingEvent::StartTlsRequested => self.handle_starttls(now, conn),
-            ReceivingEvent::Authenticated(pair) => self.raise_up(now, conn, pair, Method::External),
+            ReceivingEvent::Authenticated(pair) => self.handle_authenticated(now, conn, pair),
             ReceivingEvent::KeyReceived { pair, key } => self.handle_key(now, conn, pair, key),
             ReceivingEvent::VerifyReceived { receiving, originating, id, key } => {
                 let answer = self.judge_own_key(conn, &receiving, &originating, &id, &key);
@@ -61,6 +61,24 @@ impl Node {
                 Err(_) => connected.link.refuse(now, &StreamError::TooManyHandshakes, None),
             }
         }
+    }
+
+    /// The peer has proved itself by its certificate: welcome, unless it has enough streams.
+    //= RFC6120-4.9.3.3-1
+    fn handle_authenticated(&mut self, now: Instant, conn: ConnId, pair: Pair) {
+        if self.has_room_for(conn, &pair) {
+            return self.raise_up(now, conn, pair, Method::External);
+        }
+        if let Some(connected) = self.touch(conn) {
+            connected.bound = Some(Bound::StreamsPerPair);
+            connected.link.refuse(now, &StreamError::TooManyStreams, Some(&pair.local));
+        }
+    }
+
+    /// Whether `pair` may be proved on `conn` as far as the number of its streams is concerned.
+    fn has_room_for(&self, conn: ConnId, pair: &Pair) -> bool {
+        self.links.get(&conn).is_some_and(|connected| connected.up.contains_key(pair))
+            || self.admission.has_room_for(pair, &self.config.limits)
     }
 
     /// What to offer, or why not, and whose name stands in our header then.
@@ -118,6 +136,7 @@ impl Node {
             //= XEP0220-2.2.1-3
             None => KeyVerdict::Refuse(Reason::HostUnknown),
             Some(_) if self.config.hosts.contains_key(&pair.remote) => KeyVerdict::Refuse(Reason::FromMismatch),
+            Some(_) if !self.has_room_for(conn, &pair) => KeyVerdict::Refuse(Reason::Limit),
             Some(options) => policy::judge_key(options, &pair.remote, protection),
         };
         match verdict {
@@ -127,7 +146,9 @@ impl Node {
             }
             KeyVerdict::CallBack => self.begin_verification(now, conn, pair, key),
             KeyVerdict::Refuse(reason) => {
-                self.raise_refused_pair(now, conn, &pair, reason, String::new());
+                let bound = (reason == Reason::Limit).then_some(Bound::StreamsPerPair);
+                let detail = bound.map_or("", Bound::as_str).to_owned();
+                self.raise_refused_pair(now, conn, &pair, reason, detail);
                 self.answer_key(now, conn, &pair, KeyOutcome::Failed(dialback_condition(reason)));
             }
         }
@@ -135,6 +156,15 @@ impl Node {
 
     /// Tells the peer what became of its key, and the application if it proved the pair.
     pub(super) fn answer_key(&mut self, now: Instant, conn: ConnId, pair: &Pair, outcome: KeyOutcome) {
+        let outcome = match outcome {
+            // Others have come while the authoritative server was asked.
+            KeyOutcome::Proved(_) if !self.has_room_for(conn, pair) => {
+                let bound = Bound::StreamsPerPair.as_str().to_owned();
+                self.raise_refused_pair(now, conn, pair, Reason::Limit, bound);
+                KeyOutcome::Failed(StanzaCondition::ResourceConstraint)
+            }
+            outcome => outcome,
+        };
         let method = match &outcome {
             KeyOutcome::Proved(proof) => Some(proof.by()),
             KeyOutcome::Denied | KeyOutcome::Failed(_) => None,
@@ -181,7 +211,10 @@ impl Node {
                 self.admission.introduce();
             }
             connected.served = true;
-            connected.up.insert(pair.clone(), by);
+            let is_news = connected.up.insert(pair.clone(), by).is_none();
+            if is_news && connected.purpose == Purpose::Inbound {
+                self.admission.join(&pair);
+            }
         }
         if link.direction == Direction::Inbound {
             self.backoff.note_sign_of_life(now, &pair);
@@ -226,6 +259,7 @@ impl Node {
 const fn dialback_condition(reason: Reason) -> StanzaCondition {
     match reason {
         Reason::HostUnknown => StanzaCondition::ItemNotFound,
+        Reason::Limit => StanzaCondition::ResourceConstraint,
         Reason::EncryptionRequired | Reason::DomainDenied | Reason::HostDisabled => StanzaCondition::PolicyViolation,
         _ => StanzaCondition::NotAuthorized,
     }

@@ -16,6 +16,7 @@ mod outbound;
 mod reload;
 mod routes;
 mod settle;
+mod turns;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -71,9 +72,13 @@ pub struct Node {
     events: VecDeque<Event>,
     /// Links in which something happened since the node was last settled.
     dirty: BTreeSet<ConnId>,
+    /// Links with stanzas for which the application has no room yet, in the order of their turns.
+    turns: VecDeque<ConnId>,
     /// Whether reading is suspended until the application has taken its events.
     congested: bool,
     shutting_down: bool,
+    /// When the node was last settled.
+    now: Instant,
 }
 
 /// A verification that waits for an authoritative server.
@@ -128,8 +133,12 @@ struct Connected {
     in_flight_bytes: usize,
     /// Stanzas that were wholly written to it.
     written: Recent,
-    /// When it is given up if nothing of what is pending is taken before.
+    /// When it is given up if too little of what is pending is taken before.
     stalled_at: Option<Instant>,
+    /// What was taken of it since that was set.
+    taken_bytes: usize,
+    /// Whether its stanzas wait for their turn: nothing is read meanwhile, and nothing else of it happens.
+    in_turn: bool,
     /// The last answer to [`Machine::interest`](crate::machine::Machine::interest), to wake the adapter only for news.
     reading: bool,
 }
@@ -137,7 +146,7 @@ struct Connected {
 impl Connected {
     /// Whether reading makes sense now.
     fn reads(&self) -> bool {
-        self.open && self.link.wants_read() && self.paused_until.is_none()
+        self.open && self.link.wants_read() && self.paused_until.is_none() && !self.in_turn
     }
 }
 
@@ -169,8 +178,10 @@ impl Node {
             effects: VecDeque::new(),
             events: VecDeque::new(),
             dirty: BTreeSet::new(),
+            turns: VecDeque::new(),
             congested: false,
             shutting_down: false,
+            now: anchor.instant,
         }
     }
 

@@ -197,6 +197,9 @@ impl Node {
         let direction = if purpose == Purpose::Inbound { Direction::Inbound } else { Direction::Outbound };
         let was_up = !up.is_empty();
         for pair in up.into_keys() {
+            if purpose == Purpose::Inbound {
+                self.admission.part(&pair);
+            }
             self.events.push_back(Event::PeerDown { pair, direction, reason, conn });
         }
         match purpose {

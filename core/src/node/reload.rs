@@ -97,10 +97,13 @@ impl Node {
             return self.with_link(conn, |link| link.refuse(now, &error, None));
         }
         let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
+        self.take_stanzas(conn); // of a pair that is down, none is told
         for pair in forbidden {
             if let Some(connected) = self.touch(conn) {
                 connected.link.revoke(&pair);
-                connected.up.remove(&pair);
+                if connected.up.remove(&pair).is_some() && !outbound {
+                    self.admission.part(&pair);
+                }
             }
             self.events.push_back(Event::PeerDown { pair, direction, reason: Reason::Reload, conn });
         }

@@ -76,7 +76,8 @@ impl Machine for Node {
         let Some(connected) = self.touch(conn) else {
             return;
         };
-        if n > 0 {
+        connected.taken_bytes = connected.taken_bytes.saturating_add(n);
+        if connected.taken_bytes >= limits::WRITE_PROGRESS_BYTES {
             connected.stalled_at = None;
         }
         let stanzas = connected.link.handle_sent(n);
@@ -153,6 +154,9 @@ impl Machine for Node {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
+        if self.events.is_empty() {
+            self.take_turn();
+        }
         let event = self.events.pop_front();
         if self.congested && self.events.len() <= limits::EVENTS_HIGH_WATER / 2 {
             self.congested = false;
@@ -229,6 +233,8 @@ impl Node {
             in_flight_bytes: 0,
             written: Recent::default(),
             stalled_at: None,
+            taken_bytes: 0,
+            in_turn: false,
             reading: open,
         };
         self.dirty.insert(conn);
@@ -259,6 +265,7 @@ impl Node {
 
     /// Drains all children, as often as one of them is told something.
     pub(super) fn settle(&mut self, now: Instant) {
+        self.now = now;
         loop {
             while let Some(conn) = self.dirty.pop_first() {
                 self.settle_link(now, conn);
@@ -334,7 +341,9 @@ impl Node {
     }
 
     fn settle_link(&mut self, now: Instant, conn: ConnId) {
-        while let Some(event) = self.links.get_mut(&conn).and_then(|connected| connected.link.poll_event()) {
+        while !self.waits_for_turn(conn)
+            && let Some(event) = self.links.get_mut(&conn).and_then(|connected| connected.link.poll_event())
+        {
             match event {
                 link::Event::Receiving(event) => self.handle_inbound(now, conn, event),
                 link::Event::Initiating(event) => self.handle_outbound(now, conn, event),
@@ -346,12 +355,13 @@ impl Node {
             return;
         };
         match connected.link.connection() {
-            Connection::Drop => return self.remove(now, conn),
+            // What it said before is heard first.
+            Connection::Drop if !connected.in_turn => return self.remove(now, conn),
             Connection::CloseWrite if !connected.half_closed => {
                 connected.half_closed = true;
                 self.effects.push_back(Effect::CloseWrite(conn));
             }
-            Connection::CloseWrite | Connection::Keep => {}
+            Connection::CloseWrite | Connection::Drop | Connection::Keep => {}
         }
         if connected.handshaking && !connected.link.is_handshaking() {
             connected.handshaking = false;
@@ -362,7 +372,10 @@ impl Node {
         connected.in_flight_bytes = in_flight_bytes;
         connected.stalled_at = match connected.stalled_at {
             _ if !connected.open || connected.link.pending().is_empty() => None,
-            None => Some(later(now, limits::WRITE_STALL)),
+            None => {
+                connected.taken_bytes = 0;
+                Some(later(now, limits::WRITE_STALL))
+            }
             armed => armed,
         };
         let reading = connected.reads();

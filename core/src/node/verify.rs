@@ -12,7 +12,7 @@ use crate::machine::ConnId;
 use crate::node::deadlines::Owner;
 use crate::node::{Errand, Node, VerificationId};
 use crate::reason::Reason;
-use crate::route::{Dial, place};
+use crate::route::{Dial, places};
 use crate::stanza::StanzaCondition;
 use crate::stream::KeyOutcome;
 
@@ -35,7 +35,7 @@ impl Node {
     //= XEP0220-2.1.2-3
     pub(super) fn begin_verification(&mut self, now: Instant, inbound: ConnId, pair: Pair, key: String) {
         if self.verifications.len() >= self.config.limits.verifications
-            || self.verifications_from(inbound) >= limits::PENDING_VERIFICATIONS_PER_ADDRESS
+            || self.has_enough_verifications(inbound)
             || self.shutting_down
         {
             self.raise_refused_pair(now, inbound, &pair, Reason::Limit, "pending verifications".to_owned());
@@ -55,11 +55,16 @@ impl Node {
         self.start_candidates(now, &errand);
     }
 
-    /// How many verifications are pending for streams from where `inbound` comes from.
-    fn verifications_from(&self, inbound: ConnId) -> usize {
-        let place_of = |conn| self.links.get(conn).map(|connected| place(connected.addr.ip()));
-        let here = place_of(&inbound);
-        self.verifications.values().filter(|verification| place_of(&verification.inbound) == here).count()
+    /// Whether as many verifications as may be are pending for streams from one of the places of `inbound`.
+    fn has_enough_verifications(&self, inbound: ConnId) -> bool {
+        let places_of =
+            |conn: ConnId| self.links.get(&conn).into_iter().flat_map(|connected| places(connected.addr.ip()));
+        let pending = |place| {
+            let inbound = self.verifications.values().map(|verification| verification.inbound);
+            inbound.filter(|inbound| places_of(*inbound).any(|(of, _)| of == place)).count()
+        };
+        places_of(inbound)
+            .any(|(place, shares)| pending(place) >= limits::PENDING_VERIFICATIONS_PER_ADDRESS.saturating_mul(shares))
     }
 
     /// The authoritative server has answered on `conn`.

@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::limits;
+
 /// Which addresses that are not public may be dialled: `s2s_allow_private_addresses`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PrivateAddresses {
@@ -62,14 +64,26 @@ pub const fn is_private(addr: IpAddr) -> bool {
     }
 }
 
-/// What counts as one place on the network: an IPv4 address, or the /64 of an IPv6 address, which one subscriber
-/// has to itself.
-#[must_use]
-pub fn place(addr: IpAddr) -> IpAddr {
-    match addr.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> 64 << 64)),
-    }
+/// A part of the network that has a share of its own in what is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    base: IpAddr,
+    bits: u8,
+}
+
+/// The places of an address, and how much each may have, in shares of one address: an IPv4 address; of IPv6 the /64,
+/// which one subscriber has to itself at least, and the /48 around it, which is the most that one site gets
+/// ([RFC 6177 section 2](https://www.rfc-editor.org/rfc/rfc6177#section-2)).
+pub fn places(addr: IpAddr) -> impl Iterator<Item = (Place, usize)> + Clone {
+    let (subscriber, site) = match addr.to_canonical() {
+        IpAddr::V4(v4) => (Place { base: v4.into(), bits: 32 }, None),
+        IpAddr::V6(v6) => {
+            let within = |prefix: u128, bits| Place { base: Ipv6Addr::from(prefix).into(), bits };
+            let whole = u128::from(v6);
+            (within(whole >> 64 << 64, 64), Some(within(whole >> 80 << 80, 48)))
+        }
+    };
+    [(subscriber, 1)].into_iter().chain(site.map(|site| (site, limits::SHARES_PER_SITE)))
 }
 
 fn is_within(addr: IpAddr, base: IpAddr, bits: u8) -> bool {
@@ -119,6 +133,22 @@ mod tests {
         for text in ["192.0.2.1", "8.8.8.8", "2001:db8::1", "100.128.0.1", "172.32.0.1"] {
             assert!(PrivateAddresses::Never.allow(ip(text)), "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_belongs_to_its_subscriber_and_of_ipv6_to_its_site_too() {
+        let of = |text| places(ip(text)).collect::<Vec<_>>();
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+        assert_eq!(of("192.0.2.1").iter().map(|(_, shares)| *shares).collect::<Vec<_>>(), [1]);
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        let [subscriber, site] = of("2001:db8:1::1")[..] else { panic!("two places") };
+        assert_eq!((subscriber.1, site.1), (1, limits::SHARES_PER_SITE));
+        assert_ne!(subscriber.0, site.0, "they begin at the same address");
+        assert_eq!(of("2001:db8:1:0:ffff::2"), [subscriber, site]);
+        let neighbour = of("2001:db8:1:1::1");
+        assert_ne!(neighbour[0], subscriber);
+        assert_eq!(neighbour[1], site);
+        assert_ne!(of("2001:db8:2::1")[1], site);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::machine::ConnId;
 use crate::reason::Reason;
 use crate::time::later;
 
-pub use address::{PrivateAddresses, is_private, place};
+pub use address::{Place, PrivateAddresses, is_private, places};
 pub use backoff::Backoff;
 pub use dial::{Dial, Race};
 pub use peers::{External, LastFeatures, Peers};

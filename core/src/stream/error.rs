@@ -129,6 +129,8 @@ pub enum StreamError {
     TooManyHandshakes,
     /// More pairs on one stream than are held.
     TooManyPairs,
+    /// The pair is proved on as many streams as may be.
+    TooManyStreams,
     /// The recipient of a stanza does not belong to this stream.
     ToMismatch,
     /// A first-level element that this state does not wait for.
@@ -151,6 +153,7 @@ impl StreamError {
         match self {
             Self::AuthenticatedHeaderChanged | Self::FromIsOurs | Self::FromMismatch => Condition::InvalidFrom,
             Self::DialbackInvalid | Self::NotAuthenticated => Condition::NotAuthorized,
+            Self::TooManyStreams => Condition::Conflict,
             Self::HostGone => Condition::HostGone,
             Self::HostUnknown | Self::ToMismatch => Condition::HostUnknown,
             Self::ImproperHeader | Self::ImproperStanza(_) | Self::UnreadableDialback(Malformed::Addresses) => {
@@ -177,7 +180,11 @@ impl StreamError {
             Self::HostUnknown => Reason::HostUnknown,
             Self::NotAuthenticated => Reason::NotAuthenticated,
             Self::Refused(reason) => *reason,
-            Self::TooManyAttempts | Self::TooManyBytes | Self::TooManyHandshakes | Self::TooManyPairs => Reason::Limit,
+            Self::TooManyAttempts
+            | Self::TooManyBytes
+            | Self::TooManyHandshakes
+            | Self::TooManyPairs
+            | Self::TooManyStreams => Reason::Limit,
             Self::ToMismatch => Reason::ToMismatch,
             Self::UnsupportedVersion => Reason::EncryptionRequired,
             Self::Xml(XmlError::TooLong) => Reason::StanzaTooBig,
@@ -191,6 +198,7 @@ impl StreamError {
     pub const fn text(&self) -> Option<&'static str> {
         match self {
             Self::Refused(reason) => Some(refusal_text(*reason)),
+            Self::TooManyStreams => Some("Your domain has enough streams to this one already"),
             Self::TooManyHandshakes => Some("Too many connections begin encryption: try again later"),
             Self::UnsupportedVersion => Some("Encryption is required, and needs version 1.0"),
             _ => None,

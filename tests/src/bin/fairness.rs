@@ -1,15 +1,28 @@
-//! The benchmark of fairness, see `s2s_tests::fairness`: `fairness [SECONDS [TIMES]]`.
+//! The benchmark of fairness, see `s2s_tests::fairness`: `fairness [smol | threads] [SECONDS [TIMES]]`.
 
 use std::env;
+use std::process::ExitCode;
 use std::time::Duration;
 
-fn main() {
-    let number = |at: usize| env::args().nth(at).and_then(|text| text.parse::<u64>().ok());
-    for run in 0..number(2).unwrap_or(3) {
-        println!(
-            "fairness, run {}:\n{}",
-            run + 1,
-            s2s_tests::fairness::run(Duration::from_secs(number(1).unwrap_or(10)))
-        );
+use s2s_tests::adapter::Adapter;
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<_> = env::args().skip(1).collect();
+    let named = arguments.first().and_then(|first| Adapter::named(first));
+    if named.is_some() {
+        arguments.remove(0);
     }
+    let numbers: Result<Vec<u64>, _> = arguments.iter().map(|text| text.parse()).collect();
+    let (Ok(numbers), 0..=2) = (numbers, arguments.len()) else {
+        eprintln!("fairness [smol | threads] [SECONDS [TIMES]]");
+        return ExitCode::from(2);
+    };
+    let (seconds, times) = (numbers.first().copied().unwrap_or(10), numbers.get(1).copied().unwrap_or(3));
+    for adapter in Adapter::ALL.into_iter().filter(|adapter| named.is_none_or(|named| named == *adapter)) {
+        for run in 1..=times {
+            let report = s2s_tests::fairness::run(adapter, Duration::from_secs(seconds));
+            println!("fairness, {}, run {run}:\n{report}", adapter.as_str());
+        }
+    }
+    ExitCode::SUCCESS
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Instant;
 
-use super::adapter::Adapter;
 use super::puppet::{DEADLINE, ECHO_BYTES, Manner, Order, Stage, TINY_BYTES, Told, WAITING_EVENTS, until};
+use crate::adapter::Adapter;
 use s2s_sockets::{EVENTS, READ_BYTES};
 use socket2::{Domain, Socket, Type};
 

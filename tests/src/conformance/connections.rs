@@ -8,8 +8,8 @@ use std::sync::mpsc;
 use s2s_core::machine::Listener;
 use socket2::SockRef;
 
-use super::adapter::Adapter;
 use super::puppet::{Manner, Order, Stage, Told, closed_port, until};
+use crate::adapter::Adapter;
 
 /// More than the buffers of two sockets hold.
 const MUCH: usize = 64 << 20;

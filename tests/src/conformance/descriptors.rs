@@ -3,11 +3,15 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
+use std::time::Instant;
 
+use s2s_core::machine::Transport;
+use s2s_sockets::ACCEPT_RETRY;
 use socket2::{Domain, Socket, Type};
 
-use super::adapter::Adapter;
-use super::puppet::{Manner, Order, Stage, Told, until};
+use super::puppet::{DEADLINE, Manner, Order, Stage, Told, until};
+use crate::adapter::Adapter;
 
 /// Enough for one wave of a thousand pairs, not for two.
 pub(super) const FOR_A_THOUSAND: u32 = 2300;
@@ -69,4 +73,48 @@ pub(super) fn who_comes_while_descriptors_have_run_out_is_accepted_when_there_ar
     let mut peers = others.map(|client| client.local_addr().unwrap().as_socket().unwrap());
     peers.sort_unstable();
     assert_eq!(accepted, peers);
+}
+
+pub(super) fn a_dial_and_queries_without_a_descriptor_are_made_when_there_is_one(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
+    let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (udp, tcp) = (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    udp.set_read_timeout(Some(DEADLINE)).unwrap();
+    let ballast: Vec<_> = (0..FEW).map_while(|_| File::open("/dev/null").ok()).collect();
+    assert!(ballast.len() < FEW as usize);
+    stage.order(Order::Dial(peer.local_addr().unwrap()));
+    let Told::Dialling(conn) = stage.told() else { panic!("it dials") };
+    let queries =
+        [(udp.local_addr(), Transport::Udp), (tcp.local_addr(), Transport::Tcp)].map(|(server, transport)| {
+            stage.order(Order::Ask(server.unwrap(), transport, b"who?".to_vec()));
+            let Told::Asked(query) = stage.told() else { panic!("it asks") };
+            query
+        });
+    // One that nobody wants any more when there are descriptors again.
+    stage.order(Order::Ask(udp.local_addr().unwrap(), Transport::Udp, b"never mind".to_vec()));
+    let Told::Asked(forgotten) = stage.told() else { panic!("it asks") };
+    stage.order(Order::Forget(forgotten));
+    stage.order(Order::Alarm(Instant::now() + 3 * ACCEPT_RETRY));
+    let told = stage.told();
+    assert!(matches!(told, Told::Alarm { .. }), "nothing has failed meanwhile: {told:?}");
+
+    drop(ballast);
+    let mut question = [0; 64];
+    let (length, asker) = udp.recv_from(&mut question).unwrap();
+    assert_eq!(&question[..length], b"who?");
+    udp.send_to(b"I", asker).unwrap();
+    let (mut asker, _) = tcp.accept().unwrap();
+    asker.read_exact(&mut question[..6]).unwrap();
+    assert_eq!(&question[..6], b"\0\x04who?");
+    asker.write_all(b"\0\x01I").unwrap();
+    let _open = peer.accept().unwrap();
+    let mut told: Vec<_> = (0..3).map(|_| stage.told()).collect();
+    for awaited in [
+        Told::Connected(conn),
+        Told::Reply(queries[0], Some(b"I".to_vec())),
+        Told::Reply(queries[1], Some(b"I".to_vec())),
+    ] {
+        let at = told.iter().position(|told| *told == awaited);
+        told.remove(at.unwrap_or_else(|| panic!("{awaited:?} is not among {told:?}")));
+    }
 }

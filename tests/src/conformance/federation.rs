@@ -20,7 +20,7 @@ use s2s_core::tls::{RustlsProvider, Version};
 use s2s_sockets::{EVENTS, bind};
 use socket2::SockRef;
 
-use super::adapter::{Adapter, Handle};
+use crate::adapter::{Adapter, Handle};
 use crate::certificates::{Authority, Kind, NOW};
 use crate::world::{World, domain, read_stanza};
 

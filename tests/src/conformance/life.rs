@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use s2s_sockets::{COMMANDS, EVENTS, bind};
 
-use super::adapter::Adapter;
 use super::puppet::{Manner, Order, Stage, Told, until};
+use crate::adapter::Adapter;
 
 pub(super) fn the_timer_fires_once_and_no_earlier_than_asked(adapter: Adapter) {
     let stage = Stage::new(adapter, Manner::Tell);

@@ -2,7 +2,6 @@
 //!
 //! `tests/tests/conformance.rs` runs it and prints the table.
 
-mod adapter;
 mod backpressure;
 mod connections;
 mod descriptors;
@@ -18,7 +17,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use std::{env, panic, thread};
 
-pub use adapter::Adapter;
+use crate::adapter::Adapter;
 
 /// After this a case has failed, whatever it waits for.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -118,7 +117,8 @@ cases! {
         One a_forgotten_tcp_query_closes_its_connection, One a_query_too_long_for_its_frame_fails,
         One a_dns_server_that_is_silent_keeps_nobody_else_waiting;
     descriptors: Confined(FOR_A_THOUSAND) a_thousand_connections_give_their_descriptors_back,
-        Confined(FEW) who_comes_while_descriptors_have_run_out_is_accepted_when_there_are_some_again;
+        Confined(FEW) who_comes_while_descriptors_have_run_out_is_accepted_when_there_are_some_again,
+        Confined(FEW) a_dial_and_queries_without_a_descriptor_are_made_when_there_is_one;
     federation: Two certificates_prove_both_directions, Two dialback_proves_both_directions_inside_direct_tls,
         Two a_negotiation_cut_into_single_bytes_succeeds, Two a_reset_after_any_number_of_bytes_harms_nobody,
         Two an_application_that_takes_no_stanzas_stops_the_reading_and_gets_all_of_them_later,

@@ -12,7 +12,7 @@ use s2s_core::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId, Tr
 use s2s_sockets::bind;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::adapter::{Adapter, Handle};
+use crate::adapter::{Adapter, Handle};
 
 /// After this, a condition that a test waits for will not come.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);

@@ -6,8 +6,8 @@ use std::thread;
 
 use s2s_core::machine::{QueryId, Transport};
 
-use super::adapter::Adapter;
 use super::puppet::{DEADLINE, Manner, Order, Stage, Told, closed_port, until};
+use crate::adapter::Adapter;
 
 fn ask(stage: &Stage, server: SocketAddr, transport: Transport, message: &[u8]) -> QueryId {
     stage.order(Order::Ask(server, transport, message.to_vec()));

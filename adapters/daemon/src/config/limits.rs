@@ -48,6 +48,7 @@ impl Limits {
                 connections: table.count("connections", default.connections),
                 connections_per_address: table.count("connections_per_address", default.connections_per_address),
                 unauthenticated: table.count("unauthenticated", default.unauthenticated),
+                streams_per_pair: table.count("streams_per_pair", default.streams_per_pair),
                 handshakes: table.count("handshakes", default.handshakes),
                 handshakes_per_address: table.count("handshakes_per_address", default.handshakes_per_address),
                 handshake_rate: table.rate("handshake_rate", default.handshake_rate),

@@ -140,6 +140,7 @@ fn settings<'t>(reader: &mut Reader<'t>, top: &Section<'t>, path: &Path) -> Sett
         dialback_secret: dialback_secret(reader, top, path),
         dns_servers: dns_servers(reader, top),
         log_format: log_format(reader, top),
+        metrics_listen: metrics_listen(reader, top),
         runtime: runtime(reader, top),
         nodes: nodes(reader, top),
         warnings,
@@ -488,6 +489,14 @@ fn log_format<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> LogFormat {
         _ => None,
     });
     format.map(|format| format.value).unwrap_or_default()
+}
+
+/// There is no usual port, and nobody would find a free one.
+fn metrics_listen<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> Option<SocketAddr> {
+    let addr = reader.value(top, "metrics_listen", "\"IP:PORT\"", |value| {
+        value.as_str()?.parse::<SocketAddr>().ok().filter(|addr| addr.port() != 0)
+    });
+    addr.map(|addr| addr.value)
 }
 
 /// `IP:PORT`, or `IP` for the usual port.

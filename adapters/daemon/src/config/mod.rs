@@ -79,6 +79,8 @@ pub(crate) struct Settings {
     pub(crate) dns_servers: Vec<SocketAddr>,
     /// `log_format`
     pub(crate) log_format: LogFormat,
+    /// `metrics_listen`
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// `runtime`
     pub(crate) runtime: Runtime,
     /// `nodes`

@@ -31,6 +31,12 @@ fn exhaust(server: &Serving, addr: SocketAddr) -> Vec<TcpStream> {
 
 #[test]
 fn a_server_without_descriptors_serves_whom_it_has_and_then_accepts_again_and_loses_nothing() {
+    for runtime in ["smol", "threads"] {
+        run_out_of_descriptors(runtime);
+    }
+}
+
+fn run_out_of_descriptors(runtime: &str) {
     let home = tempfile::tempdir().expect("a directory");
     let authority = Authority::new();
     let (left, right) = (home.path().join("left"), home.path().join("right"));
@@ -42,7 +48,7 @@ fn a_server_without_descriptors_serves_whom_it_has_and_then_accepts_again_and_lo
     let late = format!("[route.\"late.example\"]\n{}", at(right_port));
     let serve = |port: u16| format!("s2s_ports = [{port}]");
     // Patience enough for a slow machine.
-    let left_text = "s2s_attempt_timeout = 60".to_owned()
+    let left_text = format!("runtime = \"{runtime}\"\ns2s_attempt_timeout = 60")
         + &configuration("left.example", &serve(left_port), "right.example", &at(right_port))
         + &late;
     let right_text = configuration("right.example", &serve(right_port), "left.example", &at(left_port))

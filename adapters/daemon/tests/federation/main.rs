@@ -3,6 +3,7 @@
 mod authorities;
 #[cfg(target_os = "linux")]
 mod descriptors;
+mod metrics;
 mod pair;
 mod reload;
 mod world;

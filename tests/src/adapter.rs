@@ -1,4 +1,4 @@
-//! The adapters, seen from the suite: all the same but for how one waits.
+//! The adapters, seen from whoever drives a machine with either: all the same but for how one waits.
 
 use std::net::TcpListener;
 use std::thread::{self, JoinHandle};
@@ -28,8 +28,14 @@ impl Adapter {
         }
     }
 
+    /// The one that [`as_str`](Self::as_str) names so.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|adapter| adapter.as_str() == name)
+    }
+
     /// Runs a machine on a thread of its own.
-    pub(super) fn run<M: Machine + Send + 'static>(
+    pub fn run<M: Machine + Send + 'static>(
         self,
         machine: M,
         listeners: Vec<(Listener, TcpListener)>,
@@ -42,7 +48,7 @@ impl Adapter {
     }
 
     /// Runs a machine on a thread of its own, with another wall clock.
-    pub(super) fn run_with<M: Machine + Send + 'static>(
+    pub fn run_with<M: Machine + Send + 'static>(
         self,
         machine: M,
         listeners: Vec<(Listener, TcpListener)>,
@@ -69,14 +75,16 @@ impl Adapter {
 
 /// The application's side of a driver. Whoever waits too long is found by the suite.
 #[derive(Debug)]
-pub(super) enum Handle<C, E> {
+pub enum Handle<C, E> {
+    /// Of `s2s-smol`.
     Smol(s2s_smol::Handle<C, E>),
+    /// Of `s2s-std`.
     Threads(s2s_std::Handle<C, E>),
 }
 
 impl<C, E> Handle<C, E> {
     /// Sends a command, or gives it back.
-    pub(super) fn send(&self, command: C) -> Result<(), C> {
+    pub fn send(&self, command: C) -> Result<(), C> {
         match self {
             Self::Smol(handle) => smol::block_on(handle.send(command)).map_err(smol::channel::SendError::into_inner),
             Self::Threads(handle) => handle.send(command).map_err(|error| error.0),
@@ -84,7 +92,7 @@ impl<C, E> Handle<C, E> {
     }
 
     /// Sends a command if there is room, or gives it back and says whether there was none.
-    pub(super) fn try_send(&self, command: C) -> Result<(), (C, bool)> {
+    pub fn try_send(&self, command: C) -> Result<(), (C, bool)> {
         match self {
             Self::Smol(handle) => handle.try_send(command).map_err(|error| {
                 let is_full = error.is_full();
@@ -98,7 +106,7 @@ impl<C, E> Handle<C, E> {
     }
 
     /// The next event, or `None` at the end.
-    pub(super) fn event(&self) -> Option<E> {
+    pub fn event(&self) -> Option<E> {
         match self {
             Self::Smol(handle) => smol::block_on(handle.event()),
             Self::Threads(handle) => handle.event(),

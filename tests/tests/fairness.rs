@@ -1,0 +1,163 @@
+//! Streams that send more than the application takes, beside others that send a little.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use s2s_core::limits;
+use s2s_core::machine::Listener;
+use s2s_core::node::{Command, Config, Event};
+use s2s_core::policy::HostOptions;
+use s2s_core::reason::Reason;
+use s2s_core::route::PrivateAddresses;
+use s2s_tests::certificates::{Authority, Kind};
+use s2s_tests::fake_tls::FakeProvider;
+use s2s_tests::puppetry::{AUTH, Tls, header};
+use s2s_tests::world::{Cutting, NodeIndex, Puppet, World, domain};
+
+const A: &str = "a.example.org";
+const OTHER: &str = "other.example.org";
+const FLOODER: &str = "flooder.example.net";
+const QUIET: &str = "quiet.example.com";
+
+/// More than an application that takes none leaves room for.
+const MANY: usize = 10 * limits::EVENTS_IN_ORDER;
+
+fn config(authority: &Authority) -> Config {
+    let hosts = [A, OTHER].map(domain);
+    let chains = hosts.iter().map(|host| (host.clone(), authority.issue_kind(Kind::Valid, host).chain));
+    let mut config = World::config(Arc::new(FakeProvider::new(chains.collect())), authority.trust());
+    config.private_addresses = PrivateAddresses::Always;
+    config.hosts = hosts.into_iter().map(|host| (host, HostOptions::default())).collect();
+    config
+}
+
+/// A node, one that floods it, and one that does not, each proved by its certificate.
+struct Scene {
+    world: World,
+    node: NodeIndex,
+    authority: Authority,
+    flooder: (Puppet, Tls),
+    quiet: (Puppet, Tls),
+}
+
+impl Scene {
+    fn new() -> Self {
+        let authority = Authority::root("the authority");
+        let mut world = World::new(Cutting::Whole);
+        let node = world.add(IpAddr::from([192, 0, 2, 1]), config(&authority));
+        let [flooder, quiet] = [FLOODER, QUIET].map(|name| proved(&mut world, node, &authority, name));
+        world.take_events(node);
+        world.set_room(node, 0);
+        Self { world, node, authority, flooder, quiet }
+    }
+
+    /// The flooder sends [`MANY`] stanzas at once, numbered from zero.
+    fn flood(&mut self) {
+        let text: String = (0..MANY).map(|id| message(FLOODER, A, id)).collect();
+        self.flooder.1.say(&mut self.world, &text);
+    }
+
+    /// The application takes so many events: who sent each stanza, and its number.
+    fn take(&mut self, events: usize) -> Vec<(String, usize)> {
+        self.world.set_room(self.node, events);
+        self.world.run();
+        self.world.set_room(self.node, 0);
+        stanzas(&self.world.take_events(self.node))
+    }
+}
+
+fn proved(world: &mut World, node: NodeIndex, authority: &Authority, name: &str) -> (Puppet, Tls) {
+    let puppet = world.connect(node, Listener::DirectTls);
+    let chain = authority.issue_kind(Kind::Valid, &domain(name)).chain;
+    let mut tls = Tls::connect(world, puppet, &domain(name), chain, &domain(A));
+    for (said, heard) in [(header(name, A).as_str(), "EXTERNAL"), (AUTH, "<success"), (&header(name, A), "features")] {
+        let answer = tls.say(world, said);
+        assert!(answer.contains(heard), "{answer}");
+    }
+    (puppet, tls)
+}
+
+fn message(from: &str, to: &str, id: usize) -> String {
+    format!("<message from='x@{from}' to='y@{to}' id='{id}'><body>b</body></message>")
+}
+
+fn stanzas(events: &[Event]) -> Vec<(String, usize)> {
+    let told = events.iter().filter_map(|event| match event {
+        Event::Stanza { pair, stanza } => {
+            Some((pair.remote.to_string(), stanza.head().id.as_deref()?.parse().expect("a number")))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+fn numbers(told: &[(String, usize)], of: &str) -> Vec<usize> {
+    told.iter().filter(|(from, _)| from == of).map(|(_, number)| *number).collect()
+}
+
+#[test]
+fn who_sends_little_waits_for_one_stanza_of_a_flood_and_not_for_all() {
+    let mut scene = Scene::new();
+    scene.flood();
+    assert!(!scene.world.is_read(scene.flooder.0), "as long as it has stanzas here");
+    assert!(scene.world.is_read(scene.quiet.0), "it has none");
+    let first = scene.take(limits::EVENTS_IN_ORDER);
+    assert_eq!(numbers(&first, FLOODER), (0..limits::EVENTS_IN_ORDER).collect::<Vec<_>>());
+    scene.quiet.1.say(&mut scene.world, &(message(QUIET, A, 0) + &message(QUIET, A, 1)));
+    let next = scene.take(4);
+    assert_eq!((numbers(&next, QUIET), numbers(&next, FLOODER).len()), (vec![0, 1], 2), "{next:?}");
+    assert!(scene.world.is_read(scene.quiet.0), "everything of it was taken");
+    let rest = scene.take(usize::MAX);
+    let all: Vec<_> = [first, next, rest].iter().flat_map(|told| numbers(told, FLOODER)).collect();
+    assert_eq!(all, (0..MANY).collect::<Vec<_>>());
+    assert!(scene.world.is_read(scene.flooder.0));
+}
+
+#[test]
+fn what_a_peer_said_before_its_connection_broke_is_heard_before_its_end() {
+    let mut scene = Scene::new();
+    scene.flood();
+    scene.world.break_off(scene.flooder.0);
+    assert_eq!(scene.world.node(scene.node).measures().inbound, 2, "it still has something to say");
+    scene.world.set_room(scene.node, usize::MAX);
+    scene.world.run();
+    let events = scene.world.take_events(scene.node);
+    assert_eq!(numbers(&stanzas(&events), FLOODER), (0..MANY).collect::<Vec<_>>());
+    let last = events.last();
+    assert!(matches!(last, Some(Event::PeerDown { reason: Reason::ConnectionReset, .. })), "{last:?}");
+    assert_eq!(scene.world.node(scene.node).measures().inbound, 1);
+}
+
+#[test]
+fn of_a_pair_that_a_reload_forbids_nothing_is_told_after_its_end() {
+    let mut scene = Scene::new();
+    scene.flooder.1.say(&mut scene.world, &format!("<db:result from='{FLOODER}' to='{OTHER}'>key</db:result>"));
+    scene.flood();
+    scene.flooder.1.say(&mut scene.world, &message(FLOODER, OTHER, MANY));
+    let mut config = config(&scene.authority);
+    config.hosts.insert(domain(OTHER), HostOptions { s2s_disabled: true, ..HostOptions::default() });
+    scene.world.command(scene.node, Command::Reconfigure(Box::new(config)));
+    scene.world.set_room(scene.node, usize::MAX);
+    scene.world.run();
+    let events = scene.world.take_events(scene.node);
+    let down =
+        events.iter().position(|event| matches!(event, Event::PeerDown { pair, .. } if pair.local == domain(OTHER)));
+    let (before, after) = events.split_at(down.expect("it is forbidden"));
+    assert_eq!(numbers(&stanzas(before), FLOODER), (0..=MANY).collect::<Vec<_>>());
+    assert_eq!(stanzas(after), []);
+    assert!(scene.world.is_read(scene.flooder.0), "the other pair stays");
+}
+
+#[test]
+fn a_shutdown_ends_when_the_application_has_taken_what_was_said_before() {
+    let mut scene = Scene::new();
+    scene.flood();
+    scene.world.command(scene.node, Command::Shutdown);
+    for puppet in [scene.flooder.0, scene.quiet.0] {
+        scene.world.hang_up(puppet);
+    }
+    assert_eq!(numbers(&scene.take(usize::MAX), FLOODER).len(), MANY);
+    scene.world.set_room(scene.node, usize::MAX);
+    scene.world.run_for(2 * limits::CLOSE);
+    assert_eq!(scene.world.node(scene.node).connections(), 0);
+}
