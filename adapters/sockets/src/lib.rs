@@ -12,9 +12,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 /// Bytes of one read, and of the largest datagram that is taken.
 pub const READ_BYTES: usize = 16_384;
 
-/// Commands that wait for the machine of a driver. `Handle::send` waits while there are as many. What is sent in a hurry
-/// waits behind them.
-pub const COMMANDS: usize = 128;
+/// Commands that wait for the machine of a driver. `Handle::send` waits while there are as many.
+pub const COMMANDS: usize = 1024;
 
 /// Events that wait for the application of a driver, besides one that waits for room. Further ones stay in the machine,
 /// where peers take turns: here what one of them floods delays the others.

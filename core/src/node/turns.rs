@@ -2,8 +2,8 @@
 //! they are.
 //!
 //! As long as few events wait, a stanza is told at once. Beyond that a link with a stanza is put at the end of the turns,
-//! and is not read; each turn takes one stanza out of it. So what one link holds is what one read gave, and however much
-//! a peer sends, the stanza of another waits for one of it.
+//! and is not read; each turn takes one stanza out of it while others wait. So what one link holds is what one read
+//! gave, and however much a peer sends, the stanza of another waits for one of it.
 
 use crate::limits;
 use crate::link;
@@ -28,12 +28,13 @@ impl Node {
         connected.in_turn
     }
 
-    /// Takes one stanza of the link whose turn it is.
+    /// Takes one stanza of the link whose turn it is; as many as may be told in order, if nobody else waits.
     pub(super) fn take_turn(&mut self) {
         while self.events.is_empty()
             && let Some(conn) = self.turns.pop_front()
         {
-            self.take_stanza(conn);
+            let most = if self.turns.is_empty() { limits::EVENTS_IN_ORDER } else { 1 };
+            while self.events.len() < most && self.take_stanza(conn) {}
             let Some(connected) = self.links.get_mut(&conn) else {
                 continue;
             };
