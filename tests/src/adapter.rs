@@ -122,3 +122,15 @@ impl<C, E> Clone for Handle<C, E> {
         }
     }
 }
+
+/// The arguments `[smol | threads] [NUMBER..]` of this program, with at most so many numbers. `None`: these are others.
+#[must_use]
+pub fn arguments(most: usize) -> Option<(Option<Adapter>, Vec<u64>)> {
+    let mut arguments: Vec<_> = std::env::args().skip(1).collect();
+    let named = arguments.first().and_then(|first| Adapter::named(first));
+    if named.is_some() {
+        arguments.remove(0);
+    }
+    let numbers: Vec<_> = arguments.iter().map(|text| text.parse().ok()).collect::<Option<_>>()?;
+    (numbers.len() <= most).then_some((named, numbers))
+}
