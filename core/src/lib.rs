@@ -34,7 +34,8 @@
 //! - A report about an id that the machine does not know (any more) is ignored: such races are normal.
 //! - [`is_finished`](machine::Machine::is_finished) turns true after a shutdown, when everything is closed.
 //!
-//! [`Driven`](machine::Driven) keeps the order of steps 2 to 4 for you, and watches the wall clock. What the machine
+//! [`Driven`](machine::Driven) keeps the order of steps 2 to 4 for you, watches the wall clock, and says again what found no
+//! descriptor. What the machine
 //! cannot see is left to the adapter: connections should send small writes at once (`TCP_NODELAY`), acknowledge at once
 //! while [`is_negotiating`](machine::Machine::is_negotiating), and end when the peer's system is gone (keepalive).
 //!
@@ -86,6 +87,23 @@
 //! make the [`node::Node`] from it, a [`Seed`](entropy::Seed) and an [`Anchor`](time::Anchor). Send with
 //! [`node::Command::Send`], receive [`node::Event::Stanza`], and answer [`node::Event::Undeliverable`] with
 //! [`Stanza::bounce`](stanza::Stanza::bounce).
+//!
+//! From PEM files, with `rustls_pki_types::pem::PemObject`, a provider and a trust are made like this:
+//!
+//! ```no_run
+//! # use std::{error::Error, sync::Arc};
+//! # use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+//! # use s2s_core::tls::{HostIdentity, RustlsProvider, Version, verify::Trust};
+//! # fn main() -> Result<(), Box<dyn Error>> {
+//! let crypto = rustls::crypto::ring::default_provider();
+//! let chain = CertificateDer::pem_file_iter("ours.crt")?.collect::<Result<_, _>>()?;
+//! let identity = HostIdentity::new("ours.example".parse()?, chain, PrivateKeyDer::from_pem_file("ours.key")?);
+//! let mut trust = Trust::new(crypto.signature_verification_algorithms.all);
+//! trust.add_anchor(&CertificateDer::from_pem_file("authority.pem")?)?;
+//! let provider = RustlsProvider::new(Arc::new(crypto), vec![identity], Version::Tls12)?;
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! Three programs in `examples` go further: `in_memory` with TLS, timers and a shutdown, `poll_loop` with sockets in a
 //! loop of its own, `link_alone` without a node. Who does not want a loop takes `s2s-smol` or `s2s-std`.

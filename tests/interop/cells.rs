@@ -13,7 +13,7 @@ use crate::peers::{
 use crate::pki::Certificate;
 use crate::process::{Log, tail};
 use crate::report::{Measured, Row};
-use crate::s2sd::{Daemon, Settings, text};
+use crate::s2sd::{Daemon, Engine, Settings, text};
 use crate::talk::{bounce, federate};
 
 /// Who speaks first.
@@ -134,10 +134,25 @@ struct Meeting<'a> {
     first: First,
 }
 
-/// Runs one cell.
-pub(crate) fn run(lab: &mut Lab, software: Software, scenario: Scenario, first: First) -> Row {
-    let result = meet(lab, software, scenario, first);
-    Row { peer: name_and_version(software), scenario: scenario.name(), first: first.name().to_owned(), result }
+/// Runs the cells whose description `wanted` accepts.
+pub(crate) fn run(lab: &mut Lab, wanted: impl Fn(&str) -> bool) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for software in Software::ALL {
+        for scenario in Scenario::ALL {
+            let name = match lab.engine {
+                Engine::DEFAULT => scenario.name(),
+                engine => format!("{} ({engine})", scenario.name()),
+            };
+            for first in First::BOTH {
+                if wanted(&format!("{} {name}", software.name())) {
+                    let (peer, scenario_name) = (name_and_version(software), name.clone());
+                    let result = meet(lab, software, scenario, first);
+                    rows.push(Row { peer, scenario: scenario_name, first: first.name().to_owned(), result });
+                }
+            }
+        }
+    }
+    rows
 }
 
 fn meet(lab: &mut Lab, software: Software, scenario: Scenario, first: First) -> Result<Measured, Failure> {

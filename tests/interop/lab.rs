@@ -15,6 +15,7 @@ use crate::failure::{Failure, While, fail};
 use crate::forwarder;
 use crate::peers::{BOTH, DIRECT, ECHO, Peer, Plan, Policy, SPARE, Software};
 use crate::pki::{Authority, Certificate, Identity};
+use crate::s2sd::Engine;
 use crate::wire::Wire;
 
 const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 53);
@@ -41,6 +42,8 @@ pub(crate) struct Place {
 
 /// The world.
 pub(crate) struct Lab {
+    /// What drives the programs that are started from now on.
+    pub(crate) engine: Engine,
     // Before the directory, so that the servers end before it goes.
     peers: BTreeMap<(Software, Policy), Peer>,
     authority: Authority,
@@ -81,8 +84,8 @@ impl Lab {
         let directory = tempfile::Builder::new().prefix("s2s-interop-").tempdir()?;
         let authority = Authority::new(&directory.path().join("pki"))?;
         let names = NameServer::start(NAME_SERVER)?;
-        let (peers, wire) = (BTreeMap::new(), Wire::default());
-        Ok(Self { peers, authority, names, daemons: 0, servers: 0, latency, wire, directory })
+        let (engine, peers, wire) = (Engine::DEFAULT, BTreeMap::new(), Wire::default());
+        Ok(Self { engine, peers, authority, names, daemons: 0, servers: 0, latency, wire, directory })
     }
 
     /// Where others find who listens at `address`.

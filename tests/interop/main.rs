@@ -2,7 +2,8 @@
 //!
 //! Needs root (port 53, mount namespaces) and the servers of Debian 12; `tests/run` installs them and runs this.
 //! Arguments are words: only cells whose description has one of them are run. `--repeat N` runs the table N times,
-//! `--round-trips` counts round trips instead; `--keep` leaves logs and configurations of green worlds too; `INTEROP_DEBUG=1` makes Prosody log more.
+//! `--runtime` and `--nodes` say what drives s2sd in all of it; `--round-trips` counts round trips instead; `--keep` leaves
+//! logs and configurations of green worlds too; `INTEROP_DEBUG=1` makes Prosody log more.
 //! Without s2sd only the control cells can be green.
 
 mod cells;
@@ -31,10 +32,11 @@ mod xml;
 use std::env;
 use std::process::{Command, ExitCode};
 
-use cells::{First, Scenario};
 use failure::{Failure, While, fail};
 use lab::Lab;
 use peers::Software;
+use s2s_tests::adapter::Adapter;
+use s2sd::Engine;
 
 /// Set in the environment of the program that runs inside of its own namespaces.
 const INSIDE: &str = "INTEROP_INSIDE";
@@ -49,6 +51,8 @@ struct Options {
     keep: bool,
     /// Whether to count round trips instead.
     round_trips: bool,
+    /// What drives s2sd in the whole table. None: its defaults, and in the scenarios the others too.
+    engine: Option<Engine>,
 }
 
 fn main() -> ExitCode {
@@ -65,13 +69,24 @@ fn main() -> ExitCode {
 
 impl Options {
     fn read() -> Result<Self, Failure> {
-        let mut options = Self { words: Vec::new(), repeat: 1, keep: false, round_trips: false };
+        let mut options = Self { words: Vec::new(), repeat: 1, keep: false, round_trips: false, engine: None };
         let mut arguments = env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--repeat" => match arguments.next().and_then(|count| count.parse().ok()) {
                     Some(count) => options.repeat = count,
                     None => return fail("--repeat wants a number"),
+                },
+                "--runtime" => {
+                    let name = arguments.next().unwrap_or_default();
+                    match Adapter::ALL.into_iter().find(|runtime| runtime.as_str() == name) {
+                        Some(runtime) => options.engine.get_or_insert(Engine::DEFAULT).runtime = runtime,
+                        None => return fail(format!("--runtime wants smol or threads, not '{name}'")),
+                    }
+                }
+                "--nodes" => match arguments.next().and_then(|count| count.parse().ok()) {
+                    Some(nodes) => options.engine.get_or_insert(Engine::DEFAULT).nodes = nodes,
+                    None => return fail("--nodes wants a number"),
                 },
                 "--keep" => options.keep = true,
                 "--round-trips" => options.round_trips = true,
@@ -118,6 +133,8 @@ impl Options {
             return self.count_round_trips();
         }
         let mut lab = Lab::new()?;
+        lab.engine = self.engine.unwrap_or(Engine::DEFAULT);
+        println!("interop: s2sd runs by {}", lab.engine);
         let rows = self.table(&mut lab);
         let green = report::print(&rows);
         println!("{}", matrix::summary(&rows));
@@ -141,15 +158,7 @@ impl Options {
     fn table(&self, lab: &mut Lab) -> Vec<report::Row> {
         let wanted = |cell: &str| self.words.is_empty() || self.words.iter().any(|word| cell.contains(word.as_str()));
         let mut rows = control::run(lab, wanted);
-        for software in Software::ALL {
-            for scenario in Scenario::ALL {
-                for first in First::BOTH {
-                    if wanted(&format!("{} {}", software.name(), scenario.name())) {
-                        rows.push(cells::run(lab, software, scenario, first));
-                    }
-                }
-            }
-        }
+        rows.extend(cells::run(lab, wanted));
         rows.extend(options::run(lab, wanted));
         rows.extend(explain::run(lab, wanted));
         rows.extend(matrix::run(lab, wanted));
@@ -158,6 +167,12 @@ impl Options {
         }
         if wanted(stress::NAME) {
             rows.push(stress::run(lab));
+        }
+        if self.engine.is_none() {
+            for engine in Engine::SEVERAL_NODES {
+                lab.engine = engine;
+                rows.extend(cells::run(lab, wanted));
+            }
         }
         rows
     }

@@ -1,8 +1,8 @@
 //! Our program, as an operator would run it.
 
 use std::env;
-use std::fs;
-use std::fs::File;
+use std::fmt::{self, Display, Formatter};
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use s2s_tests::adapter::Adapter;
 use serde_json::Value;
 
 use crate::component::{Component, SECRET};
@@ -24,8 +25,35 @@ const START: Duration = Duration::from_secs(40);
 /// How long it may take to end when it is asked to: `s2s_close_timeout` and one second, and the machine is busy.
 const END: Duration = Duration::from_secs(20);
 
+/// What drives the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Engine {
+    /// `runtime`
+    pub(crate) runtime: Adapter,
+    /// `nodes`
+    pub(crate) nodes: u16,
+}
+
+impl Engine {
+    /// The defaults of the configuration.
+    pub(crate) const DEFAULT: Self = Self { runtime: Adapter::Smol, nodes: 1 };
+
+    /// Several nodes, in the hands of either runtime.
+    pub(crate) const SEVERAL_NODES: [Self; 2] =
+        [Self { runtime: Adapter::Smol, nodes: 2 }, Self { runtime: Adapter::Threads, nodes: 2 }];
+}
+
+impl Display for Engine {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { runtime, nodes } = self;
+        write!(f, "{}, {nodes} {}", runtime.as_str(), if *nodes == 1 { "node" } else { "nodes" })
+    }
+}
+
 /// How the program is to be set up.
 pub(crate) struct Settings<'a> {
+    /// What drives it.
+    pub(crate) engine: Engine,
     /// The only host.
     pub(crate) host: String,
     /// Where everything listens, but for `s2s_interfaces`.
@@ -58,6 +86,7 @@ impl<'a> Settings<'a> {
     /// What everybody begins with: a strict host at `place`, in the world of `lab`.
     pub(crate) fn strict(place: &'a Place, lab: &'a Lab) -> Self {
         Self {
+            engine: lab.engine,
             host: place.host.clone(),
             address: place.address,
             interface: place.interface,
@@ -180,6 +209,7 @@ fn configuration(settings: &Settings<'_>) -> String {
     let Settings { host, address, interface, authority, name_server, strict, encrypted, direct, top, below, .. } =
         settings;
     let Identity { certificate, key, .. } = settings.identity;
+    let Engine { runtime, nodes } = settings.engine;
     let (directory, files) = match &settings.certificates {
         Some(directory) => (format!("certificates = \"{}\"", directory.display()), String::new()),
         None => (String::new(), format!("certificate = \"{}\"\nkey = \"{}\"", certificate.display(), key.display())),
@@ -198,6 +228,8 @@ s2s_require_encryption = {encrypted}
 dialback_secret = "a secret of the interop tests"
 cafile = "{authority}"
 log_format = "json"
+runtime = "{runtime}"
+nodes = {nodes}
 {directory}
 {top}
 
@@ -206,6 +238,7 @@ log_format = "json"
 component_secret = "{SECRET}"
 {below}
 "#,
+        runtime = runtime.as_str(),
         authority = authority.display(),
     )
 }

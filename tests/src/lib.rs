@@ -14,6 +14,7 @@ pub mod model;
 pub mod negotiations;
 pub mod oracle;
 pub mod puppetry;
+pub mod scaling;
 pub mod scenes;
 mod signatures;
 pub mod sim;

@@ -180,6 +180,11 @@ impl World {
         self.zone = zone;
     }
 
+    /// A node listens at one more address, from which it never dials.
+    pub fn listen_also(&mut self, site: NodeIndex, addr: SocketAddr) {
+        self.listeners.insert(addr, (site, Listener::StartTls));
+    }
+
     /// Who dials `addr` from now on never hears anything.
     pub fn swallow(&mut self, addr: SocketAddr) {
         self.black_holes.insert(addr);

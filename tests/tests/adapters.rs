@@ -57,6 +57,20 @@ fn each_adapter_stays_small_and_so_does_what_both_share() {
 }
 
 #[test]
+fn no_helper_crate_hides_a_part_of_an_adapter() {
+    for (name, ours) in
+        [("smol", &["s2s-core", "s2s-sockets"][..]), ("std", &["s2s-core", "s2s-sockets"]), ("sockets", &[])]
+    {
+        let manifest = std::fs::read_to_string(adapter(name).join("Cargo.toml")).expect("a manifest");
+        let (_, dependencies) = manifest.split_once("[dependencies]\n").expect("dependencies");
+        let dependencies = dependencies.split("\n\n").next().unwrap_or_default();
+        let names = dependencies.lines().filter_map(|line| line.split(['.', ' ']).next());
+        let helpers: Vec<_> = names.filter(|name| name.starts_with("s2s")).collect();
+        assert_eq!(helpers, ours, "s2s-{name}");
+    }
+}
+
+#[test]
 fn adapters_know_of_the_core_only_what_drives_it() {
     for name in ["smol", "std", "sockets"] {
         for line in code(name) {

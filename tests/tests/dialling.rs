@@ -271,3 +271,52 @@ fn a_peer_that_proves_itself_to_us_is_tried_again_at_once() {
     world.run();
     assert_eq!(delivered(&world.take_events(b)), 1);
 }
+
+/// B fails until the wait is as long as it can be.
+fn fail_for_long(world: &mut World, a: NodeIndex) {
+    for _ in 0..9 {
+        world.run_for(limits::BACKOFF_CAP);
+        world.send(a, &message("lost"));
+        world.run();
+        assert_eq!(bounces(&world.take_events(a)), [Reason::ConnectRefused]);
+    }
+}
+
+/// A node speaks to A, and is answered.
+fn speak_first(world: &mut World, a: NodeIndex, from: (NodeIndex, &str)) {
+    let (peer, name) = from;
+    world.send(peer, &format!("<message from='y@{name}' to='x@{A}'><body>here I am</body></message>"));
+    world.run();
+    assert_eq!(delivered(&world.take_events(a)), 1);
+    world.send(a, &format!("<message from='x@{A}' to='y@{name}'><body>welcome</body></message>"));
+    world.run();
+    assert_eq!(bounces(&world.take_events(a)), []);
+    assert_eq!(delivered(&world.take_events(peer)), 1);
+}
+
+#[test]
+fn a_peer_that_speaks_first_is_answered_at_the_address_that_has_refused() {
+    let (mut world, a, b) = world();
+    // Not the address that it dials from.
+    let listens_at = addr(3);
+    publish_b(&mut world, &[listens_at]);
+    fail_for_long(&mut world, a);
+    world.listen_also(b, SocketAddr::new(listens_at, 5269));
+    speak_first(&mut world, a, (b, B));
+}
+
+#[test]
+fn a_peer_that_speaks_first_is_answered_where_another_domain_has_failed() {
+    const C: &str = "c.example.net";
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let a = world.add(addr(1), config(&authority, A));
+    let c = world.add(addr(2), config(&authority, C));
+    world.publish(A, addr(1), true, false);
+    world.publish(C, addr(2), true, false);
+    publish_b(&mut world, &[addr(2)]);
+    world.kill(addr(2));
+    fail_for_long(&mut world, a);
+    world.revive(c, config(&authority, C));
+    speak_first(&mut world, a, (c, C));
+}

@@ -6,8 +6,10 @@
 //! way that is slow leaves them in the machine, which then reads no more from its sockets.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use s2s_core::addr::Pair;
 use s2s_core::component;
 use s2s_core::node;
 use s2s_core::stanza::Stanza;
@@ -40,6 +42,14 @@ impl Nodes {
         self.0.iter().filter(|node| node.try_send(node::Command::Measure)).count()
     }
 
+    /// A remote domain has proved itself to one of them. All learn that it lives: another may have failed to reach it, and
+    /// is to carry the answers.
+    async fn note_sign_of_life(&self, pair: Pair, from: IpAddr) {
+        if self.0.len() > 1 {
+            self.tell(&node::Command::SignOfLife { pair, from }).await;
+        }
+    }
+
     /// Tells all of them the same.
     pub(crate) async fn tell(&self, command: &node::Command) {
         for node in &self.0 {
@@ -52,6 +62,7 @@ impl Nodes {
 pub(crate) async fn inward(
     number: usize,
     node: Handle<node::Command, node::Event>,
+    nodes: Nodes,
     hub: Handle<component::Command, component::Event>,
     journal: impl Fn(Record),
     metrics: Arc<Metrics>,
@@ -64,6 +75,10 @@ pub(crate) async fn inward(
         let command = match event {
             node::Event::Stanza { stanza, .. } => component::Command::Deliver(stanza),
             node::Event::Undeliverable { stanza, reason, .. } => component::Command::Undeliverable(stanza, reason),
+            node::Event::PeerUp { pair, link, .. } if link.direction == node::Direction::Inbound => {
+                nodes.note_sign_of_life(pair, link.addr.ip()).await;
+                continue;
+            }
             _ => continue,
         };
         // A hub that has ended serves nobody who could miss it.

@@ -209,7 +209,14 @@ impl Running {
     ) {
         let outward = bridge::outward(self.hub.clone(), self.nodes.clone(), journal.clone(), Arc::clone(metrics));
         let inward = self.nodes.0.iter().enumerate().map(|(number, node)| {
-            bridge::inward(number, node.clone(), self.hub.clone(), journal.clone(), Arc::clone(metrics))
+            bridge::inward(
+                number,
+                node.clone(),
+                self.nodes.clone(),
+                self.hub.clone(),
+                journal.clone(),
+                Arc::clone(metrics),
+            )
         });
         let mut parts: Vec<_> = nodes.into_iter().zip(inward).collect();
         if self.fixed.runtime == Runtime::Smol && parts.len() == 1 {

@@ -67,9 +67,10 @@ impl Node {
 
     /// A candidate joins the race, unless it may not be dialled.
     fn take_candidate(&mut self, now: Instant, errand: &Errand, candidate: Candidate) {
-        let lacks_tls = self.pair_of(errand).is_some_and(|pair| self.lacks_tls_for(&pair, &candidate));
+        let Some(pair) = self.pair_of(errand) else { return };
+        let lacks_tls = self.lacks_tls_for(&pair, &candidate);
         let refused = match self.may_dial(&candidate) {
-            true => self.backoff.address_reason(now, candidate.addr),
+            true => self.backoff.address_reason(now, candidate.addr, &pair),
             false => Some(Reason::AddressNotAllowed),
         };
         if let Some(dial) = self.dial_mut(errand) {

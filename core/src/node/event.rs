@@ -1,6 +1,6 @@
 //! What a node tells the application, and what the application asks of it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::addr::{Domain, Pair};
@@ -134,6 +134,14 @@ pub enum Command {
     Send(Stanza),
     /// Tell how much there is of everything, by [`Event::Measured`].
     Measure,
+    /// A remote domain has proved itself to another node that serves the same hosts ([`Event::PeerUp`], inbound). If it has
+    /// failed here, the wait ends as if it had proved itself to this node.
+    SignOfLife {
+        /// The pair.
+        pair: Pair,
+        /// Where the connection came from.
+        from: IpAddr,
+    },
     /// Take another configuration.
     Reconfigure(Box<Config>),
     /// Close all streams with `system-shutdown` and finish: what waits comes back as [`Event::Undeliverable`], and

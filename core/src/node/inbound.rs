@@ -217,7 +217,7 @@ impl Node {
             }
         }
         if link.direction == Direction::Inbound {
-            self.backoff.note_sign_of_life(now, &pair);
+            self.backoff.note_sign_of_life(now, &pair, link.addr.ip());
         }
         self.events.push_back(Event::PeerUp { pair, by, link });
     }

@@ -144,6 +144,7 @@ impl Machine for Node {
                 }
             }
             Command::Measure => self.events.push_back(Event::Measured(self.measures())),
+            Command::SignOfLife { pair, from } => self.backoff.note_sign_of_life(now, &pair, from),
             Command::Reconfigure(config) => self.reconfigure(now, *config),
             Command::Shutdown => self.shutdown(now),
         }

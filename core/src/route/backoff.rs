@@ -7,7 +7,7 @@
 //! - [RFC 6120 section 3.3](https://www.rfc-editor.org/rfc/rfc6120#section-3.3)
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::addr::{Domain, Pair};
@@ -55,9 +55,14 @@ impl Backoff {
         waiting(&Failed::Domain(pair.remote.clone())).or_else(|| waiting(&Failed::Pair(pair.clone())))
     }
 
-    /// Why `addr` is not dialled now, if it is not.
+    /// Why `addr` is not dialled for `pair` now, if it is not. That its peer has given a sign of life since it failed counts
+    /// for all of its addresses.
     #[must_use]
-    pub fn address_reason(&self, now: Instant, addr: SocketAddr) -> Option<Reason> {
+    pub fn address_reason(&self, now: Instant, addr: SocketAddr, pair: &Pair) -> Option<Reason> {
+        let lives = |failed: &Failed| self.failed.get(failed).is_some_and(|entry| entry.ended == Some(entry.until));
+        if lives(&Failed::Domain(pair.remote.clone())) || lives(&Failed::Pair(pair.clone())) {
+            return None;
+        }
         self.failed.get(&Failed::Address(addr)).filter(|entry| entry.until > now).map(|entry| entry.reason)
     }
 
@@ -102,10 +107,13 @@ impl Backoff {
         }
     }
 
-    /// The domain of `pair` has proved itself to us, so it lives: the wait ends, at most once in
-    /// [`limits::BACKOFF_END_INTERVAL`].
-    pub fn note_sign_of_life(&mut self, now: Instant, pair: &Pair) {
-        for failed in [Failed::Domain(pair.remote.clone()), Failed::Pair(pair.clone())] {
+    /// The domain of `pair` has proved itself to us over a connection from `from`, so both live: what waits for either waits
+    /// no longer. A wait ends so at most once in [`limits::BACKOFF_END_INTERVAL`].
+    pub fn note_sign_of_life(&mut self, now: Instant, pair: &Pair, from: IpAddr) {
+        let at = |port| Failed::Address(SocketAddr::new(from, port));
+        let address = self.failed.range(at(0)..=at(u16::MAX)).map(|(failed, _)| failed.clone());
+        let domain = [Failed::Domain(pair.remote.clone()), Failed::Pair(pair.clone())];
+        for failed in address.chain(domain).collect::<Vec<_>>() {
             if let Some(entry) = self.failed.get_mut(&failed)
                 && entry.ended.is_none_or(|ended| later(ended, limits::BACKOFF_END_INTERVAL) <= now)
             {
@@ -197,7 +205,7 @@ mod tests {
         backoff.note_failure(now, &pair, Reason::ConnectRefused);
         backoff.note_address(now, addr, Reason::ConnectRefused);
         backoff.forget();
-        assert_eq!((backoff.reason(now, &pair), backoff.address_reason(now, addr)), (None, None));
+        assert_eq!((backoff.reason(now, &pair), backoff.address_reason(now, addr, &pair)), (None, None));
     }
 
     #[test]
@@ -217,10 +225,10 @@ mod tests {
         let (mut backoff, now) = (backoff(), Instant::now());
         let pair = pair("a.example", "b.example");
         backoff.note_failure(now, &pair, Reason::ConnectTimeout);
-        backoff.note_sign_of_life(now, &pair);
+        backoff.note_sign_of_life(now, &pair, IpAddr::from([192, 0, 2, 1]));
         assert_eq!(backoff.reason(now, &pair), None);
         backoff.note_failure(now, &pair, Reason::ConnectTimeout);
-        backoff.note_sign_of_life(now, &pair);
+        backoff.note_sign_of_life(now, &pair, IpAddr::from([192, 0, 2, 1]));
         assert_eq!(backoff.reason(now, &pair), Some(Reason::ConnectTimeout), "too soon");
     }
 

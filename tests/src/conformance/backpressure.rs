@@ -12,7 +12,7 @@ use s2s_sockets::{EVENTS, READ_BYTES};
 use socket2::{Domain, Socket, Type};
 
 /// Bytes that look random but are the same each time.
-fn noise(len: usize) -> Vec<u8> {
+pub(super) fn noise(len: usize) -> Vec<u8> {
     let mut x = 0x9e37_79b9_u32;
     (0..len)
         .map(|_| {

@@ -39,7 +39,7 @@ pub(super) fn a_thousand_connections_give_their_descriptors_back(adapter: Adapte
     assert_eq!(stage.leave().ghosts, 0);
 }
 
-fn open_descriptors() -> usize {
+pub(super) fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 

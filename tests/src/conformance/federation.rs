@@ -1,9 +1,9 @@
 //! Two nodes that meet over loopback, each in the hands of one adapter.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -12,16 +12,18 @@ use s2s_core::dns::Security;
 use s2s_core::entropy::Seed;
 use s2s_core::limits;
 use s2s_core::machine::Listener;
-use s2s_core::node::{Command, Event, Node, StaticRoute};
+use s2s_core::node::{Command, Config, Event, Node, StaticRoute};
 use s2s_core::policy::HostOptions;
+use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_core::time::Anchor;
 use s2s_core::tls::{RustlsProvider, Version};
 use s2s_sockets::{EVENTS, bind};
 use socket2::SockRef;
 
+use super::puppet::until;
 use crate::adapter::{Adapter, Handle};
-use crate::certificates::{Authority, Kind, NOW};
+use crate::certificates::{Authority, END, Kind, NOW};
 use crate::world::{World, domain, read_stanza};
 
 const NAMES: [&str; 2] = ["a.example", "b.example"];
@@ -49,11 +51,25 @@ enum Wire {
 
 /// Two nodes that know where the other is.
 fn sites(adapters: [Adapter; 2], kind: Kind, security: Security, wire: Wire) -> [Site; 2] {
+    let clocks = [0, 1].map(|_| s2s_sockets::wall_clock);
+    sites_with(adapters, kind, security, wire, clocks, |_| {})
+}
+
+/// The same with other clocks on their walls, and other configurations.
+fn sites_with(
+    adapters: [Adapter; 2],
+    kind: Kind,
+    security: Security,
+    wire: Wire,
+    clocks: [impl Fn() -> Duration + Send + 'static; 2],
+    configure: impl Fn(&mut Config),
+) -> [Site; 2] {
     let authority = Authority::root("the authority");
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listeners = [0, 1].map(|_| bind(any).expect("a port"));
     let addrs = listeners.each_ref().map(|listener| lead(listener.local_addr().expect("bound"), wire));
     let mut own = 0;
+    let mut clocks = clocks.into_iter();
     listeners.map(|listener| {
         let (name, peer) = (domain(NAMES[own]), 1 - own);
         let identity = authority.issue_kind(kind, &name).host(&name);
@@ -64,10 +80,12 @@ fn sites(adapters: [Adapter; 2], kind: Kind, security: Security, wire: Wire) -> 
         config.close_timeout = CLOSE_TIMEOUT;
         config.hosts.insert(name, HostOptions { require_encryption: true, ..HostOptions::default() });
         config.routes.insert(domain(NAMES[peer]), StaticRoute { addr: addrs[peer], security });
+        configure(&mut config);
         let seed = Seed([u8::try_from(own).expect("two"); 32]);
         let node = Node::new(config, seed, Anchor { instant: Instant::now(), unix: NOW });
         let on = if security == Security::DirectTls { Listener::DirectTls } else { Listener::StartTls };
-        let (handle, thread) = adapters[own].run(node, vec![(on, listener)]);
+        let clock = clocks.next().expect("two");
+        let (handle, thread) = adapters[own].run_with(node, vec![(on, listener)], clock);
         own = peer;
         Site { handle, thread }
     })
@@ -240,4 +258,79 @@ pub(super) fn a_shutdown_closes_all_streams_inside_its_deadline(one: Adapter, ot
     let start = Instant::now();
     let (_, ended) = second.end();
     assert!(ended - start < CLOSE_TIMEOUT + GRACE, "it took {:?}", ended - start);
+}
+
+pub(super) fn a_dns_server_that_is_silent_costs_its_stanza_and_no_other(one: Adapter, other: Adapter) {
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let silent = server.local_addr().expect("bound");
+    let clocks = [0, 1].map(|_| s2s_sockets::wall_clock);
+    let configure = |config: &mut Config| config.resolver.servers = vec![silent];
+    let sites = sites_with([one, other], Kind::Valid, Security::StartTls, Wire::Whole, clocks, configure);
+    let lost = "<message from='x@a.example' to='y@nowhere.example' id='0'><body>b</body></message>";
+    sites[0].handle.send(Command::Send(read_stanza(lost))).expect("the node runs");
+    let (reason, told) = std::sync::mpsc::channel();
+    let [first, second] = sites;
+    thread::scope(|scope| {
+        let first = &first;
+        scope.spawn(move || {
+            let returned = std::iter::from_fn(|| first.handle.event()).find_map(|event| match event {
+                Event::Undeliverable { reason, .. } => Some(reason),
+                _ => None,
+            });
+            reason.send(returned).expect("the case goes on");
+        });
+        let mut number = 0;
+        let returned = loop {
+            // All the time others get through.
+            number += 1;
+            first.handle.send(message(0, number)).expect("the node runs");
+            assert_eq!(second.stanza().0, number);
+            if let Ok(returned) = told.try_recv() {
+                break returned;
+            }
+        };
+        assert_eq!(returned, Some(Reason::DnsTimeout));
+    });
+    first.end();
+    second.end();
+}
+
+pub(super) fn a_certificate_is_judged_by_the_wall_clock_as_it_was_stepped(one: Adapter, other: Adapter) {
+    let (start, step, looks) = (Instant::now(), Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (stepped, looked) = (Arc::clone(&step), Arc::clone(&looks));
+    let first: Box<dyn Fn() -> Duration + Send> = Box::new(move || {
+        let unix = NOW + start.elapsed() + Duration::from_secs(stepped.load(SeqCst));
+        looked.fetch_add(1, SeqCst);
+        unix
+    });
+    let second: Box<dyn Fn() -> Duration + Send> = Box::new(move || NOW + start.elapsed());
+    let strict = |config: &mut Config| config.hosts.values_mut().for_each(|options| options.secure_auth = true);
+    let [a, b] = sites_with([one, other], Kind::Valid, Security::StartTls, Wire::Whole, [first, second], strict);
+    let set = |seconds| {
+        let before = looks.load(SeqCst);
+        step.store(seconds, SeqCst);
+        // The machine is told between two looks, and the first of them may have begun before.
+        until("the look at the wall clock", || looks.load(SeqCst) >= before + 3);
+    };
+    // The first look is what a step is measured by.
+    until("the first look at the wall clock", || looks.load(SeqCst) > 0);
+    set((END - NOW).as_secs());
+    a.handle.send(message(0, 1)).expect("the node runs");
+    let refused = std::iter::from_fn(|| a.handle.event()).find_map(|event| match event {
+        Event::Undeliverable { reason, .. } => Some(reason),
+        _ => None,
+    });
+    assert_eq!(refused, Some(Reason::CertExpired));
+    set(0);
+    for (from, to, number) in [(&b, &a, 2), (&a, &b, 3)] {
+        let own = usize::from(number == 2);
+        from.handle.send(message(own, number)).expect("the node runs");
+        let arrived = std::iter::from_fn(|| to.handle.event()).find_map(|event| match event {
+            Event::Stanza { stanza, .. } => stanza.head().id.clone(),
+            _ => None,
+        });
+        assert_eq!(arrived, Some(number.to_string()));
+    }
+    a.end();
+    b.end();
 }

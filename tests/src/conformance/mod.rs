@@ -7,6 +7,8 @@ mod connections;
 mod descriptors;
 mod federation;
 mod life;
+mod meetings;
+mod options;
 mod puppet;
 mod queries;
 
@@ -43,6 +45,8 @@ enum Run {
     Confined(u32, fn(Adapter)),
     /// Two drivers that meet.
     Two(fn(Adapter, Adapter)),
+    /// The same in a process of its own that may have so many descriptors.
+    ConfinedTwo(u32, fn(Adapter, Adapter)),
 }
 
 /// A column of the table: the adapter, and that of the other driver where two meet.
@@ -119,9 +123,18 @@ cases! {
     descriptors: Confined(FOR_A_THOUSAND) a_thousand_connections_give_their_descriptors_back,
         Confined(FEW) who_comes_while_descriptors_have_run_out_is_accepted_when_there_are_some_again,
         Confined(FEW) a_dial_and_queries_without_a_descriptor_are_made_when_there_is_one;
+    options: Confined(FOR_A_THOUSAND) every_socket_has_the_options_that_all_have,
+        Confined(FOR_A_THOUSAND) what_comes_is_acknowledged_at_once_while_the_machine_negotiates,
+        Confined(FOR_A_THOUSAND) as_many_as_the_backlog_says_may_wait_for_a_busy_driver;
+    meetings: Two each_half_ends_by_itself, Two what_goes_through_narrow_places_comes_back_as_it_was,
+        Two a_driver_that_does_not_read_makes_the_other_wait_and_nobody_else,
+        ConfinedTwo(FOR_A_THOUSAND) a_thousand_connections_are_opened_and_dropped,
+        ConfinedTwo(FEW) two_drivers_without_descriptors_meet_when_there_are_some_again;
     federation: Two certificates_prove_both_directions, Two dialback_proves_both_directions_inside_direct_tls,
         Two a_negotiation_cut_into_single_bytes_succeeds, Two a_reset_after_any_number_of_bytes_harms_nobody,
         Two an_application_that_takes_no_stanzas_stops_the_reading_and_gets_all_of_them_later,
+        Two a_dns_server_that_is_silent_costs_its_stanza_and_no_other,
+        Two a_certificate_is_judged_by_the_wall_clock_as_it_was_stepped,
         Two a_shutdown_closes_all_streams_inside_its_deadline;
 }
 
@@ -130,10 +143,10 @@ cases! {
 /// Words choose the cases that have one of them in their name; `--repeat N` runs everything N times.
 #[must_use]
 pub fn run(arguments: &[String]) -> bool {
-    if let [flag, name, adapter, ..] = arguments
+    if let [flag, name, adapter, other] = arguments
         && flag == ALONE
     {
-        return run_alone(name, adapter);
+        return run_alone(name, [adapter, other]);
     }
     let repeat = arguments.iter().position(|argument| argument == "--repeat");
     let times = repeat.and_then(|at| arguments.get(at + 1)).map_or(1, |times| times.parse().expect("a number"));
@@ -151,7 +164,8 @@ pub fn run(arguments: &[String]) -> bool {
 fn run_once(cases: &[Case]) -> bool {
     let start = Instant::now();
     let mut cells: Vec<_> = cases.iter().flat_map(|case| COLUMNS.map(|column| (*case, column))).collect();
-    cells.retain(|(case, column)| matches!(case.run, Run::Two(_)) || column.adapter == column.other);
+    let meet = |case: &Case| matches!(case.run, Run::Two(_) | Run::ConfinedTwo(..));
+    cells.retain(|(case, column)| meet(case) || column.adapter == column.other);
     let waiting = Mutex::new(cells.into_iter());
     let next = || waiting.lock().expect("nobody panics with it").next();
     let results: BTreeMap<_, _> = thread::scope(|scope| {
@@ -180,8 +194,8 @@ fn run_cell(case: Case, column: Column) -> Outcome {
     let spawned = thread::Builder::new().name(name).spawn(move || {
         match case.run {
             Run::One(run) => run(adapter),
-            Run::Confined(descriptors, _) => confine(case.name, adapter, descriptors),
             Run::Two(run) => run(adapter, other),
+            Run::Confined(descriptors, _) | Run::ConfinedTwo(descriptors, _) => confine(case.name, column, descriptors),
         }
         done.send(()).expect("somebody waits");
     });
@@ -194,21 +208,26 @@ fn run_cell(case: Case, column: Column) -> Outcome {
 }
 
 /// Runs a case in a process of its own that may have so many descriptors.
-fn confine(case: &str, adapter: Adapter, descriptors: u32) {
+fn confine(case: &str, column: Column, descriptors: u32) {
     let output = Command::new("sh")
         .args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")])
         .arg(env::current_exe().expect("a program"))
-        .args([ALONE, case, adapter.as_str()])
+        .args([ALONE, case, column.adapter.as_str(), column.other.as_str()])
         .output()
         .expect("a shell");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn run_alone(name: &str, adapter: &str) -> bool {
+fn run_alone(name: &str, adapters: [&String; 2]) -> bool {
     let case = CASES.iter().find(|case| case.name == name).expect("a case");
-    let adapter = Adapter::ALL.into_iter().find(|known| known.as_str() == adapter).expect("an adapter");
-    let Run::Confined(_, run) = case.run else { panic!("{name} needs no process of its own") };
-    panic::catch_unwind(|| run(adapter)).is_ok()
+    let known = |name: &String| Adapter::ALL.into_iter().find(|known| known.as_str() == name).expect("an adapter");
+    let [adapter, other] = adapters.map(known);
+    let run = || match case.run {
+        Run::Confined(_, run) => run(adapter),
+        Run::ConfinedTwo(_, run) => run(adapter, other),
+        Run::One(_) | Run::Two(_) => panic!("{name} needs no process of its own"),
+    };
+    panic::catch_unwind(run).is_ok()
 }
 
 fn print(cases: &[Case], results: &BTreeMap<(&str, Column), Outcome>, elapsed: Duration) {

@@ -47,6 +47,8 @@ pub(super) enum Order {
     Forget(QueryId),
     Alarm(Instant),
     Boast(usize),
+    /// Whether all connections are being negotiated from now on.
+    Negotiate(bool),
     /// Keep the driver's thread until the other end is dropped.
     Hold(mpsc::Receiver<()>),
     Shutdown,
@@ -92,6 +94,7 @@ pub(super) struct Puppet {
     due: Option<Instant>,
     last: Instant,
     is_shut: bool,
+    negotiating: bool,
     gauge: Arc<Gauge>,
     /// Reports about what was dropped.
     pub(super) ghosts: usize,
@@ -275,6 +278,7 @@ impl Machine for Puppet {
                 self.effects.push_back(Effect::Forget(query));
             }
             Order::Alarm(due) => self.due = Some(due),
+            Order::Negotiate(negotiating) => self.negotiating = negotiating,
             Order::Boast(n) => (0..n).for_each(|n| self.tell(Told::Count(n))),
             Order::Hold(held) => assert!(held.recv_timeout(DEADLINE) == Err(mpsc::RecvTimeoutError::Disconnected)),
             Order::Shutdown => {
@@ -313,6 +317,10 @@ impl Machine for Puppet {
         Interest { read: has_room && !self.is_stalled(), write: waiting > 0 }
     }
 
+    fn is_negotiating(&self, _: ConnId) -> bool {
+        self.negotiating
+    }
+
     fn is_finished(&self) -> bool {
         self.is_shut && self.conns.is_empty()
     }
@@ -339,6 +347,7 @@ impl Stage {
     pub(super) fn narrow(adapter: Adapter, manner: Manner) -> Self {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         SockRef::from(&listener).set_send_buffer_size(TINY_BYTES).unwrap();
+        SockRef::from(&listener).set_recv_buffer_size(TINY_BYTES).unwrap();
         Self::start(adapter, listener, manner, s2s_sockets::wall_clock)
     }
 
@@ -360,6 +369,7 @@ impl Stage {
             due: None,
             last: Instant::now(),
             is_shut: false,
+            negotiating: false,
             gauge: Arc::clone(&gauge),
             ghosts: 0,
             early: 0,

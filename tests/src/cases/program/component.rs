@@ -11,7 +11,7 @@ use crate::cases::reader::split_elements;
 
 /// An attached component.
 #[derive(Debug)]
-pub(super) struct Component {
+pub(crate) struct Component {
     socket: TcpStream,
     /// What was read and not understood yet.
     unread: Vec<u8>,
@@ -21,7 +21,7 @@ pub(super) struct Component {
 
 impl Component {
     /// Attaches the component of `host`.
-    pub(super) fn attach(addr: SocketAddr, host: &str) -> io::Result<Self> {
+    pub(crate) fn attach(addr: SocketAddr, host: &str) -> io::Result<Self> {
         let socket = TcpStream::connect(addr)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_nodelay(true)?;
@@ -36,6 +36,11 @@ impl Component {
         component.send(&format!("<handshake>{handshake}</handshake>"))?;
         component.read_to("/>", 1)?;
         Ok(component)
+    }
+
+    /// What is said from now on is for somebody else to read.
+    pub(crate) fn into_socket(self) -> TcpStream {
+        self.socket
     }
 
     pub(super) fn send(&mut self, text: &str) -> io::Result<()> {

@@ -13,7 +13,7 @@ use crate::cases::setup::{HOSTS, authority, valid};
 use crate::cases::{Input, Step};
 
 /// The secret of both components.
-pub(super) const SECRET: &str = "a secret of components";
+pub(crate) const SECRET: &str = "a secret of components";
 
 /// Seconds from which on a wait is about the timeout of a negotiation; before, about that of an attempt.
 const NEGOTIATION_WAITS: u64 = 30;
@@ -87,7 +87,7 @@ log_format = "json"
 }
 
 /// The textual form of [RFC 7468](https://www.rfc-editor.org/rfc/rfc7468).
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let encoded = STANDARD.encode(der);
     let lines = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy);
     let body: String = lines.map(|line| format!("{line}\n")).collect();

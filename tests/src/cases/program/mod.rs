@@ -5,9 +5,9 @@
 //! before each run, so that it has forgotten who failed; DNS answers have no lifetime. Real time is dear: an input that
 //! waits has a configuration with timeouts of seconds.
 
-mod component;
-mod configuration;
-mod process;
+pub(crate) mod component;
+pub(crate) mod configuration;
+pub(crate) mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Read as _, Write as _};

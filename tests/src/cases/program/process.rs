@@ -18,19 +18,19 @@ const LINE_CHARACTERS: usize = 2000;
 
 /// A running `s2sd serve`, whose log is a file: what was written before something else that we see can be read.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     log: File,
     /// A line that is not whole yet.
     unread: String,
-    pub(super) starttls: SocketAddr,
+    pub(crate) starttls: SocketAddr,
     pub(super) direct: SocketAddr,
-    pub(super) component: SocketAddr,
+    pub(crate) component: SocketAddr,
 }
 
 impl Process {
     /// Starts the program with the files in `home`, and waits until it is ready.
-    pub(super) fn start(binary: &Path, home: &Path) -> Result<Self, String> {
+    pub(crate) fn start(binary: &Path, home: &Path) -> Result<Self, String> {
         let path = home.join("log");
         let failed = |error: io::Error| format!("{} does not start: {error}", binary.display());
         let log = File::create(&path).map_err(failed)?;
@@ -57,7 +57,7 @@ impl Process {
     }
 
     /// Ends it in good order.
-    pub(super) fn end(mut self) -> Result<(), String> {
+    pub(crate) fn end(mut self) -> Result<(), String> {
         self.signal("-TERM")?;
         let status = self.exited().ok_or("it does not end")?;
         if status.success() { Ok(()) } else { Err(format!("it ended with {status}")) }
@@ -70,6 +70,11 @@ impl Process {
     fn signal(&self, name: &str) -> Result<(), String> {
         let status = Command::new("kill").args([name, &self.child.id().to_string()]).status();
         if status.is_ok_and(|status| status.success()) { Ok(()) } else { Err(format!("kill {name} fails")) }
+    }
+
+    /// Its number in the system.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// How many sockets it has.
