@@ -35,9 +35,9 @@
 //! - [`is_finished`](machine::Machine::is_finished) turns true after a shutdown, when everything is closed.
 //!
 //! [`Driven`](machine::Driven) keeps the order of steps 2 to 4 for you, watches the wall clock, and says again what found no
-//! descriptor. What the machine
-//! cannot see is left to the adapter: connections should send small writes at once (`TCP_NODELAY`), acknowledge at once
-//! while [`is_negotiating`](machine::Machine::is_negotiating), and end when the peer's system is gone (keepalive).
+//! descriptor. What the machine cannot see is left to the adapter: connections should send small writes at once
+//! (`TCP_NODELAY`), acknowledge at once while [`is_negotiating`](machine::Machine::is_negotiating), and end when the peer's
+//! system is gone (keepalive).
 //!
 //! # The way of the bytes
 //!
