@@ -174,6 +174,9 @@ pub const UNCERTAIN_AGE: Duration = Duration::from_secs(900);
 /// DNS queries under way at once; further ones wait for their turn. Each takes a socket.
 pub const DNS_QUERIES: usize = 256;
 
+/// Of so many DNS queries under way at once, peers may cause one: those that verify the domains which they want to prove.
+pub const DNS_QUERIES_PER_PEERS: usize = 2;
+
 /// Domains that are looked up, beyond which a lookup ends with the attempt that it served. Below that it goes on for the
 /// sake of what will be remembered; a peer that proves domain after domain must not make such lookups pile up.
 pub const LATE_LOOKUPS: usize = 64;

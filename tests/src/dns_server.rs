@@ -356,7 +356,7 @@ impl Shared {
 mod tests {
     use super::*;
     use s2s_core::addr::Domain;
-    use s2s_core::dns::{Candidate, Resolver, ResolverConfig, Security};
+    use s2s_core::dns::{Behalf, Candidate, Resolver, ResolverConfig, Security};
     use s2s_core::entropy::{Entropy, Seed};
     use s2s_core::machine::{Effect, QueryId, Transport};
     use s2s_core::reason::Reason;
@@ -405,7 +405,7 @@ mod tests {
         let timeout = Duration::from_secs(10);
         let config = ResolverConfig { query_timeout: timeout, ..ResolverConfig::new(vec![server.addr()]) };
         let mut resolver = Resolver::new(config, Entropy::new(Seed([4; 32])));
-        let _ = resolver.lookup(Instant::now(), &Domain::parse(domain).expect("a domain"));
+        let _ = resolver.lookup(Instant::now(), &Domain::parse(domain).expect("a domain"), Behalf::Ours);
         let mut sockets: BTreeMap<QueryId, Socket> = BTreeMap::new();
         loop {
             while let Some(effect) = resolver.poll_effect() {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s2s_core::limits;
+use s2s_core::machine::Listener;
 use s2s_core::node::{Config, Event};
 use s2s_core::policy::HostOptions;
 use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_tests::certificates::{Authority, Kind};
 use s2s_tests::fake_tls::FakeProvider;
+use s2s_tests::puppetry::header;
 use s2s_tests::world::{Cutting, NodeIndex, World, domain};
 
 const A: &str = "a.example.org";
@@ -79,6 +81,7 @@ fn an_address_that_says_nothing_costs_one_moment() {
 }
 
 const TYPE_A: u16 = 1;
+const TYPE_SRV: u16 = 33;
 const TYPE_AAAA: u16 = 28;
 
 /// Publishes b at one name with an address of each family; the answer for one of them takes long.
@@ -319,4 +322,33 @@ fn a_peer_that_speaks_first_is_answered_where_another_domain_has_failed() {
     fail_for_long(&mut world, a);
     world.revive(c, config(&authority, C));
     speak_first(&mut world, a, (c, C));
+}
+
+#[test]
+fn claims_to_domains_that_never_answer_do_not_hold_up_what_we_have_to_say() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let mut ours = config(&authority, A);
+    ours.hosts.insert(domain(A), HostOptions::default());
+    let a = world.add(addr(1), ours);
+    let b = world.add(addr(2), config(&authority, B));
+    world.publish(A, addr(1), true, false);
+    world.publish(B, addr(2), true, false);
+    let services = ["_xmpp-server._tcp", "_xmpps-server._tcp"];
+    for stream in 0..limits::PENDING_VERIFICATIONS / limits::PENDING_VERIFICATIONS_PER_STREAM {
+        let from = SocketAddr::from(([198, 51, 100, stream as u8 / 4], 40_000));
+        let puppet = world.connect_from(a, Listener::StartTls, from).expect("accepted");
+        world.say(puppet, header(&format!("s{stream}.example.com"), A));
+        for n in 0..limits::PENDING_VERIFICATIONS_PER_STREAM {
+            let name = format!("n{n}.s{stream}.example.com");
+            for service in services {
+                world.delay_answer(&format!("{service}.{name}"), TYPE_SRV, Duration::from_secs(3600));
+            }
+            world.say(puppet, format!("<db:result from='{name}' to='{A}'>key</db:result>"));
+        }
+    }
+    assert_eq!(world.node(a).measures().verifications, limits::PENDING_VERIFICATIONS, "each waits for DNS");
+    world.send(a, &message("1"));
+    world.run();
+    assert_eq!(delivered(&world.take_events(b)), 1, "in no time");
 }

@@ -2,6 +2,9 @@
 //!
 //! A question that is remembered is answered at once; one that is being asked is joined; any other is asked. Each goes out
 //! for all who want to know, and is given up when the last of them does.
+//!
+//! What may be under way at once is shared by two classes, [`Behalf`]: what we want to know ourselves goes first, and what
+//! peers make us ask takes half of it at most. A question that both want to know is ours.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -10,7 +13,7 @@ use std::time::Instant;
 use super::cache::Cache;
 use super::message::{Answer, Question};
 use super::query::{Outcome, Query, Step};
-use super::{LookupId, ResolverConfig};
+use super::{Behalf, LookupId, ResolverConfig};
 use crate::entropy::Entropy;
 use crate::limits;
 use crate::machine::{Effect, QueryId, Transport};
@@ -36,7 +39,9 @@ pub(super) struct Desk {
     /// Queries that were asked and not forgotten, or wait for their turn, and for which question.
     open: BTreeMap<QueryId, Open>,
     /// Those of them that wait for their turn, in their order.
-    held: BTreeMap<QueryId, Held>,
+    held: BTreeMap<(Behalf, QueryId), Held>,
+    /// How many of those that do not wait are under way on behalf of peers.
+    peers: usize,
     next_asking: u64,
     next_query: u64,
 }
@@ -45,6 +50,7 @@ pub(super) struct Desk {
 #[derive(Debug)]
 struct Open {
     id: AskingId,
+    behalf: Behalf,
     /// When to stop waiting for its answer; `None` while it waits for its turn.
     deadline: Option<Instant>,
 }
@@ -62,6 +68,7 @@ struct Held {
 #[derive(Debug)]
 struct Asking {
     query: Query,
+    behalf: Behalf,
     waiting: BTreeSet<LookupId>,
 }
 
@@ -111,6 +118,7 @@ impl Desk {
             cache: Cache::new(limits::DNS_CACHE_ENTRIES, limits::DNS_CACHE_BYTES),
             open: BTreeMap::new(),
             held: BTreeMap::new(),
+            peers: 0,
             next_asking: 0,
             next_query: 0,
         }
@@ -124,23 +132,28 @@ impl Desk {
     }
 
     /// Asks `question` for `lookup`, unless that is not necessary.
-    pub(super) fn ask(&mut self, now: Instant, lookup: LookupId, question: &Question) -> Standing {
+    pub(super) fn ask(&mut self, now: Instant, (lookup, behalf): (LookupId, Behalf), question: &Question) -> Standing {
         if let Some(result) = self.cache.find(now, question) {
             return Standing::Known(result);
         }
-        if let Some(id) = self.current.get(question)
-            && let Some(asking) = self.asking.get_mut(id)
+        if let Some(&id) = self.current.get(question)
+            && let Some(asking) = self.asking.get_mut(&id)
         {
             asking.waiting.insert(lookup);
-            return Standing::Asked(*id);
+            if behalf < asking.behalf {
+                asking.behalf = behalf;
+                let query = asking.query.asked.handle;
+                self.promote(now, query, behalf);
+            }
+            return Standing::Asked(id);
         }
         let id = AskingId(self.next_asking);
         self.next_asking = self.next_asking.saturating_add(1);
-        match Query::start(now, id, question.clone(), self) {
+        match Query::start(now, (id, behalf), question.clone(), self) {
             Step::Done(outcome) => Standing::Known(outcome.result),
             Step::Open(query) => {
                 self.current.insert(question.clone(), id);
-                self.asking.insert(id, Asking { query, waiting: BTreeSet::from([lookup]) });
+                self.asking.insert(id, Asking { query, behalf, waiting: BTreeSet::from([lookup]) });
                 Standing::Asked(id)
             }
         }
@@ -161,22 +174,27 @@ impl Desk {
 
     /// A message for `query` arrived; `None`: the query failed. Gives the question if that ended it.
     pub(super) fn handle_reply(&mut self, now: Instant, query: QueryId, message: Option<&[u8]>) -> Option<Ended> {
-        self.step(now, query, |query, desk| query.handle_reply(now, message, desk))
+        self.step(now, query, |query, behalf, desk| query.handle_reply(now, message, behalf, desk))
     }
 
     /// The time of `query` is up. Gives the question if that ended it.
     pub(super) fn handle_timeout(&mut self, now: Instant, query: QueryId) -> Option<Ended> {
-        self.step(now, query, |query, desk| query.handle_timeout(now, desk))
+        self.step(now, query, |query, behalf, desk| query.handle_timeout(now, behalf, desk))
     }
 
-    fn step(&mut self, now: Instant, query: QueryId, advance: impl FnOnce(Query, &mut Self) -> Step) -> Option<Ended> {
+    fn step(
+        &mut self,
+        now: Instant,
+        query: QueryId,
+        advance: impl FnOnce(Query, Behalf, &mut Self) -> Step,
+    ) -> Option<Ended> {
         // A reply to a query that was forgotten is a normal race.
         let id = self.open.get(&query)?.id;
-        let Asking { query, waiting } = self.asking.remove(&id)?;
+        let Asking { query, behalf, waiting } = self.asking.remove(&id)?;
         let question = query.question.clone();
-        match advance(query, self) {
+        match advance(query, behalf, self) {
             Step::Open(query) => {
-                self.asking.insert(id, Asking { query, waiting });
+                self.asking.insert(id, Asking { query, behalf, waiting });
                 None
             }
             Step::Done(Outcome { result, lifetime }) => {
@@ -202,28 +220,29 @@ impl Desk {
     pub(super) fn send(
         &mut self,
         now: Instant,
-        id: AskingId,
+        (id, behalf): (AskingId, Behalf),
         server: SocketAddr,
         transport: Transport,
         message: Vec<u8>,
     ) -> QueryId {
         let query = QueryId(self.next_query);
         self.next_query = self.next_query.saturating_add(1);
-        self.open.insert(query, Open { id, deadline: None });
-        self.held.insert(query, Held { since: now, server, transport, message });
+        self.open.insert(query, Open { id, behalf, deadline: None });
+        self.held.insert((behalf, query), Held { since: now, server, transport, message });
         self.serve(now);
         query
     }
 
     /// Sends what waits for its turn, as much as may be under way at once.
     pub(super) fn serve(&mut self, now: Instant) {
-        while self.has_room()
-            && let Some((query, held)) = self.held.pop_first()
+        while let Some((behalf, query)) = self.next_held()
+            && let Some(held) = self.held.remove(&(behalf, query))
         {
             let deadline = later(now, self.config.query_timeout.min(limits::DNS_LOOKUP));
             if let Some(open) = self.open.get_mut(&query) {
                 open.deadline = Some(deadline);
             }
+            self.peers = self.peers.saturating_add(usize::from(behalf == Behalf::Peers));
             self.deadlines.insert((deadline, Timer::Query(query)));
             let Held { server, transport, message, .. } = held;
             self.effects.push_back(Effect::Ask { query, server, transport, message });
@@ -232,7 +251,23 @@ impl Desk {
 
     /// Since when something has waited whose turn has come.
     pub(super) fn next_turn(&self) -> Option<Instant> {
-        self.held.values().next().filter(|_| self.has_room()).map(|held| held.since)
+        self.next_held().and_then(|next| self.held.get(&next)).map(|held| held.since)
+    }
+
+    /// What goes out next, if its turn has come.
+    fn next_held(&self) -> Option<(Behalf, QueryId)> {
+        self.held.keys().next().copied().filter(|(behalf, _)| self.has_room(*behalf))
+    }
+
+    /// Somebody else wants to know too: `query` takes its turn, or goes on, on that behalf.
+    fn promote(&mut self, now: Instant, query: QueryId, behalf: Behalf) {
+        let Some(open) = self.open.get_mut(&query) else { return };
+        let before = std::mem::replace(&mut open.behalf, behalf);
+        match self.held.remove(&(before, query)) {
+            Some(held) => drop(self.held.insert((behalf, query), held)),
+            None => self.leave_peers(before),
+        }
+        self.serve(now);
     }
 
     /// How many queries are under way.
@@ -240,14 +275,26 @@ impl Desk {
         self.open.len().saturating_sub(self.held.len())
     }
 
-    fn has_room(&self) -> bool {
-        self.queries() < self.config.queries.max(1)
+    /// A query that was under way on this behalf is so no more.
+    fn leave_peers(&mut self, behalf: Behalf) {
+        self.peers = self.peers.saturating_sub(usize::from(behalf == Behalf::Peers));
+    }
+
+    fn has_room(&self, behalf: Behalf) -> bool {
+        let queries = self.config.queries.max(1);
+        self.queries() < queries
+            && match behalf {
+                Behalf::Ours => true,
+                Behalf::Peers => self.peers < queries.div_ceil(limits::DNS_QUERIES_PER_PEERS),
+            }
     }
 
     /// Closes the socket of a query, if it was asked.
     pub(super) fn forget(&mut self, query: QueryId) {
-        self.held.remove(&query);
-        if let Some(deadline) = self.open.remove(&query).and_then(|open| open.deadline) {
+        let Some(Open { behalf, deadline, .. }) = self.open.remove(&query) else { return };
+        self.held.remove(&(behalf, query));
+        if let Some(deadline) = deadline {
+            self.leave_peers(behalf);
             self.deadlines.remove(&(deadline, Timer::Query(query)));
             self.effects.push_back(Effect::Forget(query));
         }
@@ -256,7 +303,8 @@ impl Desk {
     /// Whether nothing is being asked.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
-        self.open.is_empty() && self.asking.is_empty() && self.current.is_empty() && self.deadlines.is_empty()
+        let nothing_waits = self.open.is_empty() && self.held.is_empty() && self.peers == 0;
+        nothing_waits && self.asking.is_empty() && self.current.is_empty() && self.deadlines.is_empty()
     }
 
     #[cfg(test)]
@@ -274,5 +322,6 @@ impl Desk {
 pub(super) struct Cx<'a> {
     pub(super) now: Instant,
     pub(super) lookup: LookupId,
+    pub(super) behalf: Behalf,
     pub(super) desk: &'a mut Desk,
 }

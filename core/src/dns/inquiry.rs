@@ -77,7 +77,7 @@ impl Inquiry {
     fn ask(mut question: Question, mut hops: usize, mut secure: bool, cx: &mut Cx<'_>) -> Self {
         loop {
             let kind = question.kind;
-            let result = match cx.desk.ask(cx.now, cx.lookup, &question) {
+            let result = match cx.desk.ask(cx.now, (cx.lookup, cx.behalf), &question) {
                 Standing::Asked(on) => return Self::Waiting(Trail { on, kind, hops, secure }),
                 Standing::Known(result) => result,
             };

@@ -18,7 +18,7 @@ use super::desk::{AskingId, Cx, Desk, Timer};
 use super::inquiry::Inquiry;
 use super::message::{Answer, Finding, Kind, Name, Question};
 use super::srv::{self, Offer, Service};
-use super::{Candidate, LookupId, Security};
+use super::{Behalf, Candidate, LookupId, Security};
 use crate::addr::Domain;
 use crate::entropy::Entropy;
 use crate::reason::Reason;
@@ -27,6 +27,7 @@ use crate::reason::Reason;
 #[derive(Debug)]
 pub(super) struct Lookup {
     domain: Domain,
+    behalf: Behalf,
     deadline: Instant,
     order: Entropy,
     stage: Stage,
@@ -73,7 +74,13 @@ impl Lookup {
             None => Inquiry::known(Finding::NxDomain),
         };
         let services = Services { direct: ask("_xmpps-server"), plain: ask("_xmpp-server") };
-        Self { domain: domain.clone(), deadline, order, stage: Stage::Services(Box::new(services)) }
+        let stage = Stage::Services(Box::new(services));
+        Self { domain: domain.clone(), behalf: cx.behalf, deadline, order, stage }
+    }
+
+    /// On whose behalf it is made.
+    pub(super) const fn behalf(&self) -> Behalf {
+        self.behalf
     }
 
     /// The question `id`, for which this may have waited, has come to an end.

@@ -48,6 +48,16 @@ use lookup::Lookup;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LookupId(pub u64);
 
+/// On whose behalf a lookup is made. Queries wait for their turn in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Behalf {
+    /// On ours: somebody here has something to send.
+    Ours,
+    /// On that of a peer, whoever it is: it wants to prove a domain. Its queries take no more than half of what may be
+    /// under way at once, so that domains which never answer do not keep ours from being asked about.
+    Peers,
+}
+
 /// How a stream begins at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Security {
@@ -89,7 +99,8 @@ pub struct ResolverConfig {
     pub ipv4: bool,
     /// Whether to look for IPv6 addresses.
     pub ipv6: bool,
-    /// Queries under way at once, at least one. Further ones wait for their turn, and their time begins with it.
+    /// Queries under way at once, at least one. Further ones wait for their turn, ours before those of peers
+    /// ([`Behalf`]), and their time begins with it.
     pub queries: usize,
 }
 
@@ -142,14 +153,15 @@ impl Resolver {
 
     /// Begins to look for the servers of `domain`. What comes of it, also if it is known already, is told by
     /// [`Resolver::poll_progress`], never earlier.
-    pub fn lookup(&mut self, now: Instant, domain: &Domain) -> LookupId {
+    pub fn lookup(&mut self, now: Instant, domain: &Domain, behalf: Behalf) -> LookupId {
         self.desk.serve(now);
         let id = LookupId(self.next_lookup);
         self.next_lookup = self.next_lookup.saturating_add(1);
         let deadline = later(now, limits::DNS_LOOKUP);
         self.desk.deadlines.insert((deadline, Timer::Lookup(id)));
         let order = self.order.fork("lookup", id.0);
-        let lookup = Lookup::new(domain, deadline, order, &mut Cx { now, lookup: id, desk: &mut self.desk });
+        let mut cx = Cx { now, lookup: id, behalf, desk: &mut self.desk };
+        let lookup = Lookup::new(domain, deadline, order, &mut cx);
         self.lookups.insert(id, lookup);
         self.advance(now, id);
         id
@@ -245,7 +257,8 @@ impl Resolver {
         let Some(Ended { id: question, waiting, result }) = ended else { return };
         for id in waiting {
             if let Some(lookup) = self.lookups.get_mut(&id) {
-                lookup.hear(question, &result, &mut Cx { now, lookup: id, desk: &mut self.desk });
+                let behalf = lookup.behalf();
+                lookup.hear(question, &result, &mut Cx { now, lookup: id, behalf, desk: &mut self.desk });
             }
             self.advance(now, id);
         }
@@ -253,7 +266,8 @@ impl Resolver {
 
     fn advance(&mut self, now: Instant, id: LookupId) {
         let Some(lookup) = self.lookups.get_mut(&id) else { return };
-        let step = lookup.advance(&mut Cx { now, lookup: id, desk: &mut self.desk });
+        let behalf = lookup.behalf();
+        let step = lookup.advance(&mut Cx { now, lookup: id, behalf, desk: &mut self.desk });
         if !step.candidates.is_empty() {
             self.told.push_back((id, Told::Candidates(step.candidates)));
         }

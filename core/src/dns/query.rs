@@ -17,6 +17,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::Behalf;
 use super::desk::{AskingId, Desk};
 use super::message::{self, Answer, Question, Verdict};
 use crate::limits;
@@ -74,9 +75,9 @@ impl Outcome {
 
 impl Query {
     /// Puts `question` to the first server.
-    pub(super) fn start(now: Instant, id: AskingId, question: Question, desk: &mut Desk) -> Step {
+    pub(super) fn start(now: Instant, asking: (AskingId, Behalf), question: Question, desk: &mut Desk) -> Step {
         match desk.config.servers.first() {
-            Some(&server) => Self::ask(now, id, question, 0, (server, Transport::Udp), desk),
+            Some(&server) => Self::ask(now, asking, question, 0, (server, Transport::Udp), desk),
             None => Step::Done(Outcome::impossible()),
         }
     }
@@ -84,7 +85,7 @@ impl Query {
     //= RFC5452-9.2-2
     fn ask(
         now: Instant,
-        id: AskingId,
+        (id, behalf): (AskingId, Behalf),
         question: Question,
         attempt: usize,
         (server, transport): (SocketAddr, Transport),
@@ -94,29 +95,29 @@ impl Query {
         let Some(message) = message::query(&question, message_id) else {
             return Step::Done(Outcome::impossible());
         };
-        let handle = desk.send(now, id, server, transport, message);
+        let handle = desk.send(now, (id, behalf), server, transport, message);
         let asked = Asked { handle, id: message_id, server, transport };
         Step::Open(Self { id, question, attempt, asked })
     }
 
     /// A message arrived; `None`: the socket failed.
-    pub(super) fn handle_reply(self, now: Instant, message: Option<&[u8]>, desk: &mut Desk) -> Step {
+    pub(super) fn handle_reply(self, now: Instant, message: Option<&[u8]>, behalf: Behalf, desk: &mut Desk) -> Step {
         let Some(message) = message else {
-            return self.next_server(now, Reason::DnsFailure, desk);
+            return self.next_server(now, Reason::DnsFailure, behalf, desk);
         };
         match message::judge(&self.question, self.asked.id, message) {
             //= RFC5452-9.1-1
             Verdict::Foreign => Step::Open(self),
-            Verdict::Failure => self.next_server(now, Reason::DnsFailure, desk),
+            Verdict::Failure => self.next_server(now, Reason::DnsFailure, behalf, desk),
             //= RFC2782-p5-5
             Verdict::Truncated => match self.asked.transport {
                 Transport::Udp => {
                     desk.forget(self.asked.handle);
                     let again = (self.asked.server, Transport::Tcp);
-                    Self::ask(now, self.id, self.question, self.attempt, again, desk)
+                    Self::ask(now, (self.id, behalf), self.question, self.attempt, again, desk)
                 }
                 // There is no room left to ask for.
-                Transport::Tcp => self.next_server(now, Reason::DnsFailure, desk),
+                Transport::Tcp => self.next_server(now, Reason::DnsFailure, behalf, desk),
             },
             Verdict::Answer(answer, lifetime) => self.end(Outcome { result: Ok(answer), lifetime }, desk),
             // Another server would follow the same aliases.
@@ -125,18 +126,18 @@ impl Query {
     }
 
     /// The server did not answer in time.
-    pub(super) fn handle_timeout(self, now: Instant, desk: &mut Desk) -> Step {
-        self.next_server(now, Reason::DnsTimeout, desk)
+    pub(super) fn handle_timeout(self, now: Instant, behalf: Behalf, desk: &mut Desk) -> Step {
+        self.next_server(now, Reason::DnsTimeout, behalf, desk)
     }
 
-    fn next_server(self, now: Instant, reason: Reason, desk: &mut Desk) -> Step {
+    fn next_server(self, now: Instant, reason: Reason, behalf: Behalf, desk: &mut Desk) -> Step {
         desk.forget(self.asked.handle);
         let attempt = self.attempt.saturating_add(1);
         let servers = &desk.config.servers;
         let again = servers.first().filter(|_| reason == Reason::DnsTimeout);
         match servers.get(attempt).or(again) {
             Some(&server) if attempt < limits::DNS_ATTEMPTS => {
-                Self::ask(now, self.id, self.question, attempt, (server, Transport::Udp), desk)
+                Self::ask(now, (self.id, behalf), self.question, attempt, (server, Transport::Udp), desk)
             }
             _ => Step::Done(Outcome::failed(reason)),
         }

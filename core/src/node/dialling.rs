@@ -29,7 +29,7 @@ impl Node {
             }
             return dial;
         }
-        let lookup = self.resolver.lookup(now, &pair.remote);
+        let lookup = self.resolver.lookup(now, &pair.remote, errand.behalf());
         self.lookups.insert(lookup, errand.clone());
         Dial::new(now, deadline, Race::awaiting(lookup))
     }

@@ -25,7 +25,7 @@ use std::time::Instant;
 
 use crate::addr::{Domain, Pair};
 use crate::auth::Method;
-use crate::dns::{LookupId, Resolver};
+use crate::dns::{Behalf, LookupId, Resolver};
 use crate::entropy::{Entropy, Seed};
 use crate::link::{Link, Settings};
 use crate::machine::{ConnId, Effect};
@@ -90,6 +90,16 @@ pub(crate) struct VerificationId(u64);
 enum Errand {
     Route(Pair),
     Verify(VerificationId),
+}
+
+impl Errand {
+    /// On whose behalf.
+    const fn behalf(&self) -> Behalf {
+        match self {
+            Self::Route(_) => Behalf::Ours,
+            Self::Verify(_) => Behalf::Peers,
+        }
+    }
 }
 
 /// What a connection is for.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use s2s_core::dns::{Resolver, ResolverConfig};
+use s2s_core::dns::{Behalf, Resolver, ResolverConfig};
 use s2s_core::entropy::{Entropy, Seed};
 use s2s_core::limits;
 use s2s_core::machine::{Effect, QueryId};
@@ -25,7 +25,7 @@ pub fn dns_reply(data: &[u8]) {
     let config = ResolverConfig { ipv6: input.below(2) == 0, ..ResolverConfig::new(vec![peer(53), peer(54)]) };
     let zone = zone(&mut input);
     let mut resolver = Resolver::new(config, Entropy::new(Seed([6; 32])));
-    let lookup = resolver.lookup(now, &domain(REMOTE));
+    let lookup = resolver.lookup(now, &domain(REMOTE), Behalf::Ours);
     let (mut open, mut asked): (Vec<(QueryId, Vec<u8>)>, BTreeSet<QueryId>) = (Vec::new(), BTreeSet::new());
     let mut answers = 0;
     loop {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
-use s2s_core::dns::{Candidate, Resolver, ResolverConfig, Security};
+use s2s_core::dns::{Behalf, Candidate, Resolver, ResolverConfig, Security};
 use s2s_core::entropy::{Entropy, Seed};
 use s2s_core::limits;
 use s2s_core::machine::{Effect, QueryId, Transport};
@@ -75,7 +75,7 @@ pub fn resolver(data: &[u8]) {
     let start = Instant::now();
     let mut now = start;
     let mut resolver = Resolver::new(config, Entropy::new(Seed([input.byte(); 32])));
-    resolver.lookup(now, &domain(REMOTE));
+    resolver.lookup(now, &domain(REMOTE), Behalf::Ours);
     let mut open: BTreeMap<QueryId, (usize, Transport, Vec<u8>)> = BTreeMap::new();
     let mut answer = None;
     loop {

@@ -186,7 +186,7 @@ impl Meeting {
 
     fn obey(&mut self, site: usize, effect: Effect) {
         match effect {
-            Effect::Dial { conn, addr: to } => {
+            Effect::Dial { conn, addr: to, .. } => {
                 assert_eq!(to, addr(1 - site));
                 self.dialling.insert((site, conn));
             }

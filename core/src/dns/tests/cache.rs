@@ -16,7 +16,7 @@ use crate::dns::cache::Cache;
 use crate::dns::desk::{Cx, Standing};
 use crate::dns::inquiry::{Found, Inquiry};
 use crate::dns::message::{self, Answer, End, Finding, Name, Question, ServiceRecord, Verdict};
-use crate::dns::{LookupId, Progress, ResolverConfig};
+use crate::dns::{Behalf, LookupId, Progress, ResolverConfig};
 use crate::limits;
 use crate::machine::Transport;
 use crate::reason::Reason;
@@ -240,7 +240,7 @@ fn different_domains_share_the_questions_about_their_common_server() {
     zone.nodes.insert("_xmpp-server._tcp.e.example".to_owned(), srv(&[(0, 0, 7, "a.example")]));
     let mut bench = Bench::new(config(2), 1);
     bench.lookup();
-    bench.resolver.lookup(bench.now, &Domain::parse("e.example").expect("a domain"));
+    bench.resolver.lookup(bench.now, &Domain::parse("e.example").expect("a domain"), Behalf::Ours);
     bench.answer(&zone);
     assert_eq!(bench.asked.len(), 2 + 2 + 2);
     let answers: Vec<_> = std::iter::from_fn(|| bench.resolver.poll_answer()).map(|(_, answer)| answer).collect();
@@ -275,7 +275,7 @@ fn another_configuration_forgets_everything_and_does_not_learn_from_the_servers_
         Question { name: Name::new(&labels[..2], &domain()).expect("a name"), kind: Kind::Srv }
     });
     for question in srv {
-        let standing = bench.resolver.desk.ask(bench.now, after, &question);
+        let standing = bench.resolver.desk.ask(bench.now, (after, Behalf::Ours), &question);
         assert!(matches!(standing, Standing::Asked(_)), "{question:?} was learnt from a server of before");
     }
     bench.answer(&zone);
@@ -294,7 +294,8 @@ fn the_ad_bit_is_kept_with_each_answer_and_an_alias_is_as_secure_as_its_weakest_
         bench.resolver.reconfigure(config(1));
         let c1 = Zone { secure: c1_is_secure, ..Zone::new([("c1.example", host(1))]) };
         let ask = |bench: &mut Bench| {
-            let mut cx = Cx { now: bench.now, lookup: LookupId(99), desk: &mut bench.resolver.desk };
+            let mut cx =
+                Cx { now: bench.now, lookup: LookupId(99), behalf: Behalf::Ours, desk: &mut bench.resolver.desk };
             Inquiry::new(question("c0.example", Kind::A), &mut cx)
         };
         for zone in [&secure, &c1] {
@@ -307,7 +308,8 @@ fn the_ad_bit_is_kept_with_each_answer_and_an_alias_is_as_secure_as_its_weakest_
         let Inquiry::Done(found) = ask(&mut bench) else { panic!("not remembered") };
         let finding = Finding::Addresses(vec![v4(1).into()]);
         assert_eq!(found, Ok(Found { finding, secure: expected }));
-        let standing = bench.resolver.desk.ask(bench.now, LookupId(99), &question("c0.example", Kind::A));
+        let asked = (LookupId(99), Behalf::Ours);
+        let standing = bench.resolver.desk.ask(bench.now, asked, &question("c0.example", Kind::A));
         assert!(matches!(standing, Standing::Known(Ok(Answer { secure: true, .. }))), "{standing:?}");
     }
 }
@@ -362,7 +364,7 @@ fn a_flood_of_lookups_leaves_nothing_behind_but_the_cache() {
     let mut bench = Bench::new(config(2), 1);
     bench.resolver.desk.limit_cache(100, 30_000);
     for n in 0..200 {
-        bench.resolver.lookup(bench.now, &Domain::parse(&format!("n{n}.example")).expect("a domain"));
+        bench.resolver.lookup(bench.now, &Domain::parse(&format!("n{n}.example")).expect("a domain"), Behalf::Ours);
         assert_eq!(bench.run(&Zone::new([])), Err(Reason::DnsNxdomain));
     }
     let (entries, bytes) = bench.resolver.desk.cache().extent();
@@ -412,7 +414,8 @@ fn act(bench: &mut Bench, acts: &[Act], ttl: u32) -> Trace {
     for act in acts {
         match act {
             Act::Lookup(n) => {
-                bench.resolver.lookup(bench.now, &domains[usize::from(*n)]);
+                let behalf = if n % 2 == 0 { Behalf::Ours } else { Behalf::Peers };
+                bench.resolver.lookup(bench.now, &domains[usize::from(*n)], behalf);
             }
             Act::Cancel(n) => bench.resolver.cancel(LookupId(*n)),
             Act::Pass(milliseconds) => bench.pass(Duration::from_millis(u64::from(*milliseconds))),

@@ -1,17 +1,22 @@
 //! What a lookup should come to, written down as plain recursion, and zones to try it on.
 //!
-//! `PROPTEST_CASES=100000 cargo test -p s2s-core plain_recursion` tries that many zones.
+//! `PROPTEST_CASES=100000 SRV_RECORDS=4 cargo test --release -p s2s-core plain_recursion` tries that many zones, and all
+//! lists of that many SRV records.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::super::message::{Kind, Name};
 use super::super::srv::{Service, order};
 use super::super::{Candidate, Security};
-use super::zone::{DIRECT, DOMAIN, Data, Fault, Node, PLAIN, Zone, alias, forgeries, v4, v6};
+use super::services::choices;
+use super::zone::{DIRECT, DOMAIN, Data, Fault, Node, PLAIN, Zone, alias, forgeries, host, v4, v6};
 use super::{Bench, cases, config};
 use crate::addr::Domain;
 use crate::dns::ResolverConfig;
@@ -19,15 +24,15 @@ use crate::entropy::{Entropy, Seed};
 use crate::limits;
 use crate::reason::Reason;
 
-proptest! {
-    #![proptest_config(cases(1024))]
-    #[test]
-    //= RFC6120-3.2.1-1 test
-    //= RFC6120-3.2.1-3 test
-    //= RFC5452-9.1-1 test
-    fn a_lookup_comes_to_what_plain_recursion_comes_to_and_so_does_one_that_remembers_it(
-        zone in zones(), ipv4 in any::<bool>(), ipv6 in any::<bool>(), seed in any::<u8>(), order in any::<u64>(),
-    ) {
+#[test]
+//= RFC6120-3.2.1-1 test
+//= RFC6120-3.2.1-3 test
+//= RFC5452-9.1-1 test
+fn a_lookup_comes_to_what_plain_recursion_comes_to_and_so_does_one_that_remembers_it() {
+    let tally = RefCell::new(Tally::default());
+    let inputs = (zones(), any::<bool>(), any::<bool>(), any::<u8>(), any::<u64>());
+    let mut runner = TestRunner::new(cases(1024));
+    let result = runner.run(&inputs, |(zone, ipv4, ipv6, seed, order)| {
         let expected = |n| {
             let draws = Entropy::new(Seed([seed; 32])).fork("dns-order", 0).fork("lookup", n);
             lookup(&zone, ipv4, ipv6, draws)
@@ -35,14 +40,96 @@ proptest! {
         let config = ResolverConfig { ipv4, ipv6, query_timeout: Duration::from_millis(100), ..config(2) };
         let mut bench = Bench::new(config, seed);
         bench.lookup();
-        prop_assert_eq!(bench.run_with(&zone, order, forgeries), expected(0));
+        let answer = bench.run_with(&zone, order, forgeries);
+        prop_assert_eq!(&answer, &expected(0));
+        tally.borrow_mut().note(&answer, bench.asked.len());
         bench.lookup();
         let asked = bench.asked.len();
         prop_assert_eq!(bench.run_with(&zone, order, forgeries), expected(1));
         // With more targets than are looked at, another draw leads to others.
-        let lasting = zone.soa && zone.ttl == 300 && zone.targets() <= limits::DNS_TARGETS
+        let lasting = zone.soa
+            && zone.ttl == 300
+            && zone.targets() <= limits::DNS_TARGETS
             && bench.elapsed() < Duration::from_secs(1);
         prop_assert!(!lasting || bench.asked.len() == asked, "asked again");
+        Ok(())
+    });
+    result.unwrap_or_else(|error| panic!("{error}\n{runner}"));
+    tally.into_inner().tell("generated zones");
+}
+
+/// A record, and the name at which it stands.
+#[derive(Clone, Debug)]
+struct Listed {
+    service: &'static str,
+    record: (u16, u16, u16, String),
+}
+
+/// Every record of either service with priority 0 or 1, weight 0 or 1, port 0 or 5269 and target t0, t1 or `.`.
+fn records() -> Vec<Listed> {
+    let mut records = Vec::new();
+    for service in [PLAIN, DIRECT] {
+        for bits in 0..8_u16 {
+            let (priority, weight, port) = (bits & 1, bits >> 1 & 1, (bits >> 2 & 1) * 5269);
+            let listed = |target: &str| Listed { service, record: (priority, weight, port, target.to_owned()) };
+            records.extend(["t0.example", "t1.example", "."].map(listed));
+        }
+    }
+    records
+}
+
+/// As many records as the variable `SRV_RECORDS` asks for, or else two.
+fn most_records() -> usize {
+    let most = std::env::var_os("SRV_RECORDS");
+    most.map_or(2, |most| most.to_str().and_then(|most| most.parse().ok()).expect("SRV_RECORDS is a number"))
+}
+
+#[test]
+//= RFC6120-3.2.1-3 test
+fn every_list_of_srv_records_of_both_services_comes_to_what_plain_recursion_comes_to() {
+    let (most, mut tally) = (most_records(), Tally::default());
+    choices(&records(), most, &mut Vec::new(), &mut |chosen| {
+        let t1 = Node::Data(Data { a: vec![v4(1)], ..Data::default() });
+        let mut zone = Zone::new([("t0.example", host(0)), ("t1.example", t1), (DOMAIN, host(9))]);
+        for Listed { service, record } in chosen {
+            let node = zone.nodes.entry((*service).to_owned()).or_insert_with(|| Node::Data(Data::default()));
+            let Node::Data(data) = node else { unreachable!("no alias is in it") };
+            data.srv.push(record.clone());
+        }
+        let mut bench = Bench::new(config(2), 5);
+        bench.lookup();
+        let answer = bench.run(&zone);
+        let draws = Entropy::new(Seed([5; 32])).fork("dns-order", 0).fork("lookup", 0);
+        assert_eq!(answer, lookup(&zone, true, true, draws), "{chosen:?}");
+        tally.note(&answer, bench.asked.len());
+    });
+    // Choices of up to so many out of 48, repetition allowed, order not regarded.
+    let counts = [1, 49, 1225, 20_825, 270_725];
+    assert_eq!(Some(&tally.zones), counts.get(most), "{most} records");
+    tally.tell(&format!("lists of up to {most} SRV records of both services"));
+}
+
+/// What came of how many zones.
+#[derive(Default)]
+struct Tally {
+    zones: usize,
+    questions: usize,
+    answers: BTreeMap<String, usize>,
+}
+
+impl Tally {
+    fn note(&mut self, answer: &Result<Vec<Candidate>, Reason>, questions: usize) {
+        self.zones += 1;
+        self.questions += questions;
+        let kind = answer.as_ref().map_or_else(ToString::to_string, |_| "candidates".to_owned());
+        *self.answers.entry(kind).or_default() += 1;
+    }
+
+    fn tell(&self, what: &str) {
+        let Self { zones, questions, answers } = self;
+        let line = format!("resolver = model: {zones} {what}, {questions} questions, {answers:?}\n");
+        // Past the capture of the test harness: the counts are wanted in every run.
+        std::io::stderr().write_all(line.as_bytes()).expect("standard error");
     }
 }
 
