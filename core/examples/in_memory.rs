@@ -76,7 +76,7 @@ impl Network {
         };
         match step {
             Step::Event(event) => self.events.push((own, event)),
-            Step::Effect(Effect::Dial { conn, addr }) => {
+            Step::Effect(Effect::Dial { conn, addr, .. }) => {
                 self.wires.insert((own, conn), Wire { to: Some(addr), ..Wire::default() });
             }
             Step::Effect(Effect::Wake(_)) => {} // all connections are looked at each time

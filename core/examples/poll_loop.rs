@@ -14,7 +14,7 @@ mod site;
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Instant, SystemTime};
 
@@ -113,7 +113,7 @@ impl<A: FnMut(Event) -> Option<Command>> Loop<A> {
         loop {
             match self.driven.step() {
                 Some(Step::Event(event)) => self.calls.extend((self.application)(event).map(Call::Command)),
-                Some(Step::Effect(Effect::Dial { conn, addr })) => match dial(addr) {
+                Some(Step::Effect(Effect::Dial { conn, addr, from })) => match dial(addr, from) {
                     Ok(socket) => self.insert(conn, socket, false),
                     Err(error) => self.fail(conn, &error),
                 },
@@ -178,8 +178,11 @@ impl<A: FnMut(Event) -> Option<Command>> Loop<A> {
 }
 
 /// Begins to connect. The socket can be written to when it has succeeded or failed.
-fn dial(addr: SocketAddr) -> io::Result<TcpStream> {
+fn dial(addr: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = Socket::new(socket2::Domain::for_address(addr), Type::STREAM, None)?;
+    if let Some(from) = from {
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+    }
     socket.set_nonblocking(true)?;
     match socket.connect(&addr.into()) {
         Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),

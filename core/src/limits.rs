@@ -126,6 +126,10 @@ pub const CONNECTIONS: usize = 10_000;
 /// Inbound connections from one address (IPv6: one /64). Hosts of many domains open one for each pair.
 pub const CONNECTIONS_PER_ADDRESS: usize = 500;
 
+/// Inbound connections accepted in one second from one address (IPv6: one /64), after those of two quiet seconds. It is more
+/// than [`HANDSHAKE_RATE_PER_ADDRESS`], so that it concerns only those who connect and do not even begin TLS.
+pub const CONNECTION_RATE_PER_ADDRESS: u64 = 100;
+
 /// Inbound connections that have proved nothing yet.
 pub const UNAUTHENTICATED_CONNECTIONS: usize = 2000;
 
@@ -148,7 +152,8 @@ pub const SHARES_PER_SITE: usize = 4;
 /// Servers open one for each direction; a cluster may open one from each of its machines.
 pub const STREAMS_PER_PAIR: usize = 16;
 
-/// Addresses whose rate of handshakes is remembered. No more can matter at the default rate of all together.
+/// Addresses whose rates of handshakes and of connections are remembered. No more handshakes can matter at the default rate
+/// of all together; a connection is forgotten within a fraction of a second.
 pub const RATED_PLACES: usize = 4096;
 
 /// How often it is told, for one limit, how many connections it turned away.

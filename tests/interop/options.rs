@@ -1,7 +1,8 @@
 //! The options of the seed document through `s2sd serve`, with real servers. Each row is named after its option.
 
+use std::fs;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::cells::First;
@@ -218,6 +219,9 @@ fn places(rows: &mut Rows) {
     // Their component has records for STARTTLS only.
     let route = below(strict(), "[route.\"@REMOTE@\"]\naddress = \"@PEER@:5270\"\ntls = \"direct\"");
     rows.add("route, direct TLS", Secure, &route, [arrives(), None]);
+    // Without the route it would be found by DNS, with STARTTLS: only direct TLS at that port proves it.
+    let wildcard = "[route.\"*.interop.test\"]\naddress = \"@PEER@:5270\"\ntls = \"direct\"";
+    rows.add("route *.NAME, direct TLS", Secure, &below(strict(), wildcard), [arrives(), None]);
 }
 
 type Act = fn(Scene<'_>) -> Result<Measured, Failure>;
@@ -231,6 +235,9 @@ fn acts() -> Vec<(&'static str, Ours, Act)> {
         ("s2s_stanza_size_limit of theirs", strict(), |scene| end(their_size_limit, scene)),
         ("s2s_interfaces = another address", Ours { other_interface: true, ..strict() }, |scene| {
             end(other_interface, scene)
+        }),
+        ("s2s_outgoing_addresses = one of each family", top(strict(), &outgoing()), |scene| {
+            end(outgoing_address, scene)
         }),
         ("s2s_idle_timeout = 2", top(strict(), "s2s_idle_timeout = 2"), |scene| end(idle, scene)),
         ("s2s_timeout = 5", top(strict(), "s2s_timeout = 5"), |scene| end(silence, scene)),
@@ -311,6 +318,38 @@ fn other_interface(scene: &Scene<'_>) -> Result<Measured, Failure> {
         }
     }
     Ok(Scene::measured(took, "external"))
+}
+
+/// An address of the loopback on which nothing of this world listens.
+const OUTGOING: Ipv4Addr = Ipv4Addr::new(127, 0, 5, 7);
+
+fn outgoing() -> String {
+    format!("s2s_outgoing_addresses = [\"{OUTGOING}\", \"::1\"]")
+}
+
+/// The system has a connection from the address of `s2s_outgoing_addresses` to the server, and none from another one of ours.
+fn outgoing_address(scene: &Scene<'_>) -> Result<Measured, Failure> {
+    let took = federate(&scene.ours, &scene.theirs)?;
+    let server = scene.peer.listener(5269);
+    let text = fs::read_to_string("/proc/net/tcp")?;
+    let from = |address: Ipv4Addr| established(&text, address, server);
+    if from(OUTGOING) != 1 || from(scene.daemon.address) != 0 || from(Ipv4Addr::LOCALHOST) != 0 {
+        return fail(format!("{server} is not dialled from {OUTGOING}:\n{text}"));
+    }
+    Ok(Scene::measured(took, &OUTGOING.to_string()))
+}
+
+/// How many connections the system has from `address` to `server`, by its table (proc(5)): the bytes of addresses stand the
+/// other way round, and 01 is an open connection.
+fn established(table: &str, address: Ipv4Addr, server: SocketAddr) -> usize {
+    let number = |ip: Ipv4Addr| format!("{:08X}", u32::from(ip).swap_bytes());
+    let IpAddr::V4(server_ip) = server.ip() else { return 0 };
+    let (near, far) = (format!("{}:", number(address)), format!("{}:{:04X}", number(server_ip), server.port()));
+    let open = |line: &&str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        matches!(fields[..], [_, local, remote, "01", ..] if local.starts_with(&near) && remote == far)
+    };
+    table.lines().filter(open).count()
 }
 
 /// A stream that nobody uses is closed; the next stanza opens another one.

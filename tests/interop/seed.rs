@@ -1,4 +1,4 @@
-//! Every option of the seed document has a test named after it in the core, and a row named after it with a real
+//! Every option of the seed document, and each that this program adds to where connections go, has a test named after it in the core, and a row named after it with a real
 //! server: that is looked up, not claimed.
 
 use std::fs;
@@ -31,7 +31,7 @@ const fn same(option: &'static str) -> Seed {
     seed(option, option, option)
 }
 
-const SEEDS: [Seed; 22] = [
+const SEEDS: [Seed; 24] = [
     same("s2s_secure_auth"),
     same("s2s_secure_domains"),
     same("s2s_insecure_domains"),
@@ -48,6 +48,8 @@ const SEEDS: [Seed; 22] = [
     same("s2s_ports"),
     same("s2s_direct_tls_ports"),
     same("s2s_interfaces"),
+    same("s2s_outgoing_addresses"),
+    seed("route *.NAME", "route_of_a_wildcard", "route *.NAME"),
     seed("SRV records", "srv_records", "SRV records"),
     same("certificates"),
     same("cafile"),

@@ -54,6 +54,9 @@ pub struct World {
     pub latency: Duration,
     /// What nodes have written, by connection, since a test has begun to listen by putting an empty map here.
     pub tap: Option<BTreeMap<(NodeIndex, ConnId), Vec<u8>>>,
+    /// What became of the connections that nodes dialled, in order, since a test has begun to listen by putting an empty list
+    /// here.
+    pub trace: Option<Vec<Traced>>,
     /// What nodes have written to each other, in order, since a test has begun to listen by putting an empty list here.
     pub journal: Option<Vec<Written>>,
     sites: Vec<Site>,
@@ -80,6 +83,30 @@ pub struct Written {
     pub far: (NodeIndex, ConnId),
     /// What.
     pub bytes: Vec<u8>,
+}
+
+/// What became of a connection that a node dialled.
+#[derive(Clone, Debug)]
+pub struct Traced {
+    /// When.
+    pub at: Instant,
+    /// Whose connection it is.
+    pub near: (NodeIndex, ConnId),
+    /// What.
+    pub what: Trace,
+}
+
+/// A moment in the life of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// The node dialled this address.
+    Dialled(SocketAddr),
+    /// The node was told that it is open.
+    Opened,
+    /// The node wrote this.
+    Wrote(Vec<u8>),
+    /// The node ended it.
+    Dropped,
 }
 
 /// The other end of a node's connection.
@@ -133,6 +160,7 @@ impl World {
             latency: Duration::ZERO,
             tap: None,
             journal: None,
+            trace: None,
             sites: Vec::new(),
             listeners: BTreeMap::new(),
             puppets: BTreeMap::new(),
@@ -284,20 +312,23 @@ impl World {
     /// Runs, and lets time pass to each deadline, for `span` in all.
     pub fn run_for(&mut self, span: Duration) {
         let end = self.now + span;
-        loop {
-            self.run();
-            let due = self.sites.iter().filter_map(|site| site.node.poll_timeout()).map(|(at, _)| at);
-            let next = due.chain(self.next_arrival()).min();
-            match next.filter(|at| *at <= end) {
-                Some(at) => self.now = self.now.max(at),
-                None => break,
-            }
-            let now = self.now;
-            for site in &mut self.sites {
-                site.node.handle_timeout(now);
-            }
-        }
+        while self.advance(end) {}
         self.now = end;
+    }
+
+    /// Runs, then lets time pass to the next deadline or arrival, unless that is after `end`. False if there is none.
+    pub fn advance(&mut self, end: Instant) -> bool {
+        self.run();
+        let due = self.sites.iter().filter_map(|site| site.node.poll_timeout()).map(|(at, _)| at);
+        let Some(at) = due.chain(self.next_arrival()).min().filter(|at| *at <= end) else {
+            return false;
+        };
+        self.now = self.now.max(at);
+        let now = self.now;
+        for site in &mut self.sites {
+            site.node.handle_timeout(now);
+        }
+        true
     }
 
     /// One round over all nodes. True if anything happened.
@@ -325,7 +356,7 @@ impl World {
 
     fn obey(&mut self, site: NodeIndex, effect: Effect) {
         match effect {
-            Effect::Dial { conn, addr } => self.dial(site, conn, addr),
+            Effect::Dial { conn, addr, from } => self.dial(site, conn, addr, from),
             Effect::Wake(_) | Effect::Forget(_) => {}
             Effect::CloseWrite(conn) => {
                 while self.carry(site, conn) {}
@@ -333,10 +364,13 @@ impl World {
                     self.post(self.latency, Happening::Eof(site, conn, far));
                 }
             }
-            Effect::Drop(conn) => match self.wires.remove(&(site, conn)) {
-                Some(far) => self.post(self.latency, Happening::Gone(site, conn, far)),
-                None => self.give_up(site, conn),
-            },
+            Effect::Drop(conn) => {
+                self.note(site, conn, Trace::Dropped);
+                match self.wires.remove(&(site, conn)) {
+                    Some(far) => self.post(self.latency, Happening::Gone(site, conn, far)),
+                    None => self.give_up(site, conn),
+                }
+            }
             Effect::Ask { query, message, .. } => {
                 let (name, kind) = question(&message);
                 let delay = self.answer_delay(&name, kind);
@@ -347,11 +381,20 @@ impl World {
         }
     }
 
-    fn dial(&mut self, site: NodeIndex, conn: ConnId, addr: SocketAddr) {
+    fn note(&mut self, site: NodeIndex, conn: ConnId, what: Trace) {
+        let (at, near) = (self.now, (site, conn));
+        if let Some(trace) = &mut self.trace {
+            trace.push(Traced { at, near, what });
+        }
+    }
+
+    fn dial(&mut self, site: NodeIndex, conn: ConnId, addr: SocketAddr, from: Option<IpAddr>) {
+        self.note(site, conn, Trace::Dialled(addr));
         self.dialled.push(addr);
         self.dials.push((self.now, addr));
         if !self.black_holes.contains(&addr) {
-            self.post(self.latency, Happening::Request(site, conn, addr));
+            let from = from.unwrap_or(self.sites[site].addr);
+            self.post(self.latency + self.delay_of(addr), Happening::Request(site, conn, addr, from));
         }
     }
 
@@ -363,6 +406,7 @@ impl World {
         let Some(far) = self.wires.get(&(site, conn)).copied().filter(|_| hears) else {
             return false;
         };
+        self.note(site, conn, Trace::Wrote(bytes.clone()));
         if let Some(tap) = &mut self.tap {
             tap.entry((site, conn)).or_default().extend_from_slice(&bytes);
         }

@@ -352,3 +352,18 @@ fn claims_to_domains_that_never_answer_do_not_hold_up_what_we_have_to_say() {
     world.run();
     assert_eq!(delivered(&world.take_events(b)), 1, "in no time");
 }
+
+#[test]
+fn our_own_listener_is_not_dialled_by_its_ipv4_address_in_an_ipv6_record() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let mut ours = config(&authority, A);
+    ours.own_listeners = vec![SocketAddr::new(addr(9), 5269)];
+    let a = world.add(addr(1), ours);
+    let disguised: IpAddr = "::ffff:192.0.2.9".parse().expect("an address");
+    publish_b(&mut world, &[disguised]);
+    world.send(a, &message("1"));
+    world.run();
+    assert_eq!(world.take_dialled(), []);
+    assert_eq!(bounces(&world.take_events(a)), [Reason::AddressNotAllowed]);
+}

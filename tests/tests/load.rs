@@ -145,6 +145,25 @@ fn a_site_of_ipv6_has_the_shares_of_four_addresses_however_many_it_uses() {
 }
 
 #[test]
+//= RFC6120-13.12-3 test
+//= XEP0205-4.2-1 test
+fn connections_in_one_second_are_limited_from_one_place_even_if_each_is_gone_at_once() {
+    let (mut world, node) = limited(|limits| limits.connection_rate_per_address = 3);
+    let begin = |world: &mut World, peer: &str| {
+        let puppet = world.connect_from(node, Listener::StartTls, from(peer));
+        puppet.inspect(|puppet| world.break_off(*puppet)).is_some()
+    };
+    let burst = (0..20).filter(|n| begin(&mut world, &format!("[2001:db8:1:2::{n}]:1"))).count();
+    assert_eq!(burst, 6, "what two seconds allow to one /64");
+    assert_eq!(turned_away(&world.take_events(node)), [(Bound::ConnectionRatePerAddress, 1)]);
+    assert!(begin(&mut world, "[2001:db8:1:3::1]:1"), "another one is welcome");
+    world.run_for(Duration::from_secs(1));
+    let later = (0..20).filter(|n| begin(&mut world, &format!("[2001:db8:1:2::{n}]:1"))).count();
+    assert_eq!(later, 3, "what one second allows");
+    assert_eq!(turned_away(&world.take_events(node)), [(Bound::ConnectionRatePerAddress, 13)], "the others of before");
+}
+
+#[test]
 fn a_flood_of_connections_is_counted_and_is_no_flood_of_events() {
     let (mut world, node) = limited(|limits| limits.connections = 1);
     let mut accepted = 0;

@@ -309,7 +309,7 @@ fn nothing_is_said_before_the_connection_is_open() {
     let mut node = Node::new(config, Seed([1; 32]), Anchor { instant: now, unix: NOW });
     node.handle_command(now, Command::Send(read_stanza(&message(A, B, "Hello"))));
     let dial = std::iter::from_fn(|| node.poll_effect()).find_map(|effect| match effect {
-        Effect::Dial { conn, addr } => Some((conn, addr)),
+        Effect::Dial { conn, addr, .. } => Some((conn, addr)),
         _ => None,
     });
     let (conn, dialled) = dial.expect("it dials");

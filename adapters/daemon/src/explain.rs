@@ -6,7 +6,7 @@ use std::path::Path;
 use s2s_core::addr::Domain;
 use s2s_core::auth::Method;
 use s2s_core::dns::Security;
-use s2s_core::node::Direction;
+use s2s_core::node::{Direction, nearest_above};
 use s2s_core::policy::{self, Explanation, Rule};
 use s2s_core::reason::Reason;
 use serde_json::{Value, json};
@@ -79,12 +79,12 @@ fn text(settings: &Settings, remote: &Domain, entries: &[Entry<'_>]) -> String {
 
 /// The static route of `remote`: address, how streams begin there, and where it stands.
 fn route<'s>(settings: &'s Settings, remote: &Domain) -> Option<(String, &'static str, &'s Position)> {
-    let route = settings.routes.get(remote)?;
-    let tls = match route.security {
+    let route = settings.routes.get(remote).or_else(|| nearest_above(&settings.routes_below, remote))?;
+    let tls = match route.to.security {
         Security::StartTls => "starttls",
         Security::DirectTls => "direct",
     };
-    Some((route.addr.to_string(), tls, settings.route_positions.get(remote)?))
+    Some((route.to.addr.to_string(), tls, &route.position))
 }
 
 impl Entry<'_> {

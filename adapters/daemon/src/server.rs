@@ -23,13 +23,13 @@ use s2s_core::node::{self, Node};
 use s2s_core::time::Anchor;
 use s2s_core::tls::verify::Trust;
 use s2s_core::tls::{HostIdentity, Provider, RustlsProvider, Version};
-use s2s_sockets::{bind, bind_shared};
+use s2s_sockets::{bind, bind_shared, stream_socket};
 use smol::future::{or, pending, zip};
 use smol::{Async, Timer};
 
 use crate::bridge::{self, Nodes};
 use crate::certificates;
-use crate::config::{Listen, LogFormat, Settings};
+use crate::config::{self, Listen, LogFormat, Position, Problem, Settings};
 use crate::failure::Failure;
 use crate::log::Record;
 use crate::metrics::Metrics;
@@ -110,6 +110,7 @@ impl Server {
             None => Secret::new(&random()?).map_err(|error| Failure::Usage(error.to_string()))?,
         };
 
+        check_outgoing(&settings.outgoing_addresses)?;
         let count = settings.nodes;
         let s2s = listeners(&settings.listen.s2s, count)?;
         let direct = listeners(&settings.listen.direct, count)?;
@@ -247,6 +248,7 @@ impl Running {
         identities: Vec<HostIdentity>,
         authorities: &Authorities,
     ) -> Result<Prepared, Failure> {
+        check_outgoing(&settings.outgoing_addresses)?;
         let (tls, trust) = protection(settings, identities, authorities)?;
         let secret = match &settings.dialback_secret {
             Some(secret) => secret.clone(),
@@ -351,6 +353,16 @@ fn metrics_listener(addr: SocketAddr) -> Result<Async<TcpListener>, Failure> {
     Async::<TcpListener>::bind(addr).map_err(|error| Failure::Runtime(format!("cannot listen on {addr}"), error))
 }
 
+/// Each must be an address of this machine: a connection that cannot begin would look as if the peer were at fault.
+fn check_outgoing(addresses: &[(IpAddr, Position)]) -> Result<(), Vec<config::Error>> {
+    let refused = addresses.iter().filter_map(|(address, position)| {
+        let error = stream_socket(SocketAddr::new(*address, 0), Some(*address)).err()?;
+        Some(config::Error::at(position, Problem::Outgoing { address: *address, error: error.kind() }))
+    });
+    let refused: Vec<_> = refused.collect();
+    if refused.is_empty() { Ok(()) } else { Err(refused) }
+}
+
 fn has_ipv6() -> bool {
     TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
@@ -382,7 +394,9 @@ fn node_config(
             queries: settings.limits.dns_queries.div_ceil(settings.nodes),
             ..defaults.resolver
         },
-        routes: settings.routes.clone(),
+        routes: settings.routes.iter().map(|(name, route)| (name.clone(), route.to)).collect(),
+        routes_below: settings.routes_below.iter().map(|(name, route)| (name.clone(), route.to)).collect(),
+        outgoing_addresses: settings.outgoing_addresses.iter().map(|(address, _)| *address).collect(),
         private_addresses: settings.private_addresses.clone(),
         own_listeners: own_addresses(bound),
         stanza_bytes: settings.stanza_bytes,
@@ -469,7 +483,6 @@ pub(crate) fn random() -> Result<[u8; 32], Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
     use std::path::Path;
 
     const START: &str = "s2s_interfaces = [\"127.0.0.1\"]\ns2s_ports = [0]\ncomponent_ports = [0]\n\

@@ -136,6 +136,18 @@ fn a_wrong_configuration_ends_with_2_and_a_line_for_each_problem() {
 }
 
 #[test]
+fn an_outgoing_address_that_is_not_of_this_machine_ends_with_2_and_its_line() {
+    let home = home();
+    fs::write(home.path().join("s2sd.toml"), format!("s2s_outgoing_addresses = [\"192.0.2.1\"]\n{SMALL}"))
+        .expect("writable");
+    let output = run(home.path(), &["serve", "--config", "s2sd.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let expected =
+        "s2sd.toml:1: 's2s_outgoing_addresses' has 192.0.2.1, but must be a list of IP addresses of this machine";
+    assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+}
+
+#[test]
 fn a_host_that_demands_encryption_and_has_no_certificate_ends_with_2() {
     let home = home();
     fs::write(home.path().join("s2sd.toml"), format!("s2s_require_encryption = true\n{SMALL}")).expect("writable");

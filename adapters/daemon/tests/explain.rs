@@ -172,6 +172,21 @@ fn pins_and_static_routes_are_told_with_their_lines() {
 }
 
 #[test]
+fn of_wildcard_routes_the_nearest_is_told_and_one_of_the_domain_itself_before_them() {
+    let route = |name: &str, last: u8| format!("[route.\"{name}\"]\naddress = \"192.0.2.{last}\"\n");
+    let routes = [route("*.example", 1), route("*.lab.example", 2), route("a.lab.example", 3)].concat();
+    let home = home(&format!("{routes}{HOST}"));
+    for (domain, expected) in [
+        ("p.example", json!({ "address": "192.0.2.1:5269", "tls": "starttls", "file": "s2sd.toml", "line": 1 })),
+        ("b.lab.example", json!({ "address": "192.0.2.2:5269", "tls": "starttls", "file": "s2sd.toml", "line": 3 })),
+        ("a.lab.example", json!({ "address": "192.0.2.3:5269", "tls": "starttls", "file": "s2sd.toml", "line": 5 })),
+        ("example", Value::Null),
+    ] {
+        assert_eq!(explained(home.path(), domain)["route"], expected, "{domain}");
+    }
+}
+
+#[test]
 fn what_cannot_be_explained_ends_with_2() {
     let home = home(HOST);
     for (domain, expected) in [("a b", "'a b': "), ("m.example", "m.example is served here")] {

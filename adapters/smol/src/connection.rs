@@ -2,12 +2,12 @@
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::rc::Rc;
 
 use async_io::Async;
 use s2s_core::machine::{ConnId, Interest, Machine};
-use s2s_sockets::{READ_BYTES, acknowledge, tune};
+use s2s_sockets::{READ_BYTES, acknowledge, begin_to_connect, tune};
 use smol::future::{try_zip, yield_now};
 
 use crate::bell::Bell;
@@ -25,7 +25,7 @@ pub(crate) struct Line {
 /// Where a connection comes from.
 pub(crate) enum Origin {
     Accepted(Async<TcpStream>),
-    Dialled(SocketAddr),
+    Dialled { addr: SocketAddr, from: Option<IpAddr> },
 }
 
 /// Serves a connection to its end, and reports that end unless the machine asked for it.
@@ -33,8 +33,8 @@ pub(crate) async fn serve<M: Machine + 'static>(shared: Rc<Shared<M>>, conn: Con
     let served = async {
         let socket = match origin {
             Origin::Accepted(socket) => socket,
-            Origin::Dialled(addr) => {
-                let socket = dial(addr).await?;
+            Origin::Dialled { addr, from } => {
+                let socket = dial(addr, from).await?;
                 tune(socket.get_ref())?;
                 shared.report(|machine, now| machine.handle_connected(now, conn));
                 yield_now().await;
@@ -53,11 +53,16 @@ pub(crate) async fn serve<M: Machine + 'static>(shared: Rc<Shared<M>>, conn: Con
 
 /// Opens a connection. That we have no descriptor for it is no fault of the other end: then it is tried again, as long as
 /// the machine has patience.
-async fn dial(addr: SocketAddr) -> io::Result<Async<TcpStream>> {
+async fn dial(addr: SocketAddr, from: Option<IpAddr>) -> io::Result<Async<TcpStream>> {
     loop {
-        match Async::<TcpStream>::connect(addr).await {
+        match begin_to_connect(addr, from) {
             Err(error) if out_of_descriptors(&error).await => {}
-            opened => return opened,
+            socket => {
+                let socket = Async::new_nonblocking(socket?)?;
+                // Writable when it is open, and when it has failed.
+                socket.writable().await?;
+                return socket.get_ref().take_error()?.map_or(Ok(socket), Err);
+            }
         }
     }
 }

@@ -139,7 +139,7 @@ impl<M: Machine + 'static> Shared<M> {
 
     fn perform(self: &Rc<Self>, state: &mut State<M>, effect: Effect) {
         match effect {
-            Effect::Dial { conn, addr } => self.open(state, conn, Origin::Dialled(addr)),
+            Effect::Dial { conn, addr, from } => self.open(state, conn, Origin::Dialled { addr, from }),
             Effect::Wake(conn) => {
                 if let Some((line, _)) = state.conns.get(&conn) {
                     line.bell.ring();

@@ -4,7 +4,7 @@
 //! whichever adapter moves its bytes.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, SystemTime};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -62,7 +62,7 @@ pub fn bind_shared(addr: SocketAddr, count: usize) -> io::Result<Vec<TcpListener
 }
 
 fn listen(addr: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
-    let socket = stream_socket(addr)?;
+    let socket = stream_socket(addr, None)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(is_shared)?;
     if addr.is_ipv6() {
@@ -89,9 +89,27 @@ pub fn acknowledge<'s>(socket: impl Into<SockRef<'s>>, at_once: bool) {
     }
 }
 
-/// A socket for a connection that is yet to be opened.
-pub fn stream_socket(addr: SocketAddr) -> io::Result<Socket> {
-    Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))
+/// A socket for a connection that is yet to be opened to `addr`, from an address of ours if one is given.
+///
+/// Fails if that is none of this machine's, or of another family.
+pub fn stream_socket(addr: SocketAddr, from: Option<IpAddr>) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if let Some(from) = from {
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+    }
+    Ok(socket)
+}
+
+/// A connection that is being opened without waiting for it: when it is writable it is open, or has failed.
+pub fn begin_to_connect(addr: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    /// `EINPROGRESS`: as it should be.
+    const IN_PROGRESS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 115 } else { 36 };
+    let socket = stream_socket(addr, from)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&addr.into()) {
+        Err(error) if error.raw_os_error() != Some(IN_PROGRESS) => Err(error),
+        _ => Ok(socket.into()),
+    }
 }
 
 /// A socket for a query to a DNS server, that takes datagrams from this server only.
@@ -121,8 +139,6 @@ pub fn wall_clock() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
-
     use super::*;
 
     fn loopback() -> SocketAddr {
@@ -163,6 +179,19 @@ mod tests {
         let addrs: Vec<_> = shared.iter().map(|listener| listener.local_addr().unwrap()).collect();
         assert_eq!(addrs, [addrs[0]; 3]);
         assert_eq!(bind_shared(addrs[0], 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_connection_begins_at_the_address_that_is_asked_for_and_at_none_of_another_family() {
+        let listener = bind(loopback()).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let from = Ipv4Addr::new(127, 0, 0, 9);
+        let socket = stream_socket(addr, Some(from.into())).unwrap();
+        socket.connect(&addr.into()).unwrap();
+        assert_eq!(listener.accept().unwrap().1.ip(), from);
+        assert!(stream_socket(addr, Some(Ipv6Addr::LOCALHOST.into())).is_err());
+        let elsewhere = stream_socket(addr, Some(Ipv4Addr::new(192, 0, 2, 1).into())).unwrap_err();
+        assert_eq!(elsewhere.kind(), io::ErrorKind::AddrNotAvailable);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, Weak};
@@ -248,7 +248,9 @@ where
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Dial { conn, addr } => self.open(conn, stream_socket(addr).map(Into::into), Some(addr)),
+            Effect::Dial { conn, addr, from } => {
+                self.open(conn, stream_socket(addr, from).map(Into::into), Some((addr, from)));
+            }
             Effect::Wake(conn) => self.look(conn, |_| ()),
             Effect::CloseWrite(conn) => self.look(conn, |connection| connection.close_write = true),
             Effect::Drop(conn) => drop(self.conns.remove(&conn)),
@@ -263,10 +265,14 @@ where
         }
     }
 
-    fn open(&mut self, conn: ConnId, socket: io::Result<TcpStream>, dial: Option<SocketAddr>) {
-        match (socket.and_then(|socket| Connection::start(conn, socket, dial, &self.crew)), dial) {
+    /// `dial`: where to, and from which address of ours.
+    fn open(&mut self, conn: ConnId, socket: io::Result<TcpStream>, dial: Option<(SocketAddr, Option<IpAddr>)>) {
+        let to = dial.map(|(addr, _)| addr);
+        match (socket.and_then(|socket| Connection::start(conn, socket, to, &self.crew)), dial) {
             (Ok(connection), _) => drop(self.conns.insert(conn, connection)),
-            (Err(why), Some(addr)) if is_out_of_descriptors(&why) => self.driven.postpone(Effect::Dial { conn, addr }),
+            (Err(why), Some((addr, from))) if is_out_of_descriptors(&why) => {
+                self.driven.postpone(Effect::Dial { conn, addr, from });
+            }
             (Err(why), _) => self.failures.push_back(Report::Broken(conn, why.kind())),
         }
     }

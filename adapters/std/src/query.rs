@@ -26,7 +26,7 @@ impl Question {
     pub(crate) fn ask<C: Send + 'static>(self, crew: &Crew<C>) -> io::Result<Leash<TcpStream>> {
         let socket = Arc::new(TcpStream::from(match self.transport {
             Transport::Udp => query_socket(self.server)?,
-            Transport::Tcp => stream_socket(self.server)?,
+            Transport::Tcp => stream_socket(self.server, None)?,
         }));
         let leash = Leash(Arc::clone(&socket));
         crew.spawn(move |reports| {

@@ -306,7 +306,8 @@ mod tests {
     #[test]
     fn what_was_postponed_comes_again_after_a_while_unless_it_is_unwanted_by_then() {
         let (mut driven, start) = driven();
-        let dial = |conn| Effect::Dial { conn: ConnId(conn), addr: SocketAddr::from(([192, 0, 2, 1], 5269)) };
+        let dial =
+            |conn| Effect::Dial { conn: ConnId(conn), addr: SocketAddr::from(([192, 0, 2, 1], 5269)), from: None };
         driven.machine.effects = vec![dial(1), dial(2), dial(3)];
         while let Some(Step::Effect(effect)) = driven.step() {
             driven.postpone(effect);

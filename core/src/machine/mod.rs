@@ -5,7 +5,7 @@
 //! the same for every driver.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 mod driven;
@@ -50,6 +50,8 @@ pub enum Effect {
         conn: ConnId,
         /// Where to.
         addr: SocketAddr,
+        /// From which address of ours, of the same family; `None`: the system chooses.
+        from: Option<IpAddr>,
     },
     /// Look at [`Machine::pending`] and [`Machine::interest`] of this connection again.
     Wake(ConnId),

@@ -23,6 +23,8 @@ use crate::time::later;
 pub enum Bound {
     /// [`Limits::connections`]
     Connections,
+    /// [`Limits::connection_rate_per_address`]
+    ConnectionRatePerAddress,
     /// [`Limits::connections_per_address`]
     ConnectionsPerAddress,
     /// [`Limits::handshake_rate`]
@@ -45,6 +47,7 @@ impl Bound {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "connections",
+            Self::ConnectionRatePerAddress => "connection_rate_per_address",
             Self::ConnectionsPerAddress => "connections_per_address",
             Self::HandshakeRate => "handshake_rate",
             Self::HandshakeRatePerAddress => "handshake_rate_per_address",
@@ -64,9 +67,31 @@ pub(super) struct Admission {
     handshakes: usize,
     places: BTreeMap<Place, Guests>,
     rate: Option<TokenBucket>,
-    rates: BTreeMap<Place, TokenBucket>,
+    handshake_rates: Rates,
+    connection_rates: Rates,
     /// On how many streams each pair is proved.
     streams: BTreeMap<Pair, usize>,
+}
+
+/// How much each place has done lately of something that is bounded by a rate.
+#[derive(Debug, Default)]
+struct Rates(BTreeMap<Place, TokenBucket>);
+
+impl Rates {
+    /// Whether `addr` may do it once more, where `rate` is the share of one address in a second.
+    fn take(&mut self, now: Instant, addr: IpAddr, rate: u64) -> bool {
+        places(addr).all(|(place, shares)| self.take_from(now, place, rate.saturating_mul(shares as u64)))
+    }
+
+    fn take_from(&mut self, now: Instant, place: Place, rate: u64) -> bool {
+        if !self.0.contains_key(&place) && self.0.len() >= limits::RATED_PLACES {
+            self.0.retain(|_, rate| !rate.is_full(now));
+            if self.0.len() >= limits::RATED_PLACES {
+                return false;
+            }
+        }
+        self.0.entry(place).or_insert_with(|| TokenBucket::new(now, rate)).take(now, 1)
+    }
 }
 
 /// Who comes from one place.
@@ -79,8 +104,10 @@ struct Guests {
 impl Admission {
     /// Counts a connection from `addr`, unless one of the limits is reached.
     //= RFC6120-13.12-2
+    //= RFC6120-13.12-3
     //= XEP0205-4.1-1
-    pub(super) fn admit(&mut self, addr: IpAddr, limits: &Limits) -> Result<(), Bound> {
+    //= XEP0205-4.2-1
+    pub(super) fn admit(&mut self, now: Instant, addr: IpAddr, limits: &Limits) -> Result<(), Bound> {
         if self.total >= limits.connections {
             return Err(Bound::Connections);
         }
@@ -89,6 +116,9 @@ impl Admission {
         }
         if self.is_full(addr, limits.connections_per_address, |guests| guests.connections) {
             return Err(Bound::ConnectionsPerAddress);
+        }
+        if !self.connection_rates.take(now, addr, limits.connection_rate_per_address) {
+            return Err(Bound::ConnectionRatePerAddress);
         }
         for (place, _) in places(addr) {
             let guests = self.places.entry(place).or_default();
@@ -108,8 +138,7 @@ impl Admission {
             return Err(Bound::HandshakesPerAddress);
         }
         // The place pays first, so that one that is too fast does not use up what all share.
-        let rate = limits.handshake_rate_per_address;
-        if !places(addr).all(|(place, shares)| self.take_from(now, place, rate.saturating_mul(shares as u64))) {
+        if !self.handshake_rates.take(now, addr, limits.handshake_rate_per_address) {
             return Err(Bound::HandshakeRatePerAddress);
         }
         let rate = self.rate.get_or_insert_with(|| TokenBucket::new(now, limits.handshake_rate));
@@ -127,16 +156,6 @@ impl Admission {
     /// Whether one of the places of `addr` has what it may have, where `limit` is the share of one address.
     fn is_full(&self, addr: IpAddr, limit: usize, count: impl Fn(&Guests) -> usize) -> bool {
         places(addr).any(|(place, shares)| self.places.get(&place).map_or(0, &count) >= limit.saturating_mul(shares))
-    }
-
-    fn take_from(&mut self, now: Instant, place: Place, rate: u64) -> bool {
-        if !self.rates.contains_key(&place) && self.rates.len() >= limits::RATED_PLACES {
-            self.rates.retain(|_, rate| !rate.is_full(now));
-            if self.rates.len() >= limits::RATED_PLACES {
-                return false;
-            }
-        }
-        self.rates.entry(place).or_insert_with(|| TokenBucket::new(now, rate)).take(now, 1)
     }
 
     /// A handshake on a connection from `addr` is over, one way or the other.
@@ -194,7 +213,8 @@ impl Admission {
     /// Other limits count. Rates begin anew.
     pub(super) fn reconfigure(&mut self) {
         self.rate = None;
-        self.rates.clear();
+        self.handshake_rates.0.clear();
+        self.connection_rates.0.clear();
     }
 
     /// Inbound connections, those of them that have proved nothing, and TLS handshakes under way.

@@ -1,7 +1,7 @@
 //! What a node is told when it is made and when it is reconfigured.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,10 +29,16 @@ pub struct Config {
     pub resolver: ResolverConfig,
     /// Static routes, in place of DNS.
     pub routes: BTreeMap<Domain, StaticRoute>,
+    /// The same for all domains below a name, at any depth, but not for that name itself: `[route."*.NAME"]`. Of several
+    /// the longest name counts, and a route of the domain itself before all of them.
+    pub routes_below: BTreeMap<Domain, StaticRoute>,
     /// Which addresses may be dialled although they are loopback, link-local or private.
     pub private_addresses: PrivateAddresses,
     /// Our own listeners: never dialled.
     pub own_listeners: Vec<SocketAddr>,
+    /// Addresses of ours to dial from, those of the peer's family in turn: `s2s_outgoing_addresses`. Where there is none of
+    /// that family the system chooses.
+    pub outgoing_addresses: Vec<IpAddr>,
     /// Bytes of a stanza from an authenticated peer: `s2s_stanza_size_limit`.
     pub stanza_bytes: usize,
     /// How much of everything there may be.
@@ -66,8 +72,10 @@ impl Config {
             dialback_secret,
             resolver: ResolverConfig::new(dns_servers),
             routes: BTreeMap::new(),
+            routes_below: BTreeMap::new(),
             private_addresses: PrivateAddresses::Never,
             own_listeners: Vec::new(),
+            outgoing_addresses: Vec::new(),
             stanza_bytes: limits::STANZA_BYTES,
             limits: Limits::default(),
             speak_ahead: true,
@@ -77,6 +85,19 @@ impl Config {
             idle_timeout: limits::IDLE,
         }
     }
+
+    /// The static route that counts for `remote`.
+    #[must_use]
+    pub fn route(&self, remote: &Domain) -> Option<&StaticRoute> {
+        self.routes.get(remote).or_else(|| nearest_above(&self.routes_below, remote))
+    }
+}
+
+/// What stands in `below` for the nearest name that `domain` is below.
+#[must_use]
+pub fn nearest_above<'b, T>(below: &'b BTreeMap<Domain, T>, domain: &Domain) -> Option<&'b T> {
+    let above = below.iter().filter(|(parent, _)| domain.is_below(parent));
+    above.max_by_key(|(parent, _)| parent.as_str().len()).map(|(_, route)| route)
 }
 
 /// How much of everything there may be: `[limits]`.
@@ -87,6 +108,9 @@ pub struct Limits {
     /// Inbound connections from one address (IPv6: one /64; a /48 may have [`limits::SHARES_PER_SITE`] times as many, here
     /// and wherever something is limited for one address).
     pub connections_per_address: usize,
+    /// Inbound connections accepted in one second from one address (IPv6: one /64); what two quiet seconds would have
+    /// allowed may come at once.
+    pub connection_rate_per_address: u64,
     /// Inbound connections that have proved nothing yet.
     pub unauthenticated: usize,
     /// Inbound streams on which one pair of domains is proved.
@@ -119,6 +143,7 @@ impl Default for Limits {
         Self {
             connections: limits::CONNECTIONS,
             connections_per_address: limits::CONNECTIONS_PER_ADDRESS,
+            connection_rate_per_address: limits::CONNECTION_RATE_PER_ADDRESS,
             unauthenticated: limits::UNAUTHENTICATED_CONNECTIONS,
             streams_per_pair: limits::STREAMS_PER_PAIR,
             handshakes: limits::HANDSHAKES,

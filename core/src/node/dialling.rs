@@ -2,6 +2,7 @@
 //!
 //! - [RFC 6120 section 3.2](https://www.rfc-editor.org/rfc/rfc6120#section-3.2)
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::addr::{Domain, Pair};
@@ -19,7 +20,7 @@ impl Node {
     //= RFC6120-3.2.3-1
     pub(super) fn begin_dial(&mut self, now: Instant, errand: &Errand, pair: &Pair) -> Dial {
         let deadline = later(now, self.config.negotiation_timeout);
-        if let Some(route) = self.config.routes.get(&pair.remote) {
+        if let Some(route) = self.config.route(&pair.remote) {
             let candidate = Candidate { addr: route.addr, security: route.security };
             let mut dial = Dial::new(now, deadline, Race::of([].into()));
             if self.lacks_tls_for(pair, &candidate) {
@@ -87,8 +88,12 @@ impl Node {
         candidate.security == Security::DirectTls && !self.tls_enabled(&pair.local)
     }
 
+    /// An IPv4 address is the same one when it is written as an IPv6 address.
     fn may_dial(&self, candidate: &Candidate) -> bool {
-        self.config.private_addresses.allow(candidate.addr.ip()) && !self.config.own_listeners.contains(&candidate.addr)
+        let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        let wanted = canonical(candidate.addr);
+        self.config.private_addresses.allow(wanted.ip())
+            && !self.config.own_listeners.iter().any(|own| canonical(*own) == wanted)
     }
 
     fn tls_enabled(&self, local: &Domain) -> bool {
@@ -142,9 +147,18 @@ impl Node {
             let (settings, tls) = (self.link_settings(), self.config.tls.clone());
             let link = Link::initiating(now, pair.local, pair.remote, direct_tls, tls, settings, entropy);
             self.insert(conn, now, link, candidate.addr, Purpose::Errand(errand.clone()));
-            self.effects.push_back(Effect::Dial { conn, addr: candidate.addr });
+            let from = self.outgoing_address(candidate.addr);
+            self.effects.push_back(Effect::Dial { conn, addr: candidate.addr, from });
         }
         conn
+    }
+
+    /// The address of ours to dial `addr` from: those of its family in turn; `None` leaves the choice to the system.
+    fn outgoing_address(&self, addr: SocketAddr) -> Option<IpAddr> {
+        let usable: Vec<_> =
+            self.config.outgoing_addresses.iter().filter(|from| from.is_ipv4() == addr.is_ipv4()).collect();
+        let turn = usize::try_from(self.totals.dialled).unwrap_or_default();
+        usable.get(turn.checked_rem(usable.len())?).map(|from| **from)
     }
 
     /// A connection is open: if it is the first of its race it may speak, and the others are dropped.

@@ -36,7 +36,7 @@ use crate::time::Anchor;
 use crate::tls::verify::{Rejection, Verified, judge};
 
 pub use admission::Bound;
-pub use config::{Config, Limits, StaticRoute};
+pub use config::{Config, Limits, StaticRoute, nearest_above};
 pub use event::{Command, Direction, Event, LinkInfo};
 pub use measures::{Measures, Totals};
 pub use routes::SendError;

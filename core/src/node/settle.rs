@@ -245,7 +245,7 @@ impl Node {
     /// Counts a connection from `peer`, and the handshake that a listener for direct TLS begins with.
     fn admit(&mut self, now: Instant, peer: SocketAddr, direct_tls: bool) -> Result<(), Bound> {
         let (addr, limits) = (peer.ip(), &self.config.limits);
-        self.admission.admit(addr, limits)?;
+        self.admission.admit(now, addr, limits)?;
         if direct_tls {
             if let Err(bound) = self.admission.begin_handshake(now, addr, limits) {
                 self.admission.leave(addr, true);

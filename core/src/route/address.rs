@@ -40,7 +40,7 @@ impl PrivateAddresses {
 pub const fn is_private(addr: IpAddr) -> bool {
     match addr {
         IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
+            let [a, b, c, _] = v4.octets();
             v4.is_loopback()
                 || v4.is_private()
                 || v4.is_link_local()
@@ -49,6 +49,7 @@ pub const fn is_private(addr: IpAddr) -> bool {
                 || a == 0
                 || a >= 240
                 || (a == 100 && b & 0xc0 == 64)
+                || (a == 192 && b == 0 && c == 0)
                 || (a == 198 && b & 0xfe == 18)
         }
         IpAddr::V6(v6) => {
@@ -57,6 +58,7 @@ pub const fn is_private(addr: IpAddr) -> bool {
                 || v6.is_unspecified()
                 || v6.is_multicast()
                 || first & 0xffc0 == 0xfe80
+                || first & 0xffc0 == 0xfec0 // site-local, as private addresses were called before
                 || first & 0xfe00 == 0xfc00
                 || (first == 0x64 && second == 0xff9b) // NAT64: an IPv4 address in disguise
                 || first == 0x2002 // 6to4: likewise
@@ -123,6 +125,8 @@ mod tests {
             "fc00::1",
             "fd12::1",
             "ff02::1",
+            "192.0.0.8",
+            "fec0::1",
             "::ffff:127.0.0.1",
             "64:ff9b::7f00:1",
             "2002:7f00:1::",

@@ -1,7 +1,7 @@
 //! How connections begin and end.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc;
 
@@ -35,6 +35,26 @@ pub(super) fn a_dialled_connection_carries_bytes_both_ways(adapter: Adapter) {
     assert_eq!(&heard, b"ping");
     socket.write_all(b"pong").unwrap();
     assert_eq!(stage.told(), Told::Bytes(conn, b"pong".to_vec()));
+}
+
+pub(super) fn a_dial_begins_at_the_address_that_is_asked_for(adapter: Adapter) {
+    let stage = Stage::new(adapter, Manner::Tell);
+    let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = peer.local_addr().unwrap();
+    let mut open = Vec::new();
+    for from in [IpAddr::from([127, 0, 0, 9]), IpAddr::from([127, 0, 0, 8])] {
+        stage.order(Order::DialFrom(from, addr));
+        let Told::Dialling(conn) = stage.told() else { panic!("no dial") };
+        assert_eq!(stage.told(), Told::Connected(conn));
+        let (socket, caller) = peer.accept().unwrap();
+        assert_eq!(caller.ip(), from);
+        open.push(socket);
+    }
+    // An address that is not of this machine, as after it was taken away: the dial fails, and nothing else does.
+    stage.order(Order::DialFrom([192, 0, 2, 1].into(), addr));
+    let Told::Dialling(conn) = stage.told() else { panic!("no dial") };
+    assert_eq!(stage.told(), Told::Closed(conn, ErrorKind::AddrNotAvailable));
+    assert_eq!(stage.leave().ghosts, 0);
 }
 
 pub(super) fn a_dial_that_is_dropped_is_never_heard_of_again(adapter: Adapter) {

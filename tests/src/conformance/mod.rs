@@ -102,6 +102,7 @@ macro_rules! cases {
 
 cases! {
     connections: One a_refused_dial_says_so, One a_dialled_connection_carries_bytes_both_ways,
+        One a_dial_begins_at_the_address_that_is_asked_for,
         One a_dial_that_is_dropped_is_never_heard_of_again, One a_refused_peer_is_closed_at_once,
         One a_peer_that_ends_its_half_still_hears_ours, One our_half_ends_after_what_is_pending_and_theirs_goes_on,
         One a_drop_abandons_what_is_pending, One a_peer_on_ipv6_is_accepted,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -40,6 +40,8 @@ pub(super) enum Manner {
 #[derive(Debug)]
 pub(super) enum Order {
     Dial(SocketAddr),
+    /// The same from this address of ours.
+    DialFrom(IpAddr, SocketAddr),
     Write(ConnId, Vec<u8>),
     CloseWrite(ConnId),
     Drop(ConnId),
@@ -141,6 +143,13 @@ impl Puppet {
         let is_known = self.conns.contains_key(&conn);
         self.ghosts += usize::from(!is_known);
         is_known
+    }
+
+    fn dial(&mut self, addr: SocketAddr, from: Option<IpAddr>) {
+        let conn = ConnId(self.name());
+        self.conns.insert(conn, Line::default());
+        self.effects.push_back(Effect::Dial { conn, addr, from });
+        self.tell(Told::Dialling(conn));
     }
 
     fn drop_conn(&mut self, conn: ConnId) {
@@ -255,12 +264,8 @@ impl Machine for Puppet {
     fn handle_command(&mut self, now: Instant, order: Order) {
         self.note(now);
         match order {
-            Order::Dial(addr) => {
-                let conn = ConnId(self.name());
-                self.conns.insert(conn, Line::default());
-                self.effects.push_back(Effect::Dial { conn, addr });
-                self.tell(Told::Dialling(conn));
-            }
+            Order::Dial(addr) => self.dial(addr, None),
+            Order::DialFrom(from, addr) => self.dial(addr, Some(from)),
             Order::Write(conn, bytes) => {
                 self.conns.get_mut(&conn).unwrap().out.extend_from_slice(&bytes);
                 self.effects.push_back(Effect::Wake(conn));

@@ -279,7 +279,7 @@ impl Federation {
 
     fn obey(&mut self, site: usize, effect: Effect) {
         match effect {
-            Effect::Dial { conn, addr } => self.dial(site, conn, addr),
+            Effect::Dial { conn, addr, from: _ } => self.dial(site, conn, addr),
             Effect::Wake(conn) => match self.sites[site].conns.contains_key(&conn) {
                 true => _ = self.sites[site].woken.insert(conn),
                 false => self.break_law(format!("site {site} names {conn:?} after its end: Wake")),

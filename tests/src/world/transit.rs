@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use s2s_core::machine::{ConnId, Machine, QueryId};
 
-use super::{End, NodeIndex, Peer, World};
+use super::{End, NodeIndex, Peer, Trace, World};
 
 /// What is under way, in the order in which it arrives.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub(super) struct Transit {
     given_up: BTreeSet<(NodeIndex, ConnId)>,
     /// How long answers to questions for a name and a type take.
     answers: BTreeMap<(String, u16), Duration>,
+    /// How much longer than others a request for a connection takes to some addresses.
+    requests: BTreeMap<SocketAddr, Duration>,
 }
 
 /// What arrives.
@@ -31,8 +33,8 @@ pub(super) enum Happening {
     Eof(NodeIndex, ConnId, End),
     /// The end of the connection.
     Gone(NodeIndex, ConnId, End),
-    /// The request for a connection, from a node.
-    Request(NodeIndex, ConnId, SocketAddr),
+    /// The request for a connection, from a node, to an address and from one.
+    Request(NodeIndex, ConnId, SocketAddr, IpAddr),
     /// Its acceptance.
     Connected(NodeIndex, ConnId),
     /// Its refusal.
@@ -45,6 +47,15 @@ impl World {
     /// From now on answers to questions for `name` and a type (its number in DNS) take `span`.
     pub fn delay_answer(&mut self, name: &str, kind: u16, span: Duration) {
         self.transit.answers.insert((name.to_owned(), kind), span);
+    }
+
+    /// From now on requests for a connection take so much longer to `addr`.
+    pub fn delay_request(&mut self, addr: SocketAddr, span: Duration) {
+        self.transit.requests.insert(addr, span);
+    }
+
+    pub(super) fn delay_of(&self, addr: SocketAddr) -> Duration {
+        self.transit.requests.get(&addr).copied().unwrap_or_default()
     }
 
     /// How long the answer to a question takes.
@@ -68,7 +79,7 @@ impl World {
 
     /// A node gives up a connection whose request may be under way.
     pub(super) fn give_up(&mut self, site: NodeIndex, conn: ConnId) {
-        if !self.latency.is_zero() {
+        if !self.latency.is_zero() || !self.transit.requests.is_empty() {
             self.transit.given_up.insert((site, conn));
         }
     }
@@ -102,8 +113,11 @@ impl World {
             Happening::Eof(site, conn, End::Puppet(_)) | Happening::Gone(site, conn, End::Puppet(_)) => {
                 self.sites[site].heard.entry(conn).or_default().ended = true;
             }
-            Happening::Request(site, conn, addr) => self.request(site, conn, addr),
-            Happening::Connected(site, conn) => self.sites[site].node.handle_connected(now, conn),
+            Happening::Request(site, conn, addr, from) => self.request(site, conn, addr, from),
+            Happening::Connected(site, conn) => {
+                self.note(site, conn, Trace::Opened);
+                self.sites[site].node.handle_connected(now, conn);
+            }
             Happening::Refused(site, conn) => {
                 self.sites[site].node.handle_closed(now, conn, io::ErrorKind::ConnectionRefused);
             }
@@ -114,7 +128,7 @@ impl World {
     }
 
     /// A request for a connection arrives at `addr`.
-    fn request(&mut self, site: NodeIndex, conn: ConnId, addr: SocketAddr) {
+    fn request(&mut self, site: NodeIndex, conn: ConnId, addr: SocketAddr, from: IpAddr) {
         if self.transit.given_up.remove(&(site, conn)) {
             return;
         }
@@ -123,7 +137,7 @@ impl World {
             self.wires.insert((site, conn), End::Puppet(0));
             return self.post(self.latency, Happening::Connected(site, conn));
         }
-        let from = SocketAddr::new(self.sites[site].addr, 40_000);
+        let from = SocketAddr::new(from, 40_000);
         let now = self.now;
         let accepted = self.listeners.get(&addr).copied().and_then(|(far, listener)| {
             let conn = self.sites[far].node.handle_accept(now, from, listener)?;

@@ -17,7 +17,7 @@ use crate::{HEADER, addr, node, refused};
 #[test]
 //= RFC6120-4.7.3-1 test
 fn dbk_014_stream_ids_are_long_and_random_and_never_the_same() {
-    let (mut world, site) = node(|_| {});
+    let (mut world, site) = node(|config| config.limits.connection_rate_per_address = 1000);
     let mut ids = BTreeSet::new();
     for _ in 0..500 {
         let puppet = world.connect(site, Listener::StartTls);

@@ -1,11 +1,11 @@
-//! SRV records, port 5269, `s2s_ports`, `s2s_direct_tls_ports`, `s2s_interfaces`.
+//! SRV records, port 5269, `s2s_ports`, `s2s_direct_tls_ports`, `s2s_interfaces`, `s2s_outgoing_addresses`, routes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use s2s_core::auth::Method;
 use s2s_core::dns::Security;
 use s2s_core::machine::Listener;
-use s2s_core::node::StaticRoute;
+use s2s_core::node::{Event, StaticRoute};
 use s2s_core::reason::Reason;
 use s2s_tests::certificates::Kind;
 use s2s_tests::dns_server::Zone;
@@ -156,4 +156,79 @@ fn a_static_route_takes_the_place_of_dns() {
         let puppet = world.accept(at).expect("the route is taken");
         assert_eq!(world.hear(puppet).starts_with(b"<?xml"), starts_in_clear);
     }
+}
+
+/// Where the node dials `remote` by these routes, if it does so in place of asking DNS.
+fn routed(exact: &[(&str, u8)], below: &[(&str, u8)], remote: &str) -> Option<u8> {
+    let mut ours = config(OURS, Some(Kind::Valid), lax());
+    let route = |last| StaticRoute { addr: SocketAddr::new(addr(last), 5269), security: Security::StartTls };
+    ours.routes = exact.iter().map(|(name, last)| (domain(name), route(*last))).collect();
+    ours.routes_below = below.iter().map(|(name, last)| (domain(name), route(*last))).collect();
+    let mut world = World::new(Cutting::Whole);
+    let node = world.add(addr(1), ours);
+    world.send(node, &message(OURS, remote, "1"));
+    world.run();
+    let dialled: Vec<_> = world.take_dialled().iter().map(SocketAddr::ip).collect();
+    assert_eq!(dialled.is_empty(), !world.take_asked().is_empty(), "either a route or DNS");
+    (100..110).find(|last| dialled.first() == Some(&addr(*last)))
+}
+
+#[test]
+fn route_of_a_wildcard_holds_for_all_depths_below_the_name_and_not_for_the_name() {
+    let below = [("lab.example", 100)];
+    assert_eq!(routed(&[], &below, "a.lab.example"), Some(100));
+    assert_eq!(routed(&[], &below, "a.b.lab.example"), Some(100));
+    assert_eq!(routed(&[], &below, "A.LAB.example"), Some(100), "whatever the case");
+    assert_eq!(routed(&[], &below, "lab.example"), None);
+    assert_eq!(routed(&[], &below, "xlab.example"), None);
+    assert_eq!(routed(&[], &below, "lab.example.net"), None);
+}
+
+#[test]
+fn route_of_a_wildcard_gives_way_to_nearer_ones_and_to_one_of_the_domain_itself() {
+    let below = [("example", 100), ("lab.example", 101), ("b.lab.example", 102)];
+    let exact = [("a.lab.example", 103)];
+    assert_eq!(routed(&exact, &below, "c.example"), Some(100));
+    assert_eq!(routed(&exact, &below, "c.lab.example"), Some(101));
+    assert_eq!(routed(&exact, &below, "c.b.lab.example"), Some(102));
+    assert_eq!(routed(&exact, &below, "a.lab.example"), Some(103));
+    assert_eq!(routed(&exact, &below, "x.a.lab.example"), Some(101), "an exact route is for that name only");
+}
+
+/// From which addresses a peer is dialled that is at an address of each family, one stream after the other.
+fn callers(outgoing: &[IpAddr], at: IpAddr, streams: usize) -> Vec<IpAddr> {
+    let mut ours = config(OURS, Some(Kind::Valid), lax());
+    ours.outgoing_addresses = outgoing.to_vec();
+    let mut world = World::new(Cutting::Whole);
+    let node = world.add(addr(1), ours);
+    let names: Vec<_> = (0..streams).map(|n| format!("t{n}.example.net")).collect();
+    let mut theirs = config(&names[0], Some(Kind::Valid), lax());
+    theirs.hosts.extend(names.iter().map(|name| (domain(name), lax())));
+    let other = world.add(at, theirs);
+    world.publish(OURS, addr(1), true, false);
+    for name in &names {
+        world.publish(name, at, true, false);
+        world.send(node, &message(OURS, name, "1"));
+        world.run();
+    }
+    let events = world.take_events(other);
+    let up = events.iter().filter_map(|event| match event {
+        Event::PeerUp { link, .. } if link.direction == IN => Some(link.addr.ip()),
+        _ => None,
+    });
+    up.collect()
+}
+
+#[test]
+fn s2s_outgoing_addresses_are_dialled_from_by_family_and_in_turn() {
+    let (v4, v6): ([IpAddr; 2], [IpAddr; 2]) =
+        ([addr(50), addr(51)], ["2001:db8::50", "2001:db8::51"].map(|text| text.parse().expect("an address")));
+    let theirs: IpAddr = "2001:db8::2".parse().expect("an address");
+    assert_eq!(callers(&[], addr(2), 2), [addr(1); 2], "the system chooses");
+    assert_eq!(callers(&[v4[0], v6[0]], addr(2), 2), [v4[0]; 2]);
+    assert_eq!(callers(&[v4[0], v6[0]], theirs, 2), [v6[0]; 2]);
+    assert_eq!(callers(&[v6[0]], addr(2), 2), [addr(1); 2], "of this family there is none: the system chooses");
+    let mut several = callers(&[v4[0], v6[0], v4[1], v6[1]], addr(2), 4);
+    several.sort_unstable();
+    assert_eq!(several, [v4[0], v4[0], v4[1], v4[1]]);
 }

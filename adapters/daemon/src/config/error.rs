@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use s2s_core::addr::DomainError;
@@ -51,6 +52,22 @@ pub(crate) enum Problem {
         found: String,
         /// What may stand there.
         allowed: &'static str,
+    },
+    /// Two listeners of which the system allows one.
+    Listeners {
+        /// The key that asks for the second one.
+        key: &'static str,
+        /// The second one.
+        addr: SocketAddr,
+        /// The first one.
+        other: SocketAddr,
+    },
+    /// Connections cannot begin there.
+    Outgoing {
+        /// The address.
+        address: IpAddr,
+        /// Why.
+        error: io::ErrorKind,
     },
     /// A limit that is less than what depends on it.
     TooSmall {
@@ -183,6 +200,15 @@ impl fmt::Display for Problem {
             Self::NotInThisVersion(key) => write!(f, "{key} is not in this version"),
             Self::Misplaced { key, place } => write!(f, "'{key}' may only stand {place}"),
             Self::Value { key, found, allowed } => write!(f, "'{key}' is {found}, but must be {allowed}"),
+            Self::Listeners { key, addr, other } => write!(
+                f,
+                "'{key}' asks for a listener on {addr} beside one on {other}, but must leave each address and port to one \
+                 listener; a wildcard address has the port of all addresses of its family"
+            ),
+            Self::Outgoing { address, error } => write!(
+                f,
+                "'s2s_outgoing_addresses' has {address}, but must be a list of IP addresses of this machine: {error}"
+            ),
             Self::TooSmall { key, value, least } => write!(f, "'{key}' is {value}, but must be at least {least}"),
             Self::Entry { key, entry, error } => write!(f, "'{}' in '{key}': {error}", entry.escape_debug()),
             Self::Name { name, error } => write!(f, "'{}' is not a domain: {error}", name.escape_debug()),

@@ -14,6 +14,7 @@ const COUNT: &str = "a whole number from 1 to 1000000";
 const QUERIES: &str = "a whole number from 1 to 65536";
 const BYTES: &str = "a whole number of bytes from 10000 to 1099511627776";
 const RATE: &str = "a whole number of bytes a second from 1000 to 1099511627776";
+const CONNECTIONS: &str = "a whole number of connections a second from 1 to 1000000";
 const HANDSHAKES: &str = "a whole number of handshakes a second from 1 to 1000000";
 const SECONDS: &str = "a whole number of seconds from 1 to 86400";
 
@@ -47,13 +48,21 @@ impl Limits {
             node: node::Limits {
                 connections: table.count("connections", default.connections),
                 connections_per_address: table.count("connections_per_address", default.connections_per_address),
+                connection_rate_per_address: table.rate(
+                    "connection_rate_per_address",
+                    CONNECTIONS,
+                    default.connection_rate_per_address,
+                ),
                 unauthenticated: table.count("unauthenticated", default.unauthenticated),
                 streams_per_pair: table.count("streams_per_pair", default.streams_per_pair),
                 handshakes: table.count("handshakes", default.handshakes),
                 handshakes_per_address: table.count("handshakes_per_address", default.handshakes_per_address),
-                handshake_rate: table.rate("handshake_rate", default.handshake_rate),
-                handshake_rate_per_address: table
-                    .rate("handshake_rate_per_address", default.handshake_rate_per_address),
+                handshake_rate: table.rate("handshake_rate", HANDSHAKES, default.handshake_rate),
+                handshake_rate_per_address: table.rate(
+                    "handshake_rate_per_address",
+                    HANDSHAKES,
+                    default.handshake_rate_per_address,
+                ),
                 queue_bytes_per_pair: table.bytes("queue_bytes_per_pair", default.queue_bytes_per_pair),
                 queue_bytes: table.bytes("queue_bytes", default.queue_bytes.max(one)),
                 queue_age: table.seconds("queue_seconds", default.queue_age),
@@ -94,8 +103,8 @@ impl Table<'_, '_> {
         self.number(key, BYTES, defaults::MIN_STANZA_BYTES as u64, MAX_BYTES).unwrap_or(default)
     }
 
-    fn rate(&mut self, key: &'static str, default: u64) -> u64 {
-        self.number(key, HANDSHAKES, 1, MAX_COUNT).map_or(default, |rate| rate as u64)
+    fn rate(&mut self, key: &'static str, allowed: &'static str, default: u64) -> u64 {
+        self.number(key, allowed, 1, MAX_COUNT).map_or(default, |rate| rate as u64)
     }
 
     fn read_rate(&mut self, key: &'static str) -> Option<u64> {

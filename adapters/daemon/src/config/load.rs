@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,8 +21,9 @@ use crate::config::document::{Located, Position, Reader, Section, integer};
 use crate::config::error::{Error, Problem};
 use crate::config::host::{Idle, Shared, switch};
 use crate::config::keys::Place;
+use crate::config::listen::{self, DIRECT_TLS_PORT, S2S_PORT};
 use crate::config::{
-    CertificateFiles, Certificates, Host, Limits, Listen, LogFormat, Pins, Revocation, Roots, Settings, resolve,
+    CertificateFiles, Certificates, Host, Limits, LogFormat, Pins, Revocation, Roots, Route, Settings, resolve,
 };
 use crate::runtime::Runtime;
 
@@ -30,19 +31,11 @@ use crate::runtime::Runtime;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// The port of DNS.
 const DNS_PORT: u16 = 53;
-/// The registered port of server-to-server streams.
-//= RFC6120-14.7-1
-const S2S_PORT: u16 = 5269;
-/// The customary port of server-to-server streams inside TLS.
-const DIRECT_TLS_PORT: u16 = 5270;
 /// The most nodes of a server: more than that is no number of cores.
 const MOST_NODES: usize = 256;
-/// The customary port of components.
-const COMPONENT_PORT: u16 = 5347;
 
 const SECONDS: &str = "a whole number of seconds from 1 to 86400";
-const PORTS: &str = "a list of port numbers, each from 0 (any free one) to 65535";
-const INTERFACES: &str = "a list of IP addresses";
+const OUTGOING: &str = "a list of IP addresses of this machine";
 const NODES: &str = "a whole number from 1 to 256";
 const PATH: &str = "a path";
 const TABLES: &str = "a table for each NAME";
@@ -100,31 +93,21 @@ fn settings<'t>(reader: &mut Reader<'t>, top: &Section<'t>, path: &Path) -> Sett
     if tables.hosts.is_empty() && reader.problems.is_empty() {
         reader.problems.push(Error::of(path, Problem::NoHosts));
     }
-    let Tables { hosts, routes, route_positions, idle } = tables;
+    let Tables { hosts, routes, routes_below, idle } = tables;
     let warnings = idle.warnings();
     let warnings = warnings.map(|(at, text)| format!("{}:{}: {text}", at.file.display(), at.line)).collect();
-    let direct = ports(reader, top, "s2s_direct_tls_ports", &[]);
-    let s2s = ports(reader, top, "s2s_ports", &[S2S_PORT]);
     let ipv4 = switch(reader, top, "use_ipv4").unwrap_or(true);
     let ipv6 = switch(reader, top, "use_ipv6").unwrap_or(true);
-    let mut everywhere = vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
-    everywhere.retain(|address| if address.is_ipv4() { ipv4 } else { ipv6 });
-    let interfaces = interfaces(reader, top, "s2s_interfaces", &everywhere);
+    let listen = listen::read(reader, top, ipv4, ipv6);
     let stanza_bytes = stanza_bytes(reader, top);
-    let component = ports(reader, top, "component_ports", &[COMPONENT_PORT]);
-    let component_interfaces =
-        self::interfaces(reader, top, "component_interfaces", &[IpAddr::V4(Ipv4Addr::LOCALHOST)]);
     Settings {
         file: path.to_owned(),
         hosts,
-        listen: Listen {
-            s2s: addresses(&interfaces, &s2s),
-            direct: addresses(&interfaces, &direct),
-            component: addresses(&component_interfaces, &component),
-        },
+        listen,
         routes,
-        route_positions,
+        routes_below,
         private_addresses: private_addresses(reader, top),
+        outgoing_addresses: outgoing_addresses(reader, top),
         ipv4,
         ipv6,
         stanza_bytes,
@@ -168,8 +151,8 @@ fn runtime<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> Runtime {
 #[derive(Debug, Default)]
 struct Tables {
     hosts: BTreeMap<Domain, Host>,
-    routes: BTreeMap<Domain, StaticRoute>,
-    route_positions: BTreeMap<Domain, Position>,
+    routes: BTreeMap<Domain, Route>,
+    routes_below: BTreeMap<Domain, Route>,
     idle: Idle,
 }
 
@@ -223,19 +206,17 @@ impl Tables {
             let addr = reader.value(&section, "address", "\"IP:PORT\", or \"IP\" for the usual port", |value| {
                 socket_address(value.as_str()?, port).filter(|addr| addr.port() != 0)
             });
-            if name.starts_with("*.") {
-                reader.problem(line, Problem::NotInThisVersion(format!("[route.\"{}\"]", name.escape_debug())));
-                continue;
-            }
-            match (Domain::parse(name), addr) {
+            let parent = name.strip_prefix("*.");
+            match (Domain::parse(parent.unwrap_or(name)), addr) {
                 (Err(error), _) => reader.problem(line, Problem::Name { name: name.to_owned(), error }),
                 (Ok(_), None) if !table.contains_key("address") => {
                     reader.problem(line, Problem::RouteWithoutAddress(name.to_owned()));
                 }
                 (Ok(_), None) => {}
                 (Ok(domain), Some(addr)) => {
-                    self.route_positions.insert(domain.clone(), reader.position(line));
-                    if self.routes.insert(domain, StaticRoute { addr: addr.value, security }).is_some() {
+                    let to = StaticRoute { addr: addr.value, security };
+                    let routes = if parent.is_some() { &mut self.routes_below } else { &mut self.routes };
+                    if routes.insert(domain, Route { to, position: reader.position(line) }).is_some() {
                         reader.problem(line, Problem::Twice(name.to_owned()));
                     }
                 }
@@ -400,18 +381,13 @@ fn seconds<'t>(reader: &mut Reader<'t>, top: &Section<'t>, key: &'static str, de
     seconds.map_or(default, |seconds| Duration::from_secs(seconds.value))
 }
 
-fn ports<'t>(reader: &mut Reader<'t>, top: &Section<'t>, key: &'static str, default: &[u16]) -> Vec<u16> {
-    let ports = reader.list(top, key, PORTS, |value| integer(value).and_then(|n| u16::try_from(n).ok()));
-    ports.map_or_else(|| default.to_vec(), |ports| ports.into_iter().map(|port| port.value).collect())
-}
-
-fn interfaces<'t>(reader: &mut Reader<'t>, top: &Section<'t>, key: &'static str, default: &[IpAddr]) -> Vec<IpAddr> {
-    let addresses = reader.list(top, key, INTERFACES, |value| value.as_str()?.parse().ok());
-    addresses.map_or_else(|| default.to_vec(), |all| all.into_iter().map(|address| address.value).collect())
-}
-
-fn addresses(interfaces: &[IpAddr], ports: &[u16]) -> Vec<SocketAddr> {
-    ports.iter().flat_map(|port| interfaces.iter().map(|address| SocketAddr::from((*address, *port)))).collect()
+/// Whether they are addresses of this machine is seen when the server is bound.
+fn outgoing_addresses<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> Vec<(IpAddr, Position)> {
+    let own = |address: &IpAddr| !address.is_unspecified() && !address.is_multicast();
+    let addresses =
+        reader.list(top, "s2s_outgoing_addresses", OUTGOING, |value| value.as_str()?.parse().ok().filter(own));
+    let addresses = addresses.unwrap_or_default().into_iter();
+    addresses.map(|address| (address.value, reader.position(address.line))).collect()
 }
 
 fn roots<'t>(reader: &mut Reader<'t>, top: &Section<'t>, file: &Path) -> Roots {

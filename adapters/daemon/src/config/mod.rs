@@ -7,13 +7,14 @@ pub(crate) mod fuzz;
 mod host;
 mod keys;
 mod limits;
+mod listen;
 mod lists;
 mod load;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,9 +45,11 @@ pub(crate) struct Settings {
     /// Where to listen.
     pub(crate) listen: Listen,
     /// Static routes.
-    pub(crate) routes: BTreeMap<Domain, StaticRoute>,
-    /// Where each of them stands.
-    pub(crate) route_positions: BTreeMap<Domain, Position>,
+    pub(crate) routes: BTreeMap<Domain, Route>,
+    /// Those of all domains below a name.
+    pub(crate) routes_below: BTreeMap<Domain, Route>,
+    /// `s2s_outgoing_addresses`, and where each of them stands.
+    pub(crate) outgoing_addresses: Vec<(IpAddr, Position)>,
     /// `s2s_allow_private_addresses`
     pub(crate) private_addresses: PrivateAddresses,
     /// `use_ipv4`
@@ -106,6 +109,15 @@ pub(crate) struct Host {
     pub(crate) component_secret: Option<ComponentSecret>,
     /// Of what its policy was made.
     pub(crate) shared: Shared,
+}
+
+/// A static route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// Where to.
+    pub(crate) to: StaticRoute,
+    /// Where it stands.
+    pub(crate) position: Position,
 }
 
 /// The keys of one domain.

@@ -67,6 +67,18 @@ fn what_is_wrong_is_told_with_its_line() {
         ("s2s_timeout = 1.5", 1, "'s2s_timeout' is 1.5"),
         ("s2s_ports = 5269", 1, "'s2s_ports' is 5269, but must be a list of port numbers"),
         ("s2s_ports = [5269,\n 65536]", 2, "'s2s_ports' is 65536"),
+        ("s2s_ports = [5269,\n 5269]", 2, "'s2s_ports' asks for a listener on [::]:5269 beside one on [::]:5269"),
+        (
+            "s2s_ports = [5270]\ns2s_direct_tls_ports = [5270]",
+            2,
+            "'s2s_direct_tls_ports' asks for a listener on [::]:5270",
+        ),
+        ("s2s_ports = [5347]", 1, "'s2s_ports' asks for a listener on 127.0.0.1:5347 beside one on 0.0.0.0:5347"),
+        ("\ncomponent_ports = [5269]", 2, "'component_ports' asks for a listener on 127.0.0.1:5269"),
+        ("s2s_interfaces = [\"::1\",\n\"::1\"]", 2, "'s2s_interfaces' asks for a listener on [::1]:5269 beside one on"),
+        ("s2s_interfaces = [\"0.0.0.0\",\n\"127.0.0.1\"]", 2, "but must leave each address and port to one listener"),
+        ("s2s_outgoing_addresses = [\"h.example\"]", 1, "is \"h.example\", but must be a list of IP addresses of this"),
+        ("s2s_outgoing_addresses = [\"0.0.0.0\"]", 1, "is \"0.0.0.0\", but must be a list of IP addresses of this"),
         ("s2s_interfaces = [\"localhost\"]", 1, "'s2s_interfaces' is \"localhost\", but must be a list of IP"),
         ("s2s_secure_domains = [\"*\"]", 1, "'*' in 's2s_secure_domains': '*' alone is not an entry"),
         ("s2s_deny_domains = [\n\"a..b\"]", 2, "'a..b' in 's2s_deny_domains': this is not a domain name"),
@@ -93,6 +105,12 @@ fn what_is_wrong_is_told_with_its_line() {
         ("[route.\"p.example\"]\naddress = \"h.example:5269\"", 2, "'address' is \"h.example:5269\""),
         ("[route.\"p.example\"]\naddress = \"192.0.2.1\"\ntls = \"maybe\"", 3, "\"starttls\" or \"direct\""),
         ("[route.\"p.example\"]\nport = 5269", 2, "unknown key 'port'; allowed here: address, tls"),
+        ("[route.\"*.b..d\"]\naddress = \"192.0.2.1\"", 1, "'*.b..d' is not a domain"),
+        (
+            "[route.\"*.p.example\"]\naddress = \"192.0.2.1\"\n[route.\"*.P.example\"]\naddress = \"192.0.2.1\"",
+            3,
+            "has two tables",
+        ),
         ("[host.\"b..d\"]", 1, "'b..d' is not a domain"),
         ("[host.\"localhost\"]", 1, "'localhost' has one label only"),
         ("[host.\"M.example\"]", 3, "'m.example' has two tables"),
@@ -157,13 +175,22 @@ fn all_problems_are_told_at_once_in_the_order_of_the_file() {
 #[test]
 fn keys_whose_function_is_missing_are_refused_and_not_ignored() {
     let later: Vec<_> = KEYS.iter().filter(|key| key.status == Status::Later).map(|key| key.name).collect();
-    assert_eq!(later, ["s2s_outgoing_addresses", "control_socket"]);
+    assert_eq!(later, ["control_socket"]);
     for key in later {
         assert_eq!(bad(&format!("{key} = \"x\"{HOST}")), [format!("s2sd.toml:1: {key} is not in this version")]);
     }
-    let text = "[route.\"*.p.example\"]\naddress = \"192.0.2.1\"";
-    let expected = "s2sd.toml:1: [route.\"*.p.example\"] is not in this version";
-    assert_eq!(bad(&format!("{text}{HOST}")), [expected]);
+}
+
+#[test]
+fn ports_that_are_free_to_choose_and_wildcards_of_both_families_are_in_nobodys_way() {
+    for text in [
+        "s2s_ports = [0, 0]\ns2s_direct_tls_ports = [0]\ncomponent_ports = [0]",
+        "s2s_interfaces = [\"::\", \"0.0.0.0\"]",
+        "s2s_interfaces = [\"127.0.0.2\"]\ns2s_ports = [5347]",
+        "s2s_ports = [5269, 5222]\ns2s_direct_tls_ports = [5270]",
+    ] {
+        good(&format!("{text}{HOST}"));
+    }
 }
 
 #[test]
@@ -190,6 +217,7 @@ s2s_idle_timeout = 60
 s2s_ports = [0, 5269]
 s2s_direct_tls_ports = [5270]
 s2s_interfaces = ["::1", "127.0.0.1"]
+s2s_outgoing_addresses = ["127.0.0.1", "::1"]
 use_ipv4 = true
 use_ipv6 = false
 s2s_allow_private_addresses = ["10.0.0.0/8", "::1"]
@@ -219,6 +247,8 @@ address = "192.0.2.1"
 tls = "direct"
 [route."q.example"]
 address = "192.0.2.2:5222"
+[route."*.q.example"]
+address = "192.0.2.3"
 "#
         .replace("PIN", &"0a".repeat(32)),
     );
@@ -240,10 +270,14 @@ address = "192.0.2.2:5222"
     assert!(host.options.anonymous && host.options.allow_anonymous && host.options.tls_disabled);
     assert_eq!(host.options.admit(&domain("x.example")), Err(Reason::HostDisabled));
     assert_eq!(host.certificate.as_ref().map(|files| files.key.as_path()), Some(Path::new("/keys/m.key")));
-    let route = settings.routes[&domain("p.example")];
+    let route = settings.routes[&domain("p.example")].to;
     assert_eq!((route.addr.to_string().as_str(), route.security), ("192.0.2.1:5270", Security::DirectTls));
-    let route = settings.routes[&domain("q.example")];
+    let route = settings.routes[&domain("q.example")].to;
     assert_eq!((route.addr.to_string().as_str(), route.security), ("192.0.2.2:5222", Security::StartTls));
+    let route = settings.routes_below[&domain("q.example")].to;
+    assert_eq!((route.addr.to_string().as_str(), route.security), ("192.0.2.3:5269", Security::StartTls));
+    let outgoing: Vec<_> = settings.outgoing_addresses.iter().map(|(address, _)| address.to_string()).collect();
+    assert_eq!(outgoing, ["127.0.0.1", "::1"]);
 
     let both = KEYS.iter().filter(|key| key.place == Place::TopAndHost && key.status == Status::Works);
     assert_eq!(both.count(), 11, "each of them stands in the text above and is merged in host.rs");
@@ -402,6 +436,7 @@ fn every_limit_has_its_default_and_its_key() {
     for (key, is) in [
         ("connections", node.connections as u64),
         ("connections_per_address", node.connections_per_address as u64),
+        ("connection_rate_per_address", node.connection_rate_per_address),
         ("unauthenticated", node.unauthenticated as u64),
         ("streams_per_pair", node.streams_per_pair as u64),
         ("handshakes", node.handshakes as u64),
@@ -418,7 +453,7 @@ fn every_limit_has_its_default_and_its_key() {
     ] {
         assert_eq!(is, value(key), "{key}");
     }
-    assert_eq!((keys.len(), node.queue_bytes), (16, 50_000), "each of them is looked at here");
+    assert_eq!((keys.len(), node.queue_bytes), (17, 50_000), "each of them is looked at here");
 }
 
 #[test]
