@@ -92,6 +92,17 @@ pub const BACKOFF_BASE: Duration = Duration::from_secs(2);
 /// The longest wait after a failure.
 pub const BACKOFF_CAP: Duration = Duration::from_secs(300);
 
+/// Refusals of one domain, of whichever pairs, that each only count for the pair that was refused. Further ones count for
+/// all pairs that it has refused together.
+pub const REFUSALS: u32 = 4;
+
+/// A stream that the peer breaks sooner than this after it was dialled has not served.
+pub const STEADY_STREAM: Duration = Duration::from_secs(60);
+
+/// Streams of one pair that the peer may break, one after the other, before they have served, so that the next one is
+/// still opened at once.
+pub const BROKEN_STREAMS: u32 = 3;
+
 /// How often a sign of life of the peer may end a wait.
 pub const BACKOFF_END_INTERVAL: Duration = Duration::from_secs(60);
 

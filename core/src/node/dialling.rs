@@ -20,6 +20,7 @@ impl Node {
     //= RFC6120-3.2.3-1
     pub(super) fn begin_dial(&mut self, now: Instant, errand: &Errand, pair: &Pair) -> Dial {
         let deadline = later(now, self.config.negotiation_timeout);
+        self.backoff.begin(pair, errand.behalf(), deadline);
         if let Some(route) = self.config.route(&pair.remote) {
             let candidate = Candidate { addr: route.addr, security: route.security };
             let mut dial = Dial::new(now, deadline, Race::of([].into()));
@@ -68,16 +69,16 @@ impl Node {
 
     /// A candidate joins the race, unless it may not be dialled.
     fn take_candidate(&mut self, now: Instant, errand: &Errand, candidate: Candidate) {
-        let Some(pair) = self.pair_of(errand) else { return };
-        let lacks_tls = self.lacks_tls_for(&pair, &candidate);
-        let refused = match self.may_dial(&candidate) {
-            true => self.backoff.address_reason(now, candidate.addr, &pair),
-            false => Some(Reason::AddressNotAllowed),
+        let Some(pair) = self.pair_of(errand) else {
+            return;
         };
+        let (lacks_tls, allowed) = (self.lacks_tls_for(&pair, &candidate), self.may_dial(&candidate));
+        let wait = self.backoff.address_wait(now, &pair, candidate.addr, errand.behalf());
         if let Some(dial) = self.dial_mut(errand) {
-            match refused {
+            match wait {
                 _ if lacks_tls => dial.note_lack_of_tls(),
-                Some(reason) => dial.note_failure(reason),
+                _ if !allowed => dial.note_failure(Reason::AddressNotAllowed),
+                Some((until, reason)) => dial.note_wait(until, reason),
                 None => dial.race_mut().join([candidate]),
             }
         }
@@ -147,6 +148,8 @@ impl Node {
             let (settings, tls) = (self.link_settings(), self.config.tls.clone());
             let link = Link::initiating(now, pair.local, pair.remote, direct_tls, tls, settings, entropy);
             self.insert(conn, now, link, candidate.addr, Purpose::Errand(errand.clone()));
+            let deadline = later(now, self.config.attempt_timeout);
+            self.backoff.begin_address(candidate.addr, errand.behalf(), deadline);
             let from = self.outgoing_address(candidate.addr);
             self.effects.push_back(Effect::Dial { conn, addr: candidate.addr, from });
         }
@@ -166,6 +169,9 @@ impl Node {
         let Some(errand) = self.errand_of(conn) else {
             return false;
         };
+        if let Some(connected) = self.links.get(&conn) {
+            self.backoff.note_connected(connected.addr);
+        }
         let mut losers = Vec::new();
         let won = self.dial_mut(&errand).is_some_and(|dial| dial.race_mut().connected(conn, &mut losers));
         for loser in losers {
@@ -248,13 +254,20 @@ impl Node {
 
     /// The errand has failed for good, which is remembered.
     pub(super) fn fail_errand(&mut self, now: Instant, errand: &Errand, reason: Reason) {
-        if let Some(pair) = self.pair_of(errand) {
-            self.backoff.note_failure(now, &pair, reason);
+        // What ends because we go down says nothing about the peer.
+        if let Some(pair) = self.pair_of(errand).filter(|_| !self.shutting_down) {
+            match self.dial(errand).and_then(Dial::waits_until) {
+                Some(until) => self.backoff.note_waiting(now, &pair, until, reason),
+                None => self.backoff.note_failure(now, &pair, reason),
+            }
         }
         self.end_errand(now, errand, reason);
     }
 
     fn end_errand(&mut self, now: Instant, errand: &Errand, reason: Reason) {
+        if let Some(pair) = self.pair_of(errand) {
+            self.backoff.end(&pair, errand.behalf());
+        }
         match errand {
             Errand::Route(pair) => self.fail_route(now, pair, reason),
             Errand::Verify(id) => self.fail_verification(now, *id, reason),

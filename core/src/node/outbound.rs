@@ -195,7 +195,7 @@ impl Node {
         });
         let detail = connected.bound.map_or_else(|| end.detail.clone(), |bound| bound.as_str().to_owned());
         let direction = if purpose == Purpose::Inbound { Direction::Inbound } else { Direction::Outbound };
-        let was_up = !up.is_empty();
+        let (was_up, age) = (!up.is_empty(), now.saturating_duration_since(connected.since));
         for pair in up.into_keys() {
             if purpose == Purpose::Inbound {
                 self.admission.part(&pair);
@@ -217,6 +217,7 @@ impl Node {
                 if stream.is_some_and(Initiating::is_settling) {
                     self.peers.note_last_features(&pair, None);
                 }
+                self.backoff.note_end(now, &pair, age, reason);
                 self.route_is_down(&pair, conn, reason);
             }
             Purpose::Errand(errand) => {

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use crate::addr::Pair;
+use crate::dns::Behalf;
 use crate::limits;
 use crate::machine::ConnId;
 use crate::node::deadlines::Owner;
@@ -139,7 +140,7 @@ impl Node {
     }
 
     fn begin_route(&mut self, now: Instant, pair: &Pair) {
-        if let Some(reason) = self.backoff.reason(now, pair) {
+        if let Some(reason) = self.backoff.reason(now, pair, Behalf::Ours) {
             return self.fail_route(now, pair, reason);
         }
         let errand = Errand::Route(pair.clone());
@@ -177,9 +178,8 @@ impl Node {
                 if let State::Reaching(dial) = std::mem::replace(&mut route.state, State::Up(conn)) {
                     self.dial_succeeded(&dial);
                 }
-                if let Some(connected) = self.links.get(&conn) {
-                    self.backoff.note_success(pair, connected.addr);
-                }
+                self.backoff.note_success(pair);
+                self.backoff.end(pair, Behalf::Ours);
                 self.feed(now, pair);
             }
             _ => self.close(now, conn, Reason::Idle),

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::addr::Pair;
 use crate::auth::Proof;
 use crate::dialback::{Answer, Confirmed};
+use crate::dns::Behalf;
 use crate::limits;
 use crate::machine::ConnId;
 use crate::node::deadlines::Owner;
@@ -45,7 +46,7 @@ impl Node {
         let Some(stream_id) = stream.map(|stream| stream.id().to_owned()) else {
             return;
         };
-        if let Some(reason) = self.backoff.reason(now, &pair) {
+        if let Some(reason) = self.backoff.reason(now, &pair, Behalf::Peers) {
             return self.answer_unreachable(now, inbound, &pair, reason, false);
         }
         let id = VerificationId(self.next_id());
@@ -79,6 +80,8 @@ impl Node {
         };
         let Verification { pair, inbound, dial, .. } = verification;
         self.dial_succeeded(&dial);
+        self.backoff.note_answer(&pair);
+        self.backoff.end(&pair, Behalf::Peers);
         let outcome = match answer {
             Ok(confirmed) => KeyOutcome::Proved(Proof::by_dialback(confirmed)),
             Err(Answer::Invalid) => {
@@ -143,6 +146,7 @@ impl Node {
         for id in ids {
             if let Some(verification) = self.take_verification(id) {
                 self.abandon_dial(now, &verification.dial);
+                self.backoff.end(&verification.pair, Behalf::Peers);
             }
         }
     }

@@ -2,7 +2,13 @@
 //!
 //! Waits grow exponentially, with jitter and a cap. What could not be reached at all is remembered for the domain,
 //! and for the address where one failed: all pairs and all verifications share it. What a reachable peer refused is
-//! remembered for the pair.
+//! remembered for the pair, because another one may be welcome; but pairs that one domain has refused wait together, so
+//! that however many of them there are it hears from us no more often than it would from one. A peer that accepts us
+//! and breaks the stream at once, again and again, is waited for too.
+//!
+//! Attempts that fail while there is a wait began before it: they are the same failure. When a wait is over one attempt
+//! begins, and until it has come to something nobody else tries; but one to send something and one to verify a key may
+//! go on together, because two servers that dial each other wait for each other's verification.
 //!
 //! - [RFC 6120 section 3.3](https://www.rfc-editor.org/rfc/rfc6120#section-3.3)
 
@@ -11,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::addr::{Domain, Pair};
+use crate::dns::Behalf;
 use crate::entropy::Entropy;
 use crate::limits;
 use crate::reason::Reason;
@@ -26,9 +33,16 @@ pub struct Backoff {
 /// Who failed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Failed {
+    /// Nobody answers there.
     Address(SocketAddr),
+    /// It could not be reached.
     Domain(Domain),
+    /// It was refused.
     Pair(Pair),
+    /// It refuses pairs, one or many.
+    Refuser(Domain),
+    /// Its streams are broken as soon as they are there.
+    Stream(Pair),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +52,35 @@ struct Entry {
     reason: Reason,
     /// When a sign of life of the peer last ended the wait.
     ended: Option<Instant>,
+    /// The wait is over and somebody tries.
+    probes: Probes,
+}
+
+/// Until when attempts may take that are under way, at the latest.
+#[derive(Clone, Copy, Debug, Default)]
+struct Probes {
+    /// To send something.
+    ours: Option<Instant>,
+    /// To verify a key that a peer has sent.
+    peers: Option<Instant>,
+}
+
+impl Probes {
+    const NONE: Self = Self { ours: None, peers: None };
+
+    const fn of(&self, behalf: Behalf) -> Option<Instant> {
+        match behalf {
+            Behalf::Ours => self.ours,
+            Behalf::Peers => self.peers,
+        }
+    }
+
+    const fn set(&mut self, behalf: Behalf, until: Option<Instant>) {
+        match behalf {
+            Behalf::Ours => self.ours = until,
+            Behalf::Peers => self.peers = until,
+        }
+    }
 }
 
 impl Backoff {
@@ -49,21 +92,72 @@ impl Backoff {
 
     /// Why `pair` is not tried now, if it is not.
     #[must_use]
-    pub fn reason(&self, now: Instant, pair: &Pair) -> Option<Reason> {
-        let waiting =
-            |failed: &Failed| self.failed.get(failed).filter(|entry| entry.until > now).map(|entry| entry.reason);
-        waiting(&Failed::Domain(pair.remote.clone())).or_else(|| waiting(&Failed::Pair(pair.clone())))
+    pub fn reason(&self, now: Instant, pair: &Pair, behalf: Behalf) -> Option<Reason> {
+        let waiting = |failed| self.waiting(now, &failed, behalf).map(|entry| entry.reason);
+        let refused = self.failed.get(&Failed::Pair(pair.clone()));
+        waiting(Failed::Domain(pair.remote.clone()))
+            .or_else(|| waiting(Failed::Pair(pair.clone())))
+            .or_else(|| waiting(Failed::Stream(pair.clone())))
+            // A pair that was never refused may be welcome. One that was is told why it was.
+            .or_else(|| refused.and_then(|own| waiting(Failed::Refuser(pair.remote.clone())).and(Some(own.reason))))
     }
 
-    /// Why `addr` is not dialled for `pair` now, if it is not. That its peer has given a sign of life since it failed counts
-    /// for all of its addresses.
+    /// Why and until when `addr` is not dialled for `pair`, if it is not; if somebody else tries it at present, until that
+    /// has come to something: now, as far as anybody knows. What others met there does not count for a domain that has
+    /// shown to be alive since.
     #[must_use]
-    pub fn address_reason(&self, now: Instant, addr: SocketAddr, pair: &Pair) -> Option<Reason> {
-        let lives = |failed: &Failed| self.failed.get(failed).is_some_and(|entry| entry.ended == Some(entry.until));
-        if lives(&Failed::Domain(pair.remote.clone())) || lives(&Failed::Pair(pair.clone())) {
-            return None;
+    pub fn address_wait(
+        &self,
+        now: Instant,
+        pair: &Pair,
+        addr: SocketAddr,
+        behalf: Behalf,
+    ) -> Option<(Instant, Reason)> {
+        let lives = [Failed::Domain(pair.remote.clone()), Failed::Pair(pair.clone())]
+            .iter()
+            .any(|failed| self.failed.get(failed).is_some_and(Entry::was_ended));
+        let entry = self.waiting(now, &Failed::Address(addr), behalf).filter(|_| !lives)?;
+        Some((entry.until.max(now), entry.reason))
+    }
+
+    fn waiting(&self, now: Instant, failed: &Failed, behalf: Behalf) -> Option<&Entry> {
+        self.failed.get(failed).filter(|entry| entry.is_waiting(now, behalf))
+    }
+
+    /// An attempt for `pair` begins, which is over at `deadline`. Everybody else waits for what it comes to, if it is not the
+    /// first one.
+    pub fn begin(&mut self, pair: &Pair, behalf: Behalf, deadline: Instant) {
+        self.probe(pair, behalf, Some(deadline));
+    }
+
+    /// An attempt for `pair` is over. Whatever it came to is noted by itself.
+    pub fn end(&mut self, pair: &Pair, behalf: Behalf) {
+        self.probe(pair, behalf, None);
+    }
+
+    fn probe(&mut self, pair: &Pair, behalf: Behalf, until: Option<Instant>) {
+        for failed in every(pair) {
+            if let Some(entry) = self.failed.get_mut(&failed) {
+                entry.probes.set(behalf, until);
+            }
         }
-        self.failed.get(&Failed::Address(addr)).filter(|entry| entry.until > now).map(|entry| entry.reason)
+    }
+
+    /// A connection to `addr` is being opened, which is given up at `deadline`.
+    pub fn begin_address(&mut self, addr: SocketAddr, behalf: Behalf, deadline: Instant) {
+        if let Some(entry) = self.failed.get_mut(&Failed::Address(addr)) {
+            entry.probes.set(behalf, Some(deadline));
+        }
+    }
+
+    /// A connection to `addr` is open.
+    pub fn note_connected(&mut self, addr: SocketAddr) {
+        self.failed.remove(&Failed::Address(addr));
+    }
+
+    /// The servers of `pair.remote` have answered a question about it.
+    pub fn note_answer(&mut self, pair: &Pair) {
+        self.failed.remove(&Failed::Domain(pair.remote.clone()));
     }
 
     /// An attempt for `pair` failed for good.
@@ -80,13 +174,15 @@ impl Backoff {
             | Reason::ConnectTimeout
             | Reason::NegotiationTimeout => self.note(now, Failed::Domain(pair.remote.clone()), reason),
             // Nothing failed: we did not want it, or not any more.
-            Reason::Shutdown
-            | Reason::Reload
+            Reason::Reload
             | Reason::HostUnknown
             | Reason::HostDisabled
             | Reason::DomainDenied
             | Reason::AnonymousHost => {}
-            _ => self.note(now, Failed::Pair(pair.clone()), reason),
+            _ => {
+                self.note(now, Failed::Pair(pair.clone()), reason);
+                self.note_beyond(now, Failed::Refuser(pair.remote.clone()), reason, limits::REFUSALS);
+            }
         }
     }
 
@@ -95,14 +191,41 @@ impl Backoff {
         self.note(now, Failed::Address(addr), reason);
     }
 
+    /// Nobody was dialled for `pair`, because all its addresses wait, the first of them until then: nothing new has failed.
+    pub fn note_waiting(&mut self, now: Instant, pair: &Pair, until: Instant, reason: Reason) {
+        let failed = Failed::Domain(pair.remote.clone());
+        let known = self.failed.get(&failed).filter(|entry| entry.is_remembered(now));
+        let (times, ended) = known.map_or((0, None), |entry| (entry.times, entry.ended));
+        self.insert(failed, Entry { times, until, reason, ended, probes: Probes::NONE });
+    }
+
+    /// A stream of ours for `pair` that was up has ended, for this reason, so long after it was dialled.
+    //= RFC6120-3.3-2
+    pub fn note_end(&mut self, now: Instant, pair: &Pair, age: Duration, reason: Reason) {
+        let failed = Failed::Stream(pair.clone());
+        let broken = matches!(
+            reason,
+            Reason::ConnectionReset
+                | Reason::Malformed
+                | Reason::PeerStreamError
+                | Reason::Shutdown
+                | Reason::TlsFailed
+        );
+        if age >= limits::STEADY_STREAM {
+            self.failed.remove(&failed);
+        } else if broken {
+            self.note_beyond(now, failed, reason, limits::BROKEN_STREAMS.saturating_sub(1));
+        }
+    }
+
     /// We are configured in another way: what failed may work now, and somebody is probably waiting to see.
     pub fn forget(&mut self) {
         self.failed.clear();
     }
 
-    /// A stream of ours for `pair`, over `addr`, is up.
-    pub fn note_success(&mut self, pair: &Pair, addr: SocketAddr) {
-        for failed in [Failed::Address(addr), Failed::Domain(pair.remote.clone()), Failed::Pair(pair.clone())] {
+    /// A stream of ours for `pair` is up.
+    pub fn note_success(&mut self, pair: &Pair) {
+        for failed in every(pair).into_iter().filter(|failed| !matches!(failed, Failed::Stream(_))) {
             self.failed.remove(&failed);
         }
     }
@@ -112,13 +235,12 @@ impl Backoff {
     pub fn note_sign_of_life(&mut self, now: Instant, pair: &Pair, from: IpAddr) {
         let at = |port| Failed::Address(SocketAddr::new(from, port));
         let address = self.failed.range(at(0)..=at(u16::MAX)).map(|(failed, _)| failed.clone());
-        let domain = [Failed::Domain(pair.remote.clone()), Failed::Pair(pair.clone())];
-        for failed in address.chain(domain).collect::<Vec<_>>() {
+        for failed in address.chain(every(pair)).collect::<Vec<_>>() {
             if let Some(entry) = self.failed.get_mut(&failed)
+                && [Behalf::Ours, Behalf::Peers].iter().any(|behalf| entry.is_waiting(now, *behalf))
                 && entry.ended.is_none_or(|ended| later(ended, limits::BACKOFF_END_INTERVAL) <= now)
             {
-                entry.until = now;
-                entry.ended = Some(now);
+                (entry.until, entry.ended, entry.probes) = (now, Some(now), Probes::NONE);
             }
         }
     }
@@ -136,14 +258,30 @@ impl Backoff {
     }
 
     fn note(&mut self, now: Instant, failed: Failed, reason: Reason) {
-        let known = self.failed.get(&failed).filter(|entry| later(entry.until, limits::BACKOFF_CAP) > now);
-        let times = known.map_or(1, |entry| entry.times.saturating_add(1));
-        let ended = known.and_then(|entry| entry.ended);
-        let until = later(now, self.wait(times));
+        self.note_beyond(now, failed, reason, 0);
+    }
+
+    /// Notes a failure. The first ones, so many, only count.
+    fn note_beyond(&mut self, now: Instant, failed: Failed, reason: Reason, free: u32) {
+        let known = self.failed.get(&failed).filter(|entry| entry.is_remembered(now));
+        let (times, ended) = known.map_or((0, None), |entry| (entry.times, entry.ended));
+        let entry = match known.filter(|entry| entry.until > now) {
+            Some(waiting) => Entry { reason, ..*waiting },
+            None => {
+                let times = times.saturating_add(1);
+                let wait =
+                    times.checked_sub(free).filter(|times| *times > 0).map_or(Duration::ZERO, |times| self.wait(times));
+                Entry { times, until: later(now, wait), reason, ended, probes: Probes::NONE }
+            }
+        };
+        self.insert(failed, entry);
+    }
+
+    fn insert(&mut self, failed: Failed, entry: Entry) {
         if !self.failed.contains_key(&failed) && self.failed.len() >= limits::BACKOFF_ENTRIES {
             self.forget_one();
         }
-        self.failed.insert(failed, Entry { times, until, reason, ended });
+        self.failed.insert(failed, entry);
     }
 
     /// From half of the full wait to all of it.
@@ -160,6 +298,29 @@ impl Backoff {
         if let Some(failed) = first {
             self.failed.remove(&failed);
         }
+    }
+}
+
+/// What may have failed of `pair`, but for addresses.
+fn every(pair: &Pair) -> [Failed; 4] {
+    let (remote, pair) = (pair.remote.clone(), pair.clone());
+    [Failed::Domain(remote.clone()), Failed::Refuser(remote), Failed::Pair(pair.clone()), Failed::Stream(pair)]
+}
+
+impl Entry {
+    /// Whether nobody is to try now.
+    fn is_waiting(&self, now: Instant, behalf: Behalf) -> bool {
+        self.until > now || self.probes.of(behalf).is_some_and(|until| until > now)
+    }
+
+    /// Whether further failures follow on this one.
+    fn is_remembered(&self, now: Instant) -> bool {
+        later(self.until, limits::BACKOFF_CAP) > now
+    }
+
+    /// Whether a sign of life has ended its wait and nothing has failed since.
+    fn was_ended(&self) -> bool {
+        self.ended.is_some_and(|ended| self.until <= ended)
     }
 }
 
@@ -187,10 +348,13 @@ mod tests {
         let start = now;
         for times in 0..12_u32 {
             backoff.note_failure(now, &pair, Reason::ConnectRefused);
-            assert_eq!(backoff.reason(now, &pair), Some(Reason::ConnectRefused));
+            assert_eq!(backoff.reason(now, &pair, Behalf::Ours), Some(Reason::ConnectRefused));
             let full = (limits::BACKOFF_BASE * 2_u32.pow(times)).min(limits::BACKOFF_CAP);
-            assert!(backoff.reason(now + full / 2 - Duration::from_millis(1), &pair).is_some(), "{times}");
-            assert_eq!(backoff.reason(now + full, &pair), None, "{times}");
+            assert!(
+                backoff.reason(now + full / 2 - Duration::from_millis(1), &pair, Behalf::Ours).is_some(),
+                "{times}"
+            );
+            assert_eq!(backoff.reason(now + full, &pair, Behalf::Ours), None, "{times}");
             attempts_in_a_minute += u32::from(now - start < Duration::from_secs(60));
             now += full;
         }
@@ -205,7 +369,145 @@ mod tests {
         backoff.note_failure(now, &pair, Reason::ConnectRefused);
         backoff.note_address(now, addr, Reason::ConnectRefused);
         backoff.forget();
-        assert_eq!((backoff.reason(now, &pair), backoff.address_reason(now, addr, &pair)), (None, None));
+        assert_eq!(
+            (backoff.reason(now, &pair, Behalf::Ours), backoff.address_wait(now, &pair, addr, Behalf::Ours)),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn attempts_that_fail_at_once_are_one_failure() {
+        let (mut backoff, now) = (backoff(), Instant::now());
+        let pair = pair("a.example", "b.example");
+        let addr = SocketAddr::from(([192, 0, 2, 1], 5269));
+        for _ in 0..100 {
+            backoff.note_failure(now, &pair, Reason::ConnectRefused);
+            backoff.note_address(now, addr, Reason::ConnectRefused);
+        }
+        let later = now + limits::BACKOFF_BASE;
+        assert_eq!(
+            (backoff.reason(later, &pair, Behalf::Ours), backoff.address_wait(later, &pair, addr, Behalf::Ours)),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn pairs_that_one_domain_has_refused_wait_together_and_others_are_tried() {
+        let (mut backoff, start) = (backoff(), Instant::now());
+        let pairs: Vec<_> = (0..40).map(|n| pair(&format!("h{n}.example"), "b.example")).collect();
+        let mut attempts = Vec::new();
+        for second in 0..600 {
+            let now = start + Duration::from_secs(second);
+            for pair in &pairs {
+                if backoff.reason(now, pair, Behalf::Ours).is_none() {
+                    backoff.note_failure(now, pair, Reason::CertExpired);
+                    attempts.push(second);
+                }
+                assert_eq!(backoff.reason(now, pair, Behalf::Ours), Some(Reason::CertExpired), "at {second}");
+            }
+        }
+        let in_minute = |minute| attempts.iter().filter(|second| **second / 60 == minute).count();
+        assert!(in_minute(0) < pairs.len() + 10, "each of them once, then hardly any: {attempts:?}");
+        assert!((1..10).all(|minute| in_minute(minute) < 10), "{attempts:?}");
+        let now = start + Duration::from_secs(600);
+        assert_eq!(backoff.reason(now, &pair("new.example", "b.example"), Behalf::Ours), None, "it may be welcome");
+        backoff.note_success(&pair("new.example", "b.example"));
+        let later = now + limits::BACKOFF_CAP;
+        assert!(
+            pairs.iter().all(|pair| backoff.reason(later, pair, Behalf::Ours).is_none()),
+            "each waits by itself again"
+        );
+    }
+
+    #[test]
+    fn streams_that_are_broken_at_once_are_waited_for_and_one_that_served_ends_that() {
+        let (mut backoff, now) = (backoff(), Instant::now());
+        let pair = pair("a.example", "b.example");
+        let (short, long) = (Duration::from_secs(1), limits::STEADY_STREAM);
+        for _ in 1..limits::BROKEN_STREAMS {
+            backoff.note_end(now, &pair, short, Reason::ConnectionReset);
+            assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None, "it happens");
+        }
+        backoff.note_end(now, &pair, short, Reason::PeerStreamError);
+        assert_eq!(backoff.reason(now, &pair, Behalf::Ours), Some(Reason::PeerStreamError));
+        let now = now + limits::BACKOFF_BASE;
+        backoff.begin(&pair, Behalf::Ours, now + limits::NEGOTIATION);
+        backoff.note_failure(now, &pair, Reason::ConnectRefused);
+        backoff.end(&pair, Behalf::Ours);
+        let now = now + limits::BACKOFF_BASE;
+        assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None, "nobody tries any more");
+        backoff.note_end(now, &pair, short, Reason::Idle);
+        assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None, "that is no failure");
+        backoff.note_end(now, &pair, long, Reason::ConnectionReset);
+        backoff.note_end(now, &pair, short, Reason::ConnectionReset);
+        assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None, "the first one again");
+    }
+
+    #[test]
+    fn when_a_wait_is_over_one_tries_and_the_others_wait_for_what_it_comes_to() {
+        let (mut backoff, start) = (backoff(), Instant::now());
+        let (one, other) = (pair("a.example", "b.example"), pair("c.example", "b.example"));
+        let addr = SocketAddr::from(([192, 0, 2, 1], 5269));
+        backoff.begin(&one, Behalf::Ours, start + limits::NEGOTIATION);
+        assert_eq!(backoff.reason(start, &other, Behalf::Ours), None, "nothing has failed yet");
+        backoff.note_failure(start, &one, Reason::ConnectRefused);
+        backoff.note_address(start, addr, Reason::ConnectRefused);
+        let now = start + limits::BACKOFF_BASE;
+        assert_eq!(
+            (backoff.reason(now, &one, Behalf::Ours), backoff.address_wait(now, &one, addr, Behalf::Ours)),
+            (None, None)
+        );
+        let deadline = now + limits::NEGOTIATION;
+        backoff.begin(&one, Behalf::Ours, deadline);
+        backoff.begin_address(addr, Behalf::Ours, now + limits::ATTEMPT);
+        assert_eq!(backoff.reason(now, &other, Behalf::Ours), Some(Reason::ConnectRefused), "somebody tries");
+        assert_eq!(backoff.reason(now, &other, Behalf::Peers), None, "a key is verified meanwhile");
+        assert_eq!(backoff.address_wait(now, &other, addr, Behalf::Peers), None);
+        assert_eq!(backoff.address_wait(now, &other, addr, Behalf::Ours), Some((now, Reason::ConnectRefused)));
+        assert_eq!(backoff.reason(deadline, &other, Behalf::Ours), None, "it has not come to anything");
+        backoff.end(&one, Behalf::Ours);
+        assert_eq!(backoff.reason(now, &other, Behalf::Ours), None, "it was given up");
+        backoff.begin(&one, Behalf::Ours, deadline);
+        backoff.note_failure(now, &one, Reason::ConnectTimeout);
+        assert!(backoff.reason(now + limits::BACKOFF_BASE / 2, &other, Behalf::Ours).is_some(), "the second failure");
+        backoff.begin(&one, Behalf::Ours, deadline);
+        backoff.note_answer(&one);
+        assert_eq!(backoff.reason(now, &other, Behalf::Ours), None, "it answers");
+        backoff.note_connected(addr);
+        assert_eq!(backoff.address_wait(now, &other, addr, Behalf::Ours), None, "it is open");
+    }
+
+    #[test]
+    fn a_wait_of_all_addresses_is_no_further_failure() {
+        let (mut backoff, now) = (backoff(), Instant::now());
+        let pair = pair("a.example", "b.example");
+        let until = now + Duration::from_millis(100);
+        for _ in 0..10 {
+            backoff.note_waiting(now, &pair, until, Reason::ConnectRefused);
+        }
+        assert_eq!(backoff.reason(now, &pair, Behalf::Ours), Some(Reason::ConnectRefused));
+        assert_eq!(backoff.reason(until, &pair, Behalf::Ours), None);
+        backoff.note_failure(until, &pair, Reason::ConnectRefused);
+        assert_eq!(backoff.reason(until + limits::BACKOFF_BASE, &pair, Behalf::Ours), None, "the first failure");
+    }
+
+    #[test]
+    fn a_sign_of_life_lets_addresses_be_dialled_that_others_wait_for() {
+        let (mut backoff, now) = (backoff(), Instant::now());
+        let (alive, other) = (pair("a.example", "b.example"), pair("a.example", "c.example"));
+        let addr = SocketAddr::from(([192, 0, 2, 1], 5269));
+        for pair in [&alive, &other] {
+            backoff.note_failure(now, pair, Reason::ConnectRefused);
+        }
+        backoff.note_address(now, addr, Reason::ConnectRefused);
+        backoff.note_sign_of_life(now, &alive, IpAddr::from([198, 51, 100, 7]));
+        assert_eq!(backoff.address_wait(now, &alive, addr, Behalf::Ours), None);
+        assert_eq!(
+            backoff.address_wait(now, &other, addr, Behalf::Ours).map(|(_, reason)| reason),
+            Some(Reason::ConnectRefused)
+        );
+        backoff.note_failure(now, &alive, Reason::ConnectRefused);
+        assert!(backoff.address_wait(now, &alive, addr, Behalf::Ours).is_some(), "it was tried");
     }
 
     #[test]
@@ -213,11 +515,14 @@ mod tests {
         let (mut backoff, now) = (backoff(), Instant::now());
         let (one, other) = (pair("a.example", "b.example"), pair("c.example", "b.example"));
         backoff.note_failure(now, &one, Reason::CertExpired);
-        assert_eq!((backoff.reason(now, &one), backoff.reason(now, &other)), (Some(Reason::CertExpired), None));
+        assert_eq!(
+            (backoff.reason(now, &one, Behalf::Ours), backoff.reason(now, &other, Behalf::Ours)),
+            (Some(Reason::CertExpired), None)
+        );
         backoff.note_failure(now, &one, Reason::DnsTimeout);
-        assert_eq!(backoff.reason(now, &other), Some(Reason::DnsTimeout));
-        backoff.note_failure(now, &pair("a.example", "x.example"), Reason::Shutdown);
-        assert_eq!(backoff.reason(now, &pair("a.example", "x.example")), None);
+        assert_eq!(backoff.reason(now, &other, Behalf::Ours), Some(Reason::DnsTimeout));
+        backoff.note_failure(now, &pair("a.example", "x.example"), Reason::Reload);
+        assert_eq!(backoff.reason(now, &pair("a.example", "x.example"), Behalf::Ours), None);
     }
 
     #[test]
@@ -225,11 +530,11 @@ mod tests {
         let (mut backoff, now) = (backoff(), Instant::now());
         let pair = pair("a.example", "b.example");
         backoff.note_failure(now, &pair, Reason::ConnectTimeout);
-        backoff.note_sign_of_life(now, &pair, IpAddr::from([192, 0, 2, 1]));
-        assert_eq!(backoff.reason(now, &pair), None);
+        backoff.note_sign_of_life(now, &pair, IpAddr::from([198, 51, 100, 7]));
+        assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None);
         backoff.note_failure(now, &pair, Reason::ConnectTimeout);
-        backoff.note_sign_of_life(now, &pair, IpAddr::from([192, 0, 2, 1]));
-        assert_eq!(backoff.reason(now, &pair), Some(Reason::ConnectTimeout), "too soon");
+        backoff.note_sign_of_life(now, &pair, IpAddr::from([198, 51, 100, 7]));
+        assert_eq!(backoff.reason(now, &pair, Behalf::Ours), Some(Reason::ConnectTimeout), "too soon");
     }
 
     #[test]

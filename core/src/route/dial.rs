@@ -25,13 +25,15 @@ pub struct Dial {
     race: Race,
     failure: Option<Reason>,
     lacked_tls: bool,
+    /// When the first of those candidates may be tried again that may not be tried now, because they failed lately.
+    waits_until: Option<Instant>,
 }
 
 impl Dial {
     /// An attempt by the candidates of `race`.
     #[must_use]
     pub const fn new(now: Instant, deadline: Instant, race: Race) -> Self {
-        Self { began: now, deadline, race, failure: None, lacked_tls: false }
+        Self { began: now, deadline, race, failure: None, lacked_tls: false, waits_until: None }
     }
 
     /// When it began.
@@ -72,6 +74,18 @@ impl Dial {
         if self.failure.is_none_or(|known| reach(known) <= reach(reason)) {
             self.failure = Some(reason);
         }
+    }
+
+    /// Remembers that a candidate may not be tried before `until`, because it failed lately for this reason.
+    pub fn note_wait(&mut self, until: Instant, reason: Reason) {
+        self.note_failure(reason);
+        self.waits_until = self.waits_until.into_iter().chain([until]).min();
+    }
+
+    /// Until when nobody can be dialled, if nobody was for that reason.
+    #[must_use]
+    pub fn waits_until(&self) -> Option<Instant> {
+        self.waits_until.filter(|_| !self.race.began)
     }
 
     /// Remembers that a candidate needs TLS, which we do not speak.

@@ -75,7 +75,10 @@ fn essence(settings: &Settings) -> String {
     let pins = settings.pins.iter().map(|(name, pins)| (name, &pins.keys));
     let timeouts =
         [settings.negotiation_timeout, settings.attempt_timeout, settings.close_timeout, settings.idle_timeout];
-    let network = (&settings.listen, &settings.routes, &settings.private_addresses, settings.ipv4, settings.ipv6);
+    let routes = [&settings.routes, &settings.routes_below];
+    let routes = routes.map(|routes| routes.iter().map(|(name, route)| (name, route.to)).collect::<Vec<_>>());
+    let outgoing: Vec<_> = settings.outgoing_addresses.iter().map(|(address, _)| address).collect();
+    let network = (&settings.listen, routes, outgoing, &settings.private_addresses, settings.ipv4, settings.ipv6);
     let bounds = (settings.stanza_bytes, &settings.limits, timeouts, settings.nodes, settings.runtime);
     let trust = (&settings.roots, &settings.certificates, settings.dialback_secret.is_some(), &settings.dns_servers);
     format!("{:?}\n{:?}\n{network:?}\n{bounds:?}\n{trust:?}", hosts.collect::<Vec<_>>(), pins.collect::<Vec<_>>())
