@@ -98,7 +98,7 @@ pub struct Summary {
 pub enum Origin {
     /// A seed.
     Seed(u64),
-    /// An input of the fuzz target `federation`: the first draws of a [small](Swarm::small) federation.
+    /// An input of the fuzz target `federation`: the first draws of a small federation.
     Script(Vec<u8>),
 }
 
