@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, Weak};
@@ -248,9 +248,7 @@ where
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Dial { conn, addr, from } => {
-                self.open(conn, stream_socket(addr, from).map(Into::into), Some((addr, from)));
-            }
+            Effect::Dial { conn, addr, from } => self.open(conn, stream_socket(addr, from), Some((addr, effect))),
             Effect::Wake(conn) => self.look(conn, |_| ()),
             Effect::CloseWrite(conn) => self.look(conn, |connection| connection.close_write = true),
             Effect::Drop(conn) => drop(self.conns.remove(&conn)),
@@ -265,14 +263,12 @@ where
         }
     }
 
-    /// `dial`: where to, and from which address of ours.
-    fn open(&mut self, conn: ConnId, socket: io::Result<TcpStream>, dial: Option<(SocketAddr, Option<IpAddr>)>) {
-        let to = dial.map(|(addr, _)| addr);
-        match (socket.and_then(|socket| Connection::start(conn, socket, to, &self.crew)), dial) {
+    /// `dial`: where to, and what asked for it.
+    fn open(&mut self, conn: ConnId, socket: io::Result<impl Into<TcpStream>>, dial: Option<(SocketAddr, Effect)>) {
+        let to = dial.as_ref().map(|(addr, _)| *addr);
+        match (socket.and_then(|socket| Connection::start(conn, socket.into(), to, &self.crew)), dial) {
             (Ok(connection), _) => drop(self.conns.insert(conn, connection)),
-            (Err(why), Some((addr, from))) if is_out_of_descriptors(&why) => {
-                self.driven.postpone(Effect::Dial { conn, addr, from });
-            }
+            (Err(why), Some((_, dial))) if is_out_of_descriptors(&why) => self.driven.postpone(dial),
             (Err(why), _) => self.failures.push_back(Report::Broken(conn, why.kind())),
         }
     }
