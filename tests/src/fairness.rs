@@ -188,6 +188,7 @@ fn config(authority: &Authority, names: &[String], route: Option<SocketAddr>) ->
     config.limits.handshakes_per_address = 2 * QUIET_STREAMS;
     config.limits.handshake_rate_per_address = 2000;
     config.limits.handshake_rate = 2000;
+    config.limits.connection_rate_per_address = 2000;
     config
 }
 
