@@ -86,7 +86,9 @@ impl<C, E> Handle<C, E> {
     /// Sends a command, or gives it back.
     pub fn send(&self, command: C) -> Result<(), C> {
         match self {
-            Self::Smol(handle) => smol::block_on(handle.send(command)).map_err(smol::channel::SendError::into_inner),
+            Self::Smol(handle) => {
+                smol::future::block_on(handle.send(command)).map_err(smol::channel::SendError::into_inner)
+            }
             Self::Threads(handle) => handle.send(command).map_err(|error| error.0),
         }
     }
@@ -108,7 +110,7 @@ impl<C, E> Handle<C, E> {
     /// The next event, or `None` at the end.
     pub fn event(&self) -> Option<E> {
         match self {
-            Self::Smol(handle) => smol::block_on(handle.event()),
+            Self::Smol(handle) => smol::future::block_on(handle.event()),
             Self::Threads(handle) => handle.event(),
         }
     }

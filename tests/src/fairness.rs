@@ -1,22 +1,23 @@
 //! The benchmark of fairness: what one flooding stream among a thousand does to the others.
 //!
-//! Two nodes over real sockets, each on a thread: one receives, one has a thousand hosts that each send a little over a
-//! stream of their own. The time from the command to the delivery is measured, first in quiet, then while a peer floods
-//! the receiver. Between both, all streams together send as fast as they can.
+//! A node on a thread receives over real sockets; a thousand peers each send a little over a stream of their own. The
+//! time from the write to the delivery is measured, first in quiet, then beside a thread that only keeps a processor
+//! busy, then while a peer floods the node. In between, all streams together send as fast as they can.
+//!
+//! The peers stand for machines elsewhere: they go before the node and its application, which
+//! [yield](defer) to them, and the one that floods to all of them. So what is measured is how long the node takes, and not which thread of this benchmark the
+//! system lets wait.
 
-mod flood;
+mod peer;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use s2s_core::dns::Security;
-use s2s_core::node::{Command, Config, Event, StaticRoute};
+use s2s_core::node::{Command, Config, Event};
 use s2s_core::policy::HostOptions;
-use s2s_core::route::PrivateAddresses;
 use s2s_core::stanza::Stanza;
 
 use crate::adapter::Adapter;
@@ -25,7 +26,7 @@ use crate::fake_tls::FakeProvider;
 use crate::sockets::{Side, listen};
 use crate::world::{World, domain};
 
-use flood::Flooder;
+use peer::Peer;
 
 /// Streams that send a little.
 const QUIET_STREAMS: usize = 1000;
@@ -39,21 +40,27 @@ const RECEIVER: &str = "receiver.example";
 const FLOODER: &str = "flooder.example";
 /// Stanzas that all quiet streams together send as fast as they can.
 const BURST: usize = 100_000;
-/// How long the first stanzas of all streams may take, or the burst.
+/// How much the node and its application yield to the peers, as `nice` counts.
+const NODE_DEFERENCE: i32 = 10;
+/// How much the one that floods yields to all of them.
+const FLOOD_DEFERENCE: i32 = 19;
+/// How long the burst may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What was measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
     quiet: Times,
+    /// Beside a processor that is busy with something else.
+    busy: Times,
     flooded: Times,
-    /// Stanzas of all quiet streams that arrived in one second of the burst.
+    /// Stanzas of all streams that arrived in one second of the burst.
     burst_rate: f64,
     /// Stanzas of the flood that arrived in one second.
     flood_rate: f64,
 }
 
-/// Times from the command to the delivery.
+/// Times from the write to the delivery.
 #[derive(Clone, Copy, Debug)]
 struct Times {
     count: usize,
@@ -72,7 +79,7 @@ impl Times {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, times) in [("quiet", &self.quiet), ("flooded", &self.flooded)] {
+        for (name, times) in [("quiet", &self.quiet), ("busy", &self.busy), ("flooded", &self.flooded)] {
             let Times { count, median, p99, max } = times;
             writeln!(f, "  {name}: {count} stanzas, median {median:?}, p99 {p99:?}, max {max:?}")?;
         }
@@ -92,70 +99,99 @@ struct Clock {
     flood: u64,
 }
 
-/// Measures for so long, once without and once with the flood.
+/// Measures for so long each: in quiet, beside a busy processor, and with the flood.
 #[must_use]
 pub fn run(adapter: Adapter, span: Duration) -> Report {
     let authority = Authority::root("the authority");
-    let names: Vec<_> = (0..QUIET_STREAMS).map(|number| format!("q{number}.example")).collect();
-    let (receiver, addr) = listen();
-    let receiving = Side::start(adapter, receiver, config(&authority, &[RECEIVER.to_owned()], None), 1);
-    let quiet = Side::start(adapter, listen().0, config(&authority, &names, Some(addr)), 2);
+    let (listener, addr) = listen();
+    let node = deferring(|| Side::start(adapter, listener, config(&authority), 1));
+    let peer = |name: &str| {
+        let chain = authority.issue_kind(Kind::Valid, &domain(name)).chain;
+        Peer::connect(addr, &domain(name), chain, &domain(RECEIVER)).expect("it is let in")
+    };
     let clock = Mutex::new(Clock::default());
     let report = thread::scope(|scope| {
         scope.spawn(|| {
-            while let Some(event) = receiving.handle.event() {
+            defer(NODE_DEFERENCE);
+            while let Some(event) = node.handle.event() {
                 if let Event::Stanza { stanza, .. } = event {
                     lock(&clock).note(&stanza);
                 }
             }
         });
-        scope.spawn(|| while quiet.handle.event().is_some() {});
-        let report = measure(&quiet, &clock, &names, span, |stop| {
-            let chain = authority.issue_kind(Kind::Valid, &domain(FLOODER)).chain;
-            let flooder = Flooder::connect(addr, &domain(FLOODER), chain, &domain(RECEIVER));
-            let text = "x".repeat(FLOOD_TEXT_BYTES);
-            let stanza = format!("<message from='x@{FLOODER}' to='y@{RECEIVER}'><body>{text}</body></message>");
-            flooder.and_then(|flooder| flooder.flood(&stanza, stop)).expect("the receiver goes on");
-        });
-        for side in [&receiving, &quiet] {
-            side.handle.send(Command::Shutdown).expect("it runs");
-        }
+        let names = (0..QUIET_STREAMS).map(|number| format!("q{number}.example"));
+        let mut peers: Vec<_> = names.map(|name| (peer(&name), name)).collect();
+        let report = measure(&clock, &mut peers, peer(FLOODER), span);
+        node.handle.send(Command::Shutdown).expect("it runs");
+        drop(peers);
         report
     });
-    receiving.join();
-    quiet.join();
+    node.join();
     report
 }
 
-/// Everything in turn: quiet, the burst, and quiet again while `flood` runs until it is told to stop.
-fn measure(
-    side: &Side,
-    clock: &Mutex<Clock>,
-    names: &[String],
-    span: Duration,
-    flood: impl FnOnce(&AtomicBool) + Send,
-) -> Report {
-    for name in names {
-        send(side, clock, name);
-        thread::sleep(EVERY);
-    }
-    let (_, after_first) = times(clock, 0);
-    trickle(side, clock, names, span);
-    let (quiet, after_quiet) = times(clock, after_first);
-    let burst_rate = burst(side, clock, names);
-    let stop = AtomicBool::new(false);
-    let (flooded, flood_rate) = thread::scope(|scope| {
-        scope.spawn(|| flood(&stop));
+fn measure(clock: &Mutex<Clock>, peers: &mut [(Peer, String)], flooder: Peer, span: Duration) -> Report {
+    trickle(clock, peers, span / 4);
+    let (_, warm) = times(clock, 0);
+    trickle(clock, peers, span);
+    let (quiet, after_quiet) = times(clock, warm);
+    let burst_rate = burst(clock, peers);
+    let ((), busy, after_busy) = beside(clock, peers, span, after_quiet, spin, || ());
+    let text = "x".repeat(FLOOD_TEXT_BYTES);
+    let stanza = format!("<message from='x@{FLOODER}' to='y@{RECEIVER}'><body>{text}</body></message>");
+    let flood = |stop: &AtomicBool| flooder.flood(&stanza, stop).expect("the receiver goes on");
+    let begun = || {
         until(clock, |clock| clock.flood > 0);
-        let (start, before) = (Instant::now(), lock(clock).flood);
-        trickle(side, clock, names, span);
-        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-        let flood_rate = (lock(clock).flood - before) as f64 / start.elapsed().as_secs_f64();
-        let (flooded, _) = times(clock, after_quiet);
+        (Instant::now(), lock(clock).flood)
+    };
+    let ((start, before), flooded, _) = beside(clock, peers, span, after_busy, flood, begun);
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let flood_rate = (lock(clock).flood - before) as f64 / start.elapsed().as_secs_f64();
+    Report { quiet, busy, flooded, burst_rate, flood_rate }
+}
+
+/// The times of what the peers send while `other` does something until it is told to stop, from `begun` on.
+fn beside<R>(
+    clock: &Mutex<Clock>,
+    peers: &mut [(Peer, String)],
+    span: Duration,
+    first: usize,
+    other: impl FnOnce(&AtomicBool) + Send,
+    begun: impl FnOnce() -> R,
+) -> (R, Times, usize) {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            defer(FLOOD_DEFERENCE);
+            other(&stop);
+        });
+        let begun = begun();
+        trickle(clock, peers, span);
+        let (times, next) = times(clock, first);
         stop.store(true, Ordering::Relaxed);
-        (flooded, flood_rate)
-    });
-    Report { quiet, flooded, burst_rate, flood_rate }
+        (begun, times, next)
+    })
+}
+
+/// Keeps a processor busy.
+fn spin(stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        std::hint::spin_loop();
+    }
+}
+
+/// Lets this thread, and those that it will make, go after the others.
+fn defer(to: i32) {
+    rustix::process::setpriority_process(None, to).expect("anybody may yield");
+}
+
+/// Does something on a thread that defers, and so do the threads that come of it.
+fn deferring<R: Send>(act: impl FnOnce() -> R + Send) -> R {
+    let acting = || {
+        defer(NODE_DEFERENCE);
+        act()
+    };
+    thread::scope(|scope| scope.spawn(acting).join().expect("it does not panic"))
 }
 
 impl Clock {
@@ -175,51 +211,45 @@ fn lock(clock: &Mutex<Clock>) -> MutexGuard<'_, Clock> {
     clock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn config(authority: &Authority, names: &[String], route: Option<SocketAddr>) -> Config {
-    let hosts: Vec<_> = names.iter().map(|name| domain(name)).collect();
-    let chains = hosts.iter().map(|host| (host.clone(), authority.issue_kind(Kind::Valid, host).chain));
-    let mut config = World::config(Arc::new(FakeProvider::new(chains.collect())), authority.trust());
-    config.hosts = hosts.into_iter().map(|host| (host, HostOptions::default())).collect();
-    config.private_addresses = PrivateAddresses::Always;
-    config.routes.extend(route.map(|addr| (domain(RECEIVER), StaticRoute { addr, security: Security::StartTls })));
+fn config(authority: &Authority) -> Config {
+    let host = domain(RECEIVER);
+    let chain = authority.issue_kind(Kind::Valid, &host).chain;
+    let provider = FakeProvider::new(vec![(host.clone(), chain)]);
+    let mut config = World::config(Arc::new(provider), authority.trust());
+    config.hosts.insert(host, HostOptions::default());
+    // All come from one address, in a moment.
     config.limits.connections_per_address = 2 * QUIET_STREAMS;
-    // All of them are begun at one address in a moment.
-    config.limits.handshakes = 2 * QUIET_STREAMS;
-    config.limits.handshakes_per_address = 2 * QUIET_STREAMS;
     config.limits.handshake_rate_per_address = 2000;
     config.limits.handshake_rate = 2000;
     config.limits.connection_rate_per_address = 2000;
     config
 }
 
-fn send(side: &Side, clock: &Mutex<Clock>, from: &str) {
-    let number = lock(clock).stanzas.len();
-    let stanza = message(from, &number.to_string());
-    lock(clock).stanzas.push((Instant::now(), None));
-    side.handle.send(Command::Send(stanza)).expect("it runs");
+fn message(from: &str, id: &str) -> String {
+    format!("<message from='x@{from}' to='y@{RECEIVER}' id='{id}'><body>hello</body></message>")
 }
 
-fn message(from: &str, id: &str) -> Stanza {
-    let stanza = format!("<message from='x@{from}' to='y@{RECEIVER}' id='{id}'><body>hello</body></message>");
-    Stanza::parse(&stanza).expect("a stanza")
-}
-
-fn trickle(side: &Side, clock: &Mutex<Clock>, names: &[String], span: Duration) {
+fn trickle(clock: &Mutex<Clock>, peers: &mut [(Peer, String)], span: Duration) {
     let end = Instant::now() + span;
     let mut next = 0;
     while Instant::now() < end {
-        next = (next + 7) % names.len();
-        send(side, clock, &names[next]);
+        next = (next + 7) % peers.len();
+        let (peer, name) = &mut peers[next];
+        let number = lock(clock).stanzas.len();
+        let stanza = message(name, &number.to_string());
+        lock(clock).stanzas.push((Instant::now(), None));
+        peer.say(&stanza).expect("it is read");
         thread::sleep(EVERY);
     }
 }
 
 /// All streams at once: how many stanzas arrive in one second.
-fn burst(side: &Side, clock: &Mutex<Clock>, names: &[String]) -> f64 {
-    let stanzas: Vec<_> = names.iter().map(|name| message(name, "burst")).collect();
+fn burst(clock: &Mutex<Clock>, peers: &mut [(Peer, String)]) -> f64 {
     let start = Instant::now();
-    for number in 0..BURST {
-        side.handle.send(Command::Send(stanzas[number % stanzas.len()].clone())).expect("it runs");
+    for _ in 0..BURST / peers.len() {
+        for (peer, name) in &mut *peers {
+            peer.say(&message(name, "burst")).expect("it is read");
+        }
     }
     until(clock, |clock| clock.burst == BURST);
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]

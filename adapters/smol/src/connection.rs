@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use async_io::Async;
 use s2s_core::machine::{ConnId, Interest, Machine};
-use s2s_sockets::{READ_BYTES, acknowledge, begin_to_connect, tune};
+use s2s_sockets::{acknowledge, begin_to_connect, tune};
 use smol::future::{try_zip, yield_now};
 
 use crate::bell::Bell;
@@ -86,11 +86,10 @@ impl<M: Machine + 'static> Connection<'_, M> {
         loop {
             self.line.bell.until(|| self.interest().read || self.broken.get().is_some()).await;
             match self.socket.read_with(|socket| self.try_read(socket)).await? {
-                None if self.broken.get().is_some() => return Ok(()),
-                Some(0) => return Ok(()),
-                // A short read has emptied the socket.
-                Some(n) if n < READ_BYTES => self.socket.readable().await?,
-                _ => yield_now().await,
+                // Whoever has sent more waits until the system was asked who else has.
+                Some(n) if n > 0 => self.socket.readable().await?,
+                None if self.broken.get().is_none() => {}
+                _ => return Ok(()),
             }
         }
     }

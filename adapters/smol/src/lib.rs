@@ -160,6 +160,7 @@ use async_io::Async;
 use s2s_core::machine::{Driven, Listener, Machine};
 use smol::LocalExecutor;
 use smol::channel::{self, Receiver, SendError, Sender, TrySendError};
+use smol::future::{or, yield_now};
 
 mod bell;
 mod connection;
@@ -169,6 +170,9 @@ mod run;
 pub use s2s_sockets::{COMMANDS, EVENTS, bind, bind_shared};
 
 use run::Shared;
+
+/// Tasks that run before it is asked again which sockets are ready.
+const TASKS_IN_ORDER: usize = 16;
 
 /// A machine with its listeners, to be run.
 pub struct Driver<M: Machine> {
@@ -212,10 +216,21 @@ impl<M: Machine + 'static> Driver<M> {
         let Self { machine, listeners, commands, events, wall } = self;
         let executor = Rc::new(LocalExecutor::new());
         let shared = Shared::new(&executor, Driven::new(machine, Instant::now()), listeners, commands, events);
-        executor.run(shared.run(wall)).await;
+        or(shared.run(wall), run_tasks(&executor)).await;
         // The tasks share the machine and end with it.
         drop(executor);
         Rc::into_inner(shared).expect("no task is left").into_machine()
+    }
+}
+
+/// Runs the tasks, and lets whoever runs us look at the sockets again after a few of them: `LocalExecutor::run` lets two
+/// hundred pass, in which one peer or the application could keep the others waiting.
+async fn run_tasks<T>(executor: &LocalExecutor<'_>) -> T {
+    loop {
+        for _ in 0..TASKS_IN_ORDER {
+            executor.tick().await;
+        }
+        yield_now().await;
     }
 }
 

@@ -1,6 +1,7 @@
-//! The peer that floods: it proves itself, then writes as fast as its socket takes it.
+//! A peer: it proves itself, then writes a stanza now and then, or floods.
 //!
-//! What it writes is made once, so that it costs the machine next to nothing: it stands for somebody elsewhere.
+//! It stands for a server elsewhere, so it is a mere socket, and what it floods with is made once: it costs the machine
+//! next to nothing.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,34 +22,34 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it looks whether it may stop, where its socket takes nothing.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A peer that has proved itself, in fake TLS.
+/// A peer that has proved itself, in fake TLS. It reads nothing any longer.
 #[derive(Debug)]
-pub(super) struct Flooder {
+pub(super) struct Peer {
     socket: TcpStream,
     session: Box<dyn Session>,
 }
 
-impl Flooder {
+impl Peer {
     /// Connects to `addr` and proves itself as `own` to `host`.
     pub(super) fn connect(addr: SocketAddr, own: &Domain, chain: Vec<Vec<u8>>, host: &Domain) -> io::Result<Self> {
         let socket = TcpStream::connect(addr)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let provider: Arc<dyn Provider> = Arc::new(FakeProvider::new(vec![(own.clone(), chain)]));
         let session = provider.client(own, host, false).map_err(|error| io::Error::other(error.to_string()))?;
-        let mut flooder = Self { socket, session };
+        let mut peer = Self { socket, session };
         let header = header(own.as_str(), host.as_str());
         for (said, awaited) in [(header.as_str(), "</stream:features>"), (STARTTLS, "<proceed ")] {
-            flooder.socket.write_all(said.as_bytes())?;
-            flooder.hear_until(awaited, |_, heard| Ok(heard.to_vec()))?;
+            peer.socket.write_all(said.as_bytes())?;
+            peer.hear_until(awaited, |_, heard| Ok(heard.to_vec()))?;
         }
         let mut hello = Vec::new();
-        flooder.session.flush(&mut hello);
-        flooder.socket.write_all(&hello)?;
+        peer.session.flush(&mut hello);
+        peer.socket.write_all(&hello)?;
         for (said, awaited) in [(header.as_str(), "EXTERNAL"), (AUTH, "<success "), (&header, "</stream:features>")] {
-            flooder.say(said)?;
-            flooder.hear_until(awaited, Self::open)?;
+            peer.say(said)?;
+            peer.hear_until(awaited, Self::open)?;
         }
-        Ok(flooder)
+        Ok(peer)
     }
 
     /// Writes `stanza` again and again until it is told to stop.
@@ -67,7 +68,8 @@ impl Flooder {
         Ok(())
     }
 
-    fn say(&mut self, text: &str) -> io::Result<()> {
+    /// Writes `text`.
+    pub(super) fn say(&mut self, text: &str) -> io::Result<()> {
         let mut wire = Vec::new();
         self.session.send(text.as_bytes(), &mut wire);
         self.socket.write_all(&wire)
