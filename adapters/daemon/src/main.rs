@@ -48,6 +48,10 @@ enum Command {
         /// How many nodes each server has.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
         nodes: u16,
+        /// Keep the servers up until a signal comes, and let a program of yours join: what it needs is written to this
+        /// directory.
+        #[arg(long, value_name = "DIRECTORY", conflicts_with = "json")]
+        guest: Option<PathBuf>,
     },
     /// Serve the hosts of a configuration.
     Serve {
@@ -73,8 +77,11 @@ enum Command {
     },
 }
 
+/// What is run without arguments.
+const DEMO: Command = Command::Demo { json: false, runtime: Runtime::Smol, nodes: 1, guest: None };
+
 fn main() -> ExitCode {
-    let command = Arguments::parse().command.unwrap_or(Command::Demo { json: false, runtime: Runtime::Smol, nodes: 1 });
+    let command = Arguments::parse().command.unwrap_or(DEMO);
     match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -88,7 +95,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Demo { json, runtime, nodes } => demo::run(json, runtime, nodes.into()),
+        Command::Demo { json, runtime, nodes, guest } => demo::run(json, runtime, nodes.into(), guest.as_deref()),
         Command::Serve { config } => serve::serve(&config),
         Command::Explain { config, json, domain } => print(&explain::explain(&config, &domain, json)?),
         Command::Init { domain } => print(&init::init(&domain, Path::new(""))?),

@@ -3,7 +3,7 @@
 use std::io;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -34,19 +34,34 @@ impl Authority {
         self.issuer.der()
     }
 
+    /// The same as text.
+    pub(crate) fn certificate_pem(&self) -> String {
+        self.issuer.pem()
+    }
+
     /// A certificate for `domain`, and its key.
     pub(crate) fn identity(&self, domain: &Domain, voucher: Voucher) -> Result<HostIdentity, Failure> {
-        let mut params = CertificateParams::new(vec![domain.to_string()]).map_err(failed)?;
-        params.distinguished_name.push(DnType::CommonName, domain.as_str());
+        let (certificate, key) = self.issue(domain.as_str(), voucher)?;
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        Ok(HostIdentity::new(domain.clone(), vec![certificate.der().clone()], key))
+    }
+
+    /// A certificate for the domain `name` that the authority vouches for, and its key, as text.
+    pub(crate) fn pem(&self, name: &str) -> Result<[String; 2], Failure> {
+        let (certificate, key) = self.issue(name, Voucher::Authority)?;
+        Ok([certificate.pem(), key.serialize_pem()])
+    }
+
+    fn issue(&self, name: &str, voucher: Voucher) -> Result<(Certificate, KeyPair), Failure> {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).map_err(failed)?;
+        params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = key()?;
         let certificate = match voucher {
             Voucher::Authority => params.signed_by(&key, &self.issuer),
             Voucher::Itself => params.self_signed(&key),
         };
-        let chain = vec![certificate.map_err(failed)?.der().clone()];
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Ok(HostIdentity::new(domain.clone(), chain, key))
+        Ok((certificate.map_err(failed)?, key))
     }
 }
 

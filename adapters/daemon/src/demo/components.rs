@@ -18,7 +18,7 @@ use smol::{LocalExecutor, Timer};
 use crate::demo::Sighting;
 
 /// Ids of messages that are to be echoed begin so; echoes begin otherwise, so that none is echoed again.
-const ASK: &str = "ask-";
+pub(crate) const ASK: &str = "ask-";
 /// Ids of echoes.
 const ECHO: &str = "echo-";
 

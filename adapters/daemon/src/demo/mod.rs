@@ -7,12 +7,14 @@
 mod authority;
 mod components;
 mod dns;
+mod guest;
 mod outcome;
 mod plan;
 mod table;
 mod world;
 
 use std::io::Write;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -51,18 +53,19 @@ pub(crate) enum Sighting {
     },
 }
 
-/// Runs the demo. `json`: one object on stdout, in place of the table; what happens goes to stderr.
-pub(crate) fn run(json: bool, runtime: Runtime, nodes: usize) -> Result<(), Failure> {
+/// Runs the demo. `json`: one object on stdout, in place of the table; what happens goes to stderr. `guest`: no pair is
+/// shown, and a program of somebody else may join, with what is written to that directory.
+pub(crate) fn run(json: bool, runtime: Runtime, nodes: usize, guest: Option<&Path>) -> Result<(), Failure> {
     let executor = Rc::new(LocalExecutor::new());
     let narrator = Narrator { start: Instant::now(), json };
-    smol::block_on(executor.run(show(&executor, &narrator, runtime, nodes)))
+    smol::block_on(executor.run(show(&executor, &narrator, (runtime, nodes), guest)))
 }
 
 async fn show(
     executor: &Rc<LocalExecutor<'static>>,
     narrator: &Narrator,
-    runtime: Runtime,
-    nodes: usize,
+    (runtime, nodes): (Runtime, usize),
+    guest: Option<&Path>,
 ) -> Result<(), Failure> {
     let deadline = narrator.start + DEADLINE;
     let starting = async { World::start(executor, runtime, nodes).await.map(Some) };
@@ -76,6 +79,12 @@ async fn show(
     narrator.introduce(&world);
     while let Ok(sighting) = world.sightings.try_recv() {
         narrator.see(&sighting, &mut []);
+    }
+    if let Some(directory) = guest {
+        guest::receive(&world, narrator, directory).await?;
+        narrator.say("shutting down");
+        world.stop().await;
+        return Ok(());
     }
 
     let mut sights = Vec::new();

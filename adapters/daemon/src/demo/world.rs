@@ -32,6 +32,11 @@ pub(crate) struct World {
     pub(crate) sightings: Receiver<Sighting>,
     /// Where the servers listen.
     pub(crate) bound: BTreeMap<Side, Bound>,
+    /// Whom both servers trust.
+    pub(crate) authority: Authority,
+    /// Where names are asked for.
+    pub(crate) dns: SocketAddr,
+    zone: Rc<RefCell<Zone>>,
     running: Vec<Running>,
 }
 
@@ -80,7 +85,14 @@ impl World {
             let component = Component::attach(executor, addr, site.name, secret, sender.clone()).await;
             components.insert(site.name, component.map_err(Failure::runtime(failed()))?);
         }
-        Ok(Self { components, sightings, bound, running })
+        Ok(Self { components, sightings, bound, authority, dns: dns_addr, zone, running })
+    }
+
+    /// Publishes one more domain, that of a server which is no part of this.
+    pub(crate) fn publish(&self, name: &str, addr: SocketAddr) -> io::Result<()> {
+        let (mut zone, server) = (self.zone.borrow_mut(), format!("server.{name}"));
+        zone.address(&server, Ipv4Addr::LOCALHOST);
+        zone.service(&format!("_xmpp-server._tcp.{name}"), &server, addr.port())
     }
 
     /// Shuts both servers down at once. Returns those that did not close everything in time.
