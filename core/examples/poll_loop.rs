@@ -22,7 +22,7 @@ use authority::Authority;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use s2s_core::addr::{Domain, Pair};
-use s2s_core::machine::{ConnId, Driven, Effect, Listener, Machine, QueryId, Step};
+use s2s_core::machine::{ConnId, Driven, Effect, Listener, Machine, Step};
 use s2s_core::node::{Command, Event, Node};
 use s2s_core::reason::Reason;
 use s2s_core::stanza::Stanza;
@@ -41,22 +41,16 @@ struct Loop<A> {
     /// Takes an event, and may command something.
     application: A,
     conns: BTreeMap<ConnId, Connection>,
-    /// What is to be reported once all effects are done.
-    calls: VecDeque<Call>,
-}
-
-enum Call {
-    Command(Command),
-    Closed(ConnId, ErrorKind),
-    NoReply(QueryId),
+    /// What the application wants, once all effects are done.
+    commands: VecDeque<Command>,
 }
 
 impl<A: FnMut(Event) -> Option<Command>> Loop<A> {
     /// Runs a node until it has shut down.
     fn run(node: Node, listener: &TcpListener, first: Option<Command>, application: A) -> io::Result<()> {
         listener.set_nonblocking(true)?;
-        let (driven, calls) = (Driven::new(node, Instant::now()), first.map(Call::Command).into_iter().collect());
-        let mut this = Self { driven, application, conns: BTreeMap::new(), calls };
+        let (driven, commands) = (Driven::new(node, Instant::now()), first.into_iter().collect());
+        let mut this = Self { driven, application, conns: BTreeMap::new(), commands };
         this.settle();
         while !this.driven.is_over() {
             let ready = this.wait(listener)?;
@@ -112,23 +106,21 @@ impl<A: FnMut(Event) -> Option<Command>> Loop<A> {
     fn settle(&mut self) {
         loop {
             match self.driven.step() {
-                Some(Step::Event(event)) => self.calls.extend((self.application)(event).map(Call::Command)),
-                Some(Step::Effect(Effect::Dial { conn, addr, from })) => match dial(addr, from) {
-                    Ok(socket) => self.insert(conn, socket, false),
-                    Err(error) => self.fail(conn, &error),
+                Some(Step::Event(event)) => self.commands.extend((self.application)(event)),
+                Some(Step::Effect(effect)) => match effect {
+                    Effect::Dial { conn, addr, from } => match dial(addr, from) {
+                        Ok(socket) => self.insert(conn, socket, false),
+                        Err(error) => self.driven.fail(effect, error.kind()),
+                    },
+                    Effect::CloseWrite(conn) => {
+                        self.conns.entry(conn).and_modify(|connection| connection.close_write = true);
+                    }
+                    Effect::Drop(conn) => drop(self.conns.remove(&conn)),
+                    Effect::Wake(_) | Effect::Forget(_) => {} // `wait` looks at all connections
+                    Effect::Ask { .. } => self.driven.fail(effect, ErrorKind::Unsupported),
                 },
-                Some(Step::Effect(Effect::CloseWrite(conn))) => {
-                    self.conns.entry(conn).and_modify(|connection| connection.close_write = true);
-                }
-                Some(Step::Effect(Effect::Drop(conn))) => drop(self.conns.remove(&conn)),
-                Some(Step::Effect(Effect::Wake(_) | Effect::Forget(_))) => {} // `wait` looks at all connections
-                Some(Step::Effect(Effect::Ask { query, .. })) => self.calls.push_back(Call::NoReply(query)),
-                None => match self.calls.pop_front() {
-                    Some(call) => self.report(|node, now| match call {
-                        Call::Command(command) => node.handle_command(now, command),
-                        Call::Closed(conn, kind) => node.handle_closed(now, conn, kind),
-                        Call::NoReply(query) => node.handle_reply(now, query, None),
-                    }),
+                None => match self.commands.pop_front() {
+                    Some(command) => self.report(|node, now| node.handle_command(now, command)),
                     None => return,
                 },
             }
@@ -142,7 +134,7 @@ impl<A: FnMut(Event) -> Option<Command>> Loop<A> {
     fn fail(&mut self, conn: ConnId, error: &io::Error) {
         if error.kind() != ErrorKind::WouldBlock {
             self.conns.remove(&conn);
-            self.calls.push_back(Call::Closed(conn, error.kind()));
+            self.report(|node, now| node.handle_closed(now, conn, error.kind()));
         }
     }
 

@@ -1,13 +1,14 @@
 //! One TCP connection: a thread that says when there is something to read, and one that writes.
 //!
 //! The first peeks and leaves the bytes in the socket; the machine's thread reads them when it wants them, and does not
-//! block, because they are there. The second gets one chunk at a time.
+//! block, because they are there. That thread also writes as much as the socket takes at once; the second thread gets one
+//! chunk at a time of what does not fit.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::iter;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
 
 use s2s_core::machine::{ConnId, Driven, Machine};
@@ -19,9 +20,12 @@ use crate::driver::{Crew, Leash, Report};
 /// Bytes that are handed to the writing thread at once.
 const WRITE_BYTES: usize = 65_536;
 
+/// `MSG_DONTWAIT` and `MSG_NOSIGNAL` of Linux: what does not fit fails, and so does what nobody will read.
+const AT_ONCE: i32 = 0x40 | 0x4000;
+
 /// What the thread of one direction does.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Half {
+enum Half {
     /// It waits to be told.
     Idle,
     /// It waits for the socket.
@@ -30,11 +34,23 @@ pub(crate) enum Half {
     Ended,
 }
 
+/// What the threads of a connection have to tell. Each tells one thing at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum News {
+    Connected,
+    /// There are bytes, or the end of the stream.
+    Readable,
+    /// How much was written, or why nothing can be.
+    Wrote(Result<usize, ErrorKind>),
+    Broken(ErrorKind),
+}
+
 /// A connection as the machine's thread sees it. Dropping it ends both threads.
 pub(crate) struct Connection {
+    conn: ConnId,
     socket: Leash<TcpStream>,
-    pub(crate) reading: Half,
-    pub(crate) writing: Half,
+    reading: Half,
+    writing: Half,
     watch: SyncSender<()>,
     chunks: SyncSender<Vec<u8>>,
     /// Shut down the writing half once nothing is pending.
@@ -55,54 +71,89 @@ impl Connection {
         let _ = tune(&socket);
         let leash = Leash(Arc::new(socket));
         let (watch, watched) = sync_channel(1);
-        let (chunks, waiting) = sync_channel(1);
+        let (chunks, waiting) = sync_channel::<Vec<u8>>(1);
+        // It fails when the driver has ended, and the connection with it.
+        let tell = move |reports: &SyncSender<Report<C>>, news| drop(reports.send(Report::Socket(conn, news)));
         let socket = Arc::clone(&leash.0);
         crew.spawn(move |reports| {
             if let Some(addr) = dial {
-                // It fails when the driver has ended, and the connection with it.
-                let _ = reports.send(match SockRef::from(&*socket).connect(&addr.into()) {
-                    Ok(()) => Report::Connected(conn),
-                    Err(error) => Report::Broken(conn, error.kind()),
-                });
+                let opened = SockRef::from(&*socket).connect(&addr.into());
+                tell(reports, opened.map_or_else(|error| News::Broken(error.kind()), |()| News::Connected));
             }
-            report_readable(&socket, conn, &watched, reports);
+            for () in watched {
+                // A signal is no news: the machine's thread would wait for bytes that are not there.
+                let mut failures = iter::repeat_with(|| socket.peek(&mut [0]).err().map(|error| error.kind()));
+                let failure = failures.find(|failure| *failure != Some(ErrorKind::Interrupted)).flatten();
+                tell(reports, failure.map_or(News::Readable, News::Broken));
+            }
         })?;
         let socket = Arc::clone(&leash.0);
-        crew.spawn(move |reports| write(&socket, conn, &waiting, reports))?;
+        crew.spawn(move |reports| {
+            for chunk in waiting {
+                tell(reports, News::Wrote((&*socket).write(&chunk).map_err(|error| error.kind())));
+            }
+        })?;
         let half = if dial.is_some() { Half::Busy } else { Half::Idle };
-        Ok(Self { socket: leash, reading: half, writing: half, watch, chunks, close_write: false, broken: None })
+        Ok(Self { conn, socket: leash, reading: half, writing: half, watch, chunks, close_write: false, broken: None })
     }
 
-    /// Writing failed. Returns whether there is something to wait for: the rest of what the peer said.
-    pub(crate) fn goes_on_without_writing(&mut self, kind: ErrorKind) -> bool {
-        self.writing = Half::Ended;
-        self.broken = Some(kind);
-        // Reading ends after what is there.
-        let _ = self.socket.0.shutdown(Shutdown::Both);
-        self.reading == Half::Busy
+    /// Takes what one of the threads tells. Fails if the connection has broken.
+    pub(crate) fn hear<M: Machine>(&mut self, news: News, driven: &mut Driven<M>) -> Result<(), ErrorKind> {
+        match news {
+            News::Connected => {
+                (self.reading, self.writing) = (Half::Idle, Half::Idle);
+                driven.report(Instant::now(), |machine, now| machine.handle_connected(now, self.conn));
+                Ok(())
+            }
+            News::Readable => self.read(driven),
+            News::Wrote(sent) => self.wrote(sent, driven),
+            News::Broken(kind) => Err(kind),
+        }
     }
 
-    /// Gives both threads what there is to do.
-    pub(crate) fn look<M: Machine>(&mut self, conn: ConnId, machine: &M) {
-        let interest = machine.interest(conn);
+    /// Something was written, or writing failed: then the connection has broken unless there is something to wait for, the
+    /// rest of what the peer said.
+    fn wrote<M: Machine>(&mut self, sent: Result<usize, ErrorKind>, driven: &mut Driven<M>) -> Result<(), ErrorKind> {
+        let sent = sent.or_else(|kind| if kind == ErrorKind::Interrupted { Ok(0) } else { Err(kind) });
+        self.writing = if sent.is_ok() { Half::Idle } else { Half::Ended };
+        self.broken = sent.err();
+        match sent {
+            Ok(n) => driven.report(Instant::now(), |machine, now| machine.handle_sent(now, self.conn, n)),
+            // Reading ends after what is there.
+            Err(_) => drop(self.socket.0.shutdown(Shutdown::Both)),
+        }
+        if self.reading == Half::Busy { Ok(()) } else { sent.map(drop) }
+    }
+
+    /// Writes what can be written at once, and gives both threads what there is to wait for. Returns whether something was
+    /// written, after which there may be more. Fails if the connection has broken.
+    pub(crate) fn look<M: Machine>(&mut self, driven: &mut Driven<M>) -> Result<bool, ErrorKind> {
+        let interest = driven.machine().interest(self.conn);
         if self.reading == Half::Idle && interest.read {
             self.reading = Half::Busy;
             // An idle thread has room. It has ended only if it could not report, because the driver has.
             let _ = self.watch.try_send(());
         }
         if self.writing == Half::Idle && interest.write {
-            self.writing = Half::Busy;
-            let pending = machine.pending(conn);
-            let _ = self.chunks.try_send(pending.get(..WRITE_BYTES).unwrap_or(pending).to_vec());
+            let pending = driven.machine().pending(self.conn);
+            match SockRef::from(&*self.socket.0).send_with_flags(pending, AT_ONCE).map_err(|error| error.kind()) {
+                Err(ErrorKind::WouldBlock) => {
+                    self.writing = Half::Busy;
+                    let _ = self.chunks.try_send(pending.get(..WRITE_BYTES).unwrap_or(pending).to_vec());
+                }
+                sent => return self.wrote(sent, driven).map(|()| true),
+            }
         } else if self.writing == Half::Idle && self.close_write {
             self.writing = Half::Ended;
             // It fails where the connection has broken, which reading tells.
             let _ = self.socket.0.shutdown(Shutdown::Write);
         }
+        Ok(false)
     }
 
-    /// Reads once, now that there is something, if the machine still wants it. Fails if the connection has broken.
-    pub(crate) fn read<M: Machine>(&mut self, conn: ConnId, driven: &mut Driven<M>) -> Result<(), ErrorKind> {
+    /// Reads once, now that there is something, if the machine still wants it.
+    fn read<M: Machine>(&mut self, driven: &mut Driven<M>) -> Result<(), ErrorKind> {
+        let conn = self.conn;
         self.reading = Half::Idle;
         if !driven.machine().interest(conn).read {
             return self.broken.map_or(Ok(()), Err);
@@ -120,26 +171,5 @@ impl Connection {
             (Some(bytes), _) => driven.report(Instant::now(), |machine, now| machine.handle_bytes(now, conn, bytes)),
         }
         Ok(())
-    }
-}
-
-/// Each time that it is told to, waits for bytes or the end of the stream, and reports that they are there.
-fn report_readable<C>(socket: &TcpStream, conn: ConnId, watched: &Receiver<()>, reports: &SyncSender<Report<C>>) {
-    while watched.recv().is_ok() {
-        // A signal is no news: the machine's thread would wait for bytes that are not there.
-        let mut failures = iter::repeat_with(|| socket.peek(&mut [0]).err().map(|error| error.kind()));
-        let failure = failures.find(|failure| *failure != Some(ErrorKind::Interrupted)).flatten();
-        let _ = reports.send(failure.map_or(Report::Readable(conn), |kind| Report::Broken(conn, kind)));
-    }
-}
-
-/// Writes what it is given, and reports how much of that was written.
-fn write<C>(mut socket: &TcpStream, conn: ConnId, chunks: &Receiver<Vec<u8>>, reports: &SyncSender<Report<C>>) {
-    for chunk in chunks {
-        let _ = reports.send(match socket.write(&chunk) {
-            Ok(n) => Report::Sent(conn, n),
-            Err(error) if error.kind() == ErrorKind::Interrupted => Report::Sent(conn, 0),
-            Err(error) => Report::Unwritable(conn, error.kind()),
-        });
     }
 }

@@ -1,11 +1,13 @@
 //! The loop: one thread that owns the machine, takes the reports of all others, and settles what follows from each.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::io;
+use std::iter;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,28 +15,25 @@ use std::time::{Duration, Instant};
 use s2s_core::machine::{ConnId, Driven, Effect, Listener, Machine, Outlet, QueryId, Step};
 use s2s_sockets::{ACCEPT_RETRY, COMMANDS, EVENTS, is_out_of_descriptors, stream_socket, wall_clock};
 
-use crate::connection::{Connection, Half};
-use crate::query::Question;
+use crate::connection::{Connection, News};
+use crate::query::ask;
 use crate::{Ends, Handle};
 
 /// The stack of the thread of a socket, which only waits and copies.
 const STACK_BYTES: usize = 64 << 10;
+
+/// Reports that are taken before what they led to is written, if they have come together: one write for all is cheaper.
+const TOGETHER: usize = 32;
 
 /// What the machine's thread is told by the others. Each of them has one report on its way at most.
 #[derive(Debug)]
 pub(crate) enum Report<C> {
     /// The application wants something.
     Command(C),
-    /// The event that found the channel full was taken, or the application has gone.
+    /// There is room for events again, or the application has gone.
     Room,
     Accepted(TcpStream, SocketAddr, Listener),
-    Connected(ConnId),
-    /// There are bytes, or the end of the stream.
-    Readable(ConnId),
-    Sent(ConnId, usize),
-    /// Writing failed. What the peer said before is still read.
-    Unwritable(ConnId, io::ErrorKind),
-    Broken(ConnId, io::ErrorKind),
+    Socket(ConnId, News),
     Reply(QueryId, Option<Vec<u8>>),
 }
 
@@ -75,17 +74,15 @@ impl<C: Send + 'static> Crew<C> {
 pub struct Driver<M: Machine> {
     driven: Driven<M>,
     conns: BTreeMap<ConnId, Connection>,
+    /// Connections to be looked at again.
+    woken: BTreeSet<ConnId>,
     queries: BTreeMap<QueryId, Leash<TcpStream>>,
     _listeners: Vec<Leash<TcpListener>>,
-    /// What failed at once. It is reported when the call that led to it is settled.
-    failures: VecDeque<Report<M::Command>>,
     crew: Crew<M::Command>,
     inbox: Receiver<Report<M::Command>>,
     /// Says that the last thread has ended.
     ended: Receiver<Infallible>,
-    events: SyncSender<M::Event>,
-    /// To the thread that waits until there is room for an event.
-    late: SyncSender<M::Event>,
+    events: Sender<M::Event>,
     application: Weak<Ends<M::Command, M::Event>>,
     wall: Box<dyn Fn() -> Duration + Send>,
 }
@@ -102,31 +99,21 @@ where
         listeners: Vec<(Listener, TcpListener)>,
     ) -> io::Result<(Self, Handle<M::Command, M::Event>)> {
         let (reports, inbox) = sync_channel(COMMANDS);
-        let (events, event_receiver) = sync_channel(EVENTS);
+        let (events, event_receiver) = channel();
         let (alive, ended) = channel();
-        let ends = Arc::new(Ends { reports: reports.clone(), events: Mutex::new(event_receiver) });
-        let crew = Crew { reports, alive };
-        let (late, waiting) = sync_channel(1);
-        let outlet = events.clone();
-        crew.spawn(move |reports| {
-            for event in waiting {
-                // It fails when the application has gone, which ends everything.
-                let _ = outlet.send(event);
-                let _ = reports.send(Report::Room);
-            }
-        })?;
+        let ends = Ends { reports: reports.clone(), events: Mutex::new(event_receiver), waiting: AtomicUsize::new(0) };
+        let (ends, crew) = (Arc::new(ends), Crew { reports, alive });
         let listeners = listeners.into_iter().map(|(on, listener)| listen(&crew, on, listener));
         let driver = Self {
             driven: Driven::new(machine, Instant::now()),
             conns: BTreeMap::new(),
+            woken: BTreeSet::new(),
             queries: BTreeMap::new(),
             _listeners: listeners.collect::<io::Result<_>>()?,
-            failures: VecDeque::new(),
             crew,
             inbox,
             ended,
             events,
-            late,
             application: Arc::downgrade(&ends),
             wall: Box::new(wall_clock),
         };
@@ -154,31 +141,26 @@ where
         // The machine may have had something to say before the first report.
         self.settle();
         while !self.driven.is_over() && self.application.strong_count() > 0 {
+            self.look();
             let now = Instant::now();
             let wait = self.driven.deadline().saturating_duration_since(now);
             if wait.is_zero() {
                 self.driven.handle_time(now, (self.wall)());
-            } else if let Ok(report) = self.inbox.recv_timeout(wait)
-                && self.is_current(&report)
-            {
-                self.take(report);
+                self.settle();
+            } else if let Ok(first) = self.inbox.recv_timeout(wait) {
+                // Who has woken us may have more to report: a system that lets us run first would wake us for each.
+                thread::yield_now();
+                let more: Vec<_> = self.inbox.try_iter().take(TOGETHER - 1).collect();
+                for report in iter::once(first).chain(more) {
+                    self.take(report);
+                    self.settle();
+                }
             }
-            self.settle();
         }
         (self.driven, self.ended)
     }
 
-    /// Whether a report is about something that the machine has not dropped since.
-    fn is_current(&self, report: &Report<M::Command>) -> bool {
-        match report {
-            Report::Command(_) | Report::Room | Report::Accepted(..) => true,
-            Report::Connected(conn) | Report::Readable(conn) | Report::Sent(conn, _) => self.conns.contains_key(conn),
-            Report::Unwritable(conn, _) | Report::Broken(conn, _) => self.conns.contains_key(conn),
-            Report::Reply(query, _) => self.queries.contains_key(query),
-        }
-    }
-
-    /// Makes the call that a report is for, and looks at its connection again.
+    /// Makes the call that a report is for, unless the machine has dropped what it is about.
     fn take(&mut self, report: Report<M::Command>) {
         let now = Instant::now();
         match report {
@@ -186,98 +168,88 @@ where
             Report::Room => self.driven.set_outlet(Outlet::Open),
             Report::Accepted(socket, peer, on) => {
                 if let Some(conn) = self.driven.report(now, |machine, now| machine.handle_accept(now, peer, on)) {
-                    self.open(conn, Ok(socket), None);
-                    self.look(conn, |_| ());
+                    let opened = self.open(conn, socket, None).map_err(|error| error.kind());
+                    self.go_on(conn, opened);
                 }
             }
-            Report::Connected(conn) => {
-                self.driven.report(now, |machine, now| machine.handle_connected(now, conn));
-                self.look(conn, |connection| (connection.reading, connection.writing) = (Half::Idle, Half::Idle));
-            }
-            Report::Readable(conn) => {
-                let Some(connection) = self.conns.get_mut(&conn) else { return };
-                match connection.read(conn, &mut self.driven) {
-                    Ok(()) => connection.look(conn, self.driven.machine()),
-                    Err(kind) => self.close(conn, kind),
+            Report::Socket(conn, news) => {
+                if let Some(connection) = self.conns.get_mut(&conn) {
+                    let heard = connection.hear(news, &mut self.driven);
+                    self.go_on(conn, heard);
                 }
             }
-            Report::Sent(conn, n) => {
-                self.driven.report(now, |machine, now| machine.handle_sent(now, conn, n));
-                self.look(conn, |connection| connection.writing = Half::Idle);
-            }
-            Report::Unwritable(conn, kind) => {
-                if self.conns.get_mut(&conn).is_some_and(|connection| !connection.goes_on_without_writing(kind)) {
-                    self.close(conn, kind);
-                }
-            }
-            Report::Broken(conn, kind) => self.close(conn, kind),
-            Report::Reply(query, message) => {
+            Report::Reply(query, message) if self.queries.contains_key(&query) => {
                 if message.is_none() {
                     self.queries.remove(&query);
                 }
                 self.driven.report(now, |machine, now| machine.handle_reply(now, query, message.as_deref()));
             }
+            Report::Reply(..) => {}
         }
-    }
-
-    /// A connection has ended by itself.
-    fn close(&mut self, conn: ConnId, kind: io::ErrorKind) {
-        self.conns.remove(&conn);
-        self.driven.report(Instant::now(), |machine, now| machine.handle_closed(now, conn, kind));
     }
 
     /// Drains effects, and events while there is room.
     fn settle(&mut self) {
-        loop {
-            while let Some(step) = self.driven.step() {
-                match step {
-                    Step::Effect(effect) => self.perform(effect),
-                    Step::Event(event) => {
-                        if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
-                            self.driven.set_outlet(Outlet::Full);
-                            // One waits at a time, so that there is room for it.
-                            let _ = self.late.try_send(event);
-                        }
+        while let Some(step) = self.driven.step() {
+            match step {
+                Step::Effect(effect) => match self.perform(&effect) {
+                    Ok(()) => {}
+                    Err(error) if is_out_of_descriptors(&error) => self.driven.postpone(effect),
+                    Err(error) => self.driven.fail(effect, error.kind()),
+                },
+                Step::Event(event) => {
+                    if self.application.upgrade().is_some_and(|ends| ends.waiting.fetch_add(1, SeqCst) + 1 >= EVENTS) {
+                        self.driven.set_outlet(Outlet::Full);
                     }
+                    // It fails when the application has gone, which ends everything.
+                    let _ = self.events.send(event);
                 }
             }
-            let Some(failure) = self.failures.pop_front() else { return };
-            self.take(failure);
         }
     }
 
-    fn perform(&mut self, effect: Effect) {
-        match effect {
-            Effect::Dial { conn, addr, from } => self.open(conn, stream_socket(addr, from), Some((addr, effect))),
-            Effect::Wake(conn) => self.look(conn, |_| ()),
-            Effect::CloseWrite(conn) => self.look(conn, |connection| connection.close_write = true),
+    fn perform(&mut self, effect: &Effect) -> io::Result<()> {
+        match *effect {
+            Effect::Dial { conn, addr, from } => self.open(conn, stream_socket(addr, from)?.into(), Some(addr))?,
+            Effect::Wake(conn) => drop(self.woken.insert(conn)),
+            Effect::CloseWrite(conn) => {
+                self.conns.entry(conn).and_modify(|connection| connection.close_write = true);
+                self.woken.insert(conn);
+            }
             Effect::Drop(conn) => drop(self.conns.remove(&conn)),
             Effect::Ask { query, server, transport, ref message } => {
-                match (Question { query, server, transport, message: message.clone() }).ask(&self.crew) {
-                    Ok(leash) => drop(self.queries.insert(query, leash)),
-                    Err(error) if is_out_of_descriptors(&error) => self.driven.postpone(effect),
-                    Err(_) => self.failures.push_back(Report::Reply(query, None)),
-                }
+                let leash = ask(&self.crew, query, server, transport, message)?;
+                self.queries.insert(query, leash);
             }
             Effect::Forget(query) => drop(self.queries.remove(&query)),
         }
+        Ok(())
     }
 
-    /// `dial`: where to, and what asked for it.
-    fn open(&mut self, conn: ConnId, socket: io::Result<impl Into<TcpStream>>, dial: Option<(SocketAddr, Effect)>) {
-        let to = dial.as_ref().map(|(addr, _)| *addr);
-        match (socket.and_then(|socket| Connection::start(conn, socket.into(), to, &self.crew)), dial) {
-            (Ok(connection), _) => drop(self.conns.insert(conn, connection)),
-            (Err(why), Some((_, dial))) if is_out_of_descriptors(&why) => self.driven.postpone(dial),
-            (Err(why), _) => self.failures.push_back(Report::Broken(conn, why.kind())),
+    /// `dial`: where to, if it is not open yet.
+    fn open(&mut self, conn: ConnId, socket: TcpStream, dial: Option<SocketAddr>) -> io::Result<()> {
+        self.conns.insert(conn, Connection::start(conn, socket, dial, &self.crew)?);
+        Ok(())
+    }
+
+    /// Has a connection looked at again, or reports that it has ended by itself.
+    fn go_on(&mut self, conn: ConnId, outcome: Result<(), io::ErrorKind>) {
+        self.woken.insert(conn);
+        if let Err(kind) = outcome {
+            self.conns.remove(&conn);
+            self.driven.report(Instant::now(), |machine, now| machine.handle_closed(now, conn, kind));
         }
     }
 
-    /// Looks at a connection again, after a change.
-    fn look(&mut self, conn: ConnId, change: impl FnOnce(&mut Connection)) {
-        if let Some(connection) = self.conns.get_mut(&conn) {
-            change(connection);
-            connection.look(conn, self.driven.machine());
+    /// Looks at all connections that were woken. What they write at once may wake others.
+    fn look(&mut self) {
+        while let Some(conn) = self.woken.pop_first() {
+            let Some(connection) = self.conns.get_mut(&conn) else { continue };
+            let wrote = connection.look(&mut self.driven);
+            if wrote != Ok(false) {
+                self.go_on(conn, wrote.map(drop));
+                self.settle();
+            }
         }
     }
 }

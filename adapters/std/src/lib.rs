@@ -62,8 +62,10 @@
 //! # }
 //! ```
 
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, SendError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 mod connection;
 mod driver;
@@ -87,6 +89,8 @@ pub struct Handle<C, E> {
 pub(crate) struct Ends<C, E> {
     reports: SyncSender<Report<C>>,
     events: Mutex<Receiver<E>>,
+    /// Events that were sent and not taken.
+    waiting: AtomicUsize,
 }
 
 impl<C, E> Handle<C, E> {
@@ -105,7 +109,14 @@ impl<C, E> Handle<C, E> {
 
     /// Waits for the next event. `None`: the driver has ended and every event was taken.
     pub fn event(&self) -> Option<E> {
-        self.ends.events.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+        let events = self.ends.events.lock().unwrap_or_else(PoisonError::into_inner);
+        // The driver may have more to tell than what has woken us: let it, so that it need not wake us for each.
+        let event = events.try_recv().or_else(|_| events.recv().inspect(|_| thread::yield_now())).ok()?;
+        // A driver that found no room goes on when there is room for half, so that it is not woken for every single event.
+        if self.ends.waiting.fetch_sub(1, SeqCst) == EVENTS / 2 + 1 {
+            let _ = self.ends.reports.send(Report::Room);
+        }
+        Some(event)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The driver's side of the contract: what every driver has to do right, and none of it is I/O.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::{Effect, Machine};
@@ -28,6 +29,8 @@ pub struct Driven<M> {
     /// Both clocks at the last step, or at the first look.
     clock: Option<Anchor>,
     clock_check: Instant,
+    /// Effects that failed at once.
+    failed: Vec<(Effect, io::ErrorKind)>,
     /// Effects that could not be done for now.
     postponed: Vec<Effect>,
     /// From when on they are to be done again.
@@ -65,6 +68,7 @@ impl<M: Machine> Driven<M> {
             outlet: Outlet::Open,
             clock: None,
             clock_check: now,
+            failed: Vec::new(),
             postponed: Vec::new(),
             again_at: None,
         }
@@ -91,9 +95,18 @@ impl<M: Machine> Driven<M> {
     /// What to do next. `None`: wait for a socket, the application, or the [`deadline`](Self::deadline).
     #[must_use]
     pub fn step(&mut self) -> Option<Step<M::Event>> {
-        if let Some(effect) = self.machine.poll_effect() {
-            self.postponed.retain(|postponed| !effect.ends(postponed));
-            return Some(Step::Effect(effect));
+        loop {
+            if let Some(effect) = self.machine.poll_effect() {
+                self.postponed.retain(|postponed| !effect.ends(postponed));
+                self.failed.retain(|(failed, _)| !effect.ends(failed));
+                return Some(Step::Effect(effect));
+            }
+            match self.failed.pop() {
+                Some((Effect::Dial { conn, .. }, error)) => self.machine.handle_closed(self.now, conn, error),
+                Some((Effect::Ask { query, .. }, _)) => self.machine.handle_reply(self.now, query, None),
+                Some(_) => {}
+                None => break,
+            }
         }
         if self.again_at.is_none()
             && let Some(effect) = self.postponed.pop()
@@ -109,6 +122,12 @@ impl<M: Machine> Driven<M> {
     /// Says whether the application takes events.
     pub const fn set_outlet(&mut self, outlet: Outlet) {
         self.outlet = outlet;
+    }
+
+    /// What `effect` asks for has failed at once: a dial or a query. The machine is told by a later [`step`](Self::step), when
+    /// the call that led to it is settled, unless it has lost interest before.
+    pub fn fail(&mut self, effect: Effect, error: io::ErrorKind) {
+        self.failed.push((effect, error));
     }
 
     /// What `effect` asks for cannot be done for now, through no fault of the other end: there is no descriptor for a socket.
@@ -154,11 +173,10 @@ impl<M: Machine> Driven<M> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::machine::{ConnId, Interest, Listener, QueryId};
+    use crate::machine::{ConnId, Interest, Listener, QueryId, Transport};
 
     /// Notes its calls, and says what it is told to say.
     #[derive(Default)]
@@ -182,8 +200,12 @@ mod tests {
         fn handle_bytes(&mut self, _: Instant, _: ConnId, _: &[u8]) {}
         fn handle_eof(&mut self, _: Instant, _: ConnId) {}
         fn handle_sent(&mut self, _: Instant, _: ConnId, _: usize) {}
-        fn handle_closed(&mut self, _: Instant, _: ConnId, _: io::ErrorKind) {}
-        fn handle_reply(&mut self, _: Instant, _: QueryId, _: Option<&[u8]>) {}
+        fn handle_closed(&mut self, now: Instant, _: ConnId, _: io::ErrorKind) {
+            self.calls.push(("closed", now));
+        }
+        fn handle_reply(&mut self, now: Instant, _: QueryId, _: Option<&[u8]>) {
+            self.calls.push(("reply", now));
+        }
         fn handle_timeout(&mut self, now: Instant) {
             self.calls.push(("timeout", now));
             self.due = None;
@@ -323,6 +345,25 @@ mod tests {
         assert_eq!((driven.step(), driven.deadline()), (None, start + CLOCK_CHECK));
         driven.postpone(dial(3));
         assert_eq!(driven.deadline(), start + 2 * POSTPONEMENT, "a while from then, though nothing was reported");
+    }
+
+    #[test]
+    fn what_failed_at_once_is_told_after_all_effects_unless_it_is_unwanted_by_then() {
+        let (mut driven, start) = driven();
+        let dial =
+            |conn| Effect::Dial { conn: ConnId(conn), addr: SocketAddr::from(([192, 0, 2, 1], 5269)), from: None };
+        let server = SocketAddr::from(([192, 0, 2, 53], 53));
+        let ask = Effect::Ask { query: QueryId(1), server, transport: Transport::Udp, message: Vec::new() };
+        driven.machine.effects = vec![Effect::Drop(ConnId(2)), ask, dial(2), dial(1)];
+        while let Some(Step::Effect(effect)) = driven.step() {
+            if !matches!(effect, Effect::Drop(_)) {
+                driven.fail(effect, io::ErrorKind::NetworkUnreachable);
+            }
+            assert!(driven.machine.effects.is_empty() || driven.machine().calls.is_empty(), "one call at a time");
+        }
+        assert_eq!(driven.machine().calls, [("reply", start), ("closed", start)], "one dial was dropped");
+        assert_eq!(driven.step(), None);
+        assert_eq!(driven.machine().calls.len(), 2, "each is told once");
     }
 
     #[test]

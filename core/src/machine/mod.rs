@@ -34,7 +34,8 @@ pub enum Listener {
 /// How a DNS query travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
-    /// One datagram from a socket of its own, connected to the server, so that source port and sender are checked.
+    /// One datagram from a socket of its own, connected to the server, so that source port and sender are checked. Answers
+    /// have at most [`DNS_DATAGRAM_BYTES`](crate::limits::DNS_DATAGRAM_BYTES).
     Udp,
     /// One message each way over a TCP connection of its own, with the two bytes of length
     /// ([RFC 1035 section 4.2.2](https://www.rfc-editor.org/rfc/rfc1035#section-4.2.2)) added and removed by the adapter.
