@@ -2,7 +2,7 @@
 
 /// Bytes waiting to be written, or to be read. Appended at the end, consumed at the front, in any pieces.
 #[derive(Debug, Default)]
-pub struct Output {
+pub(crate) struct Output {
     bytes: Vec<u8>,
     consumed: usize,
 }
@@ -13,30 +13,30 @@ const COMPACT_BYTES: usize = 4096;
 impl Output {
     /// An empty buffer.
     #[must_use]
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { bytes: Vec::new(), consumed: 0 }
     }
 
     /// What is still to be written.
     #[must_use]
-    pub fn pending(&self) -> &[u8] {
+    pub(crate) fn pending(&self) -> &[u8] {
         self.bytes.get(self.consumed..).unwrap_or_default()
     }
 
     /// Whether nothing is left to be written.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.consumed == self.bytes.len()
     }
 
     /// How many bytes are still to be written.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.bytes.len().saturating_sub(self.consumed)
     }
 
     /// Marks the first `n` bytes as written. More than there are counts as all.
-    pub fn consume(&mut self, n: usize) {
+    pub(crate) fn consume(&mut self, n: usize) {
         self.consumed = self.bytes.len().min(self.consumed.saturating_add(n));
         if self.is_empty() {
             self.bytes.clear();
@@ -51,12 +51,12 @@ impl Output {
     }
 
     /// The vector that producers append to.
-    pub fn tail(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
     /// Forgets everything that was not written.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.consumed = 0;
     }

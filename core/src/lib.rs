@@ -34,10 +34,10 @@
 //! - A report about an id that the machine does not know (any more) is ignored: such races are normal.
 //! - [`is_finished`](machine::Machine::is_finished) turns true after a shutdown, when everything is closed.
 //!
-//! [`Driven`](machine::Driven) keeps the order of steps 2 to 4 for you, watches the wall clock, and says again what found no
-//! descriptor. What the machine cannot see is left to the adapter: connections should send small writes at once
-//! (`TCP_NODELAY`), acknowledge at once while [`is_negotiating`](machine::Machine::is_negotiating), and end when the peer's
-//! system is gone (keepalive).
+//! [`Driven`](machine::Driven) keeps the order of steps 2 to 4 for you, watches the wall clock, reports what failed at once,
+//! and says again what found no descriptor. What the machine cannot see is left to the adapter: connections should send small
+//! writes at once (`TCP_NODELAY`), acknowledge at once while [`is_negotiating`](machine::Machine::is_negotiating), and end
+//! when the peer's system is gone (keepalive).
 //!
 //! # The way of the bytes
 //!
@@ -55,7 +55,7 @@
 //! Imports go one way: what stands below may use what stands above it.
 //!
 //! ```text
-//! addr  ns  limits  reason  buf  time  entropy  machine
+//! addr  ns  limits  reason  time  entropy  machine
 //! xml
 //! stanza
 //! sasl  starttls  dialback  tls  dns
@@ -70,17 +70,24 @@
 //! and each error of [`xml`] knows its stream condition.
 //!
 //! - [`addr`]: domains, pairs, addresses; [`ns`]: namespaces; [`limits`]: every bound; [`reason`]: every reason.
-//! - [`buf`], [`time`], [`entropy`]: output buffers; deadlines and wall-clock time; randomness from one seed.
+//! - [`time`], [`entropy`]: wall-clock time; randomness from one seed.
 //! - [`machine`]: what an adapter sees.
 //! - [`xml`]: bytes to frames; [`stanza`]: heads and errors; [`sasl`], [`starttls`], [`dialback`]: their elements.
 //! - [`tls`]: sessions, and the judgement of certificates; [`dns`]: a stub resolver.
 //! - [`auth`]: the evidence that a pair was proved, which nothing outside of the crate can make; [`policy`]: who may
 //!   federate and how each side must prove itself, as pure functions.
 //! - [`stream`]: the negotiation of one XML stream, in either role; [`link`]: one connection, that is tunnel, framer
-//!   and stream; [`route`]: the queue and the attempts of one pair; [`component`]: the hub.
+//!   and stream; [`route`]: which addresses may be dialled; [`component`]: the hub.
 //! - [`node`]: the machine that joins it all.
 //!
 //! # How to begin
+//!
+//! Beside this crate, a program names two whose types it gives to it, with a provider of cryptography to choose:
+//!
+//! ```toml
+//! rustls = { version = "0.23", default-features = false, features = ["std", "tls12", "ring"] } # or "aws_lc_rs"
+//! rustls-pki-types = { version = "1", features = ["std"] }                                     # reads PEM
+//! ```
 //!
 //! Make a [`node::Config`] from a [`tls::Provider`] ([`tls::RustlsProvider`] is the real one), a
 //! [`tls::verify::Trust`] and a [`dialback::Secret`]; add a [`policy::HostOptions`] for each domain that you serve;
@@ -107,6 +114,17 @@
 //!
 //! Three programs in `examples` go further: `in_memory` with TLS, timers and a shutdown, `poll_loop` with sockets in a
 //! loop of its own, `link_alone` without a node. Who does not want a loop takes `s2s-smol` or `s2s-std`.
+//!
+//! In a program around an asynchronous runtime (tokio, for instance) one task has the machine in a [`Driven`](machine::Driven)
+//! and takes reports from a channel, beside a timer for its [`deadline`](machine::Driven::deadline). Each socket has a task
+//! that only waits until it is readable or writable, and says so; the machine's task then reads or writes once, without
+//! waiting. That way nothing is read that was not asked for, and a task that is aborted at [`Effect::Drop`](machine::Effect::Drop)
+//! takes nothing with it. `s2s-smol` has such tasks, and a machine that they share.
+//!
+//! Two servers to federate with are there at once: `s2sd demo --guest DIRECTORY` starts them with a DNS server, and writes
+//! a certificate for the domain `guest.example` and that of their authority. It says where that domain is looked for, which
+//! address to ask, and which messages are answered. They are on loopback: [`private_addresses`](node::Config::private_addresses)
+//! has to allow that.
 //!
 //! Here two nodes federate in memory. They have no certificates and no objection to that, so the message goes in
 //! clear and dialback proves its sender, over a second connection that the receiving node opens:
@@ -212,7 +230,7 @@
 
 pub mod addr;
 pub mod auth;
-pub mod buf;
+mod buf;
 pub mod component;
 pub mod dialback;
 pub mod dns;
@@ -223,7 +241,7 @@ pub mod machine;
 pub mod node;
 pub mod ns;
 pub mod policy;
-pub mod rate;
+mod rate;
 pub mod reason;
 pub mod route;
 pub mod sasl;

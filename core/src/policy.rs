@@ -59,6 +59,7 @@ impl DomainList {
 
 /// Why an entry cannot stand in a [`DomainList`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DomainListError {
     /// `*` alone would be every domain: that is what the switches are for.
     Everything,

@@ -9,7 +9,7 @@ use crate::time::later;
 /// Spending may overdraw it, because what a socket gave cannot be given back; then nothing more is taken until the
 /// debt is paid.
 #[derive(Clone, Copy, Debug)]
-pub struct TokenBucket {
+pub(crate) struct TokenBucket {
     bytes_per_second: u64,
     level: i128,
     at: Instant,
@@ -24,7 +24,7 @@ const SCALE: i128 = 1_000_000_000;
 impl TokenBucket {
     /// A full bucket.
     #[must_use]
-    pub fn new(now: Instant, bytes_per_second: u64) -> Self {
+    pub(crate) fn new(now: Instant, bytes_per_second: u64) -> Self {
         Self { bytes_per_second, level: Self::capacity(bytes_per_second), at: now }
     }
 
@@ -33,13 +33,13 @@ impl TokenBucket {
     }
 
     /// Takes `bytes` out.
-    pub fn spend(&mut self, now: Instant, bytes: usize) {
+    pub(crate) fn spend(&mut self, now: Instant, bytes: usize) {
         self.fill(now);
         self.level = self.level.saturating_sub(i128::try_from(bytes).unwrap_or(i128::MAX).saturating_mul(SCALE));
     }
 
     /// Takes `count` out if that much is in.
-    pub fn take(&mut self, now: Instant, count: usize) -> bool {
+    pub(crate) fn take(&mut self, now: Instant, count: usize) -> bool {
         self.fill(now);
         let wanted = i128::try_from(count).unwrap_or(i128::MAX).saturating_mul(SCALE);
         let enough = self.level >= wanted;
@@ -51,7 +51,7 @@ impl TokenBucket {
 
     /// When something may be taken again; `None`: now.
     #[must_use]
-    pub fn ready_at(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn ready_at(&self, now: Instant) -> Option<Instant> {
         let mut bucket = *self;
         bucket.fill(now);
         if bucket.level >= 0 {
@@ -64,7 +64,7 @@ impl TokenBucket {
 
     /// Whether it holds all that it can: as if nothing had ever been taken.
     #[must_use]
-    pub fn is_full(&self, now: Instant) -> bool {
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
         let mut bucket = *self;
         bucket.fill(now);
         bucket.level == Self::capacity(self.bytes_per_second)

@@ -37,41 +37,41 @@ impl Anchor {
 ///
 /// Tables are tiny, so a list beats a tree.
 #[derive(Clone, Debug)]
-pub struct TimerTable<K> {
+pub(crate) struct TimerTable<K> {
     armed: Vec<(K, Instant)>,
 }
 
 impl<K: Copy + Eq> TimerTable<K> {
     /// A table without deadlines.
     #[must_use]
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { armed: Vec::new() }
     }
 
     /// Arms `label` for `at`, in place of any earlier deadline of that label.
-    pub fn set(&mut self, label: K, at: Instant) {
+    pub(crate) fn set(&mut self, label: K, at: Instant) {
         self.cancel(label);
         self.armed.push((label, at));
     }
 
     /// Disarms `label`.
-    pub fn cancel(&mut self, label: K) {
+    pub(crate) fn cancel(&mut self, label: K) {
         self.armed.retain(|(armed, _)| *armed != label);
     }
 
     /// Disarms everything.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.armed.clear();
     }
 
     /// The earliest deadline and its label.
     #[must_use]
-    pub fn next(&self) -> Option<(K, Instant)> {
+    pub(crate) fn next(&self) -> Option<(K, Instant)> {
         self.armed.iter().copied().min_by_key(|(_, at)| *at)
     }
 
     /// Takes out one deadline that `now` has reached.
-    pub fn expire(&mut self, now: Instant) -> Option<K> {
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<K> {
         let (label, at) = self.next()?;
         if at > now {
             return None;

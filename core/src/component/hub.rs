@@ -18,6 +18,7 @@ use crate::time::Anchor;
 ///
 /// Every stanza that goes in ends in exactly one place: with a component, as [`Event::Outbound`], or as
 /// [`Event::Dropped`]; an answer takes the place of what it answers.
+#[derive(Debug)]
 pub struct Hub {
     pub(super) config: Config,
     /// The link of each host that has one: exactly those in [`State::Open`].

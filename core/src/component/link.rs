@@ -36,6 +36,7 @@ pub(super) enum State {
 }
 
 /// One connection to the component listener.
+#[derive(Debug)]
 pub(super) struct Link {
     /// The other end.
     pub(super) addr: SocketAddr,

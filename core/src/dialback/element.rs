@@ -53,6 +53,7 @@ pub enum Answer {
 
 /// Why an element of the dialback namespace is none of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Malformed {
     /// `from` or `to` is missing or not a domain.
     Addresses,

@@ -68,7 +68,7 @@ pub const fn is_private(addr: IpAddr) -> bool {
 
 /// A part of the network that has a share of its own in what is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub(crate) struct Place {
     base: IpAddr,
     bits: u8,
 }
@@ -76,7 +76,7 @@ pub struct Place {
 /// The places of an address, and how much each may have, in shares of one address: an IPv4 address; of IPv6 the /64,
 /// which one subscriber has to itself at least, and the /48 around it, which is the most that one site gets
 /// ([RFC 6177 section 2](https://www.rfc-editor.org/rfc/rfc6177#section-2)).
-pub fn places(addr: IpAddr) -> impl Iterator<Item = (Place, usize)> + Clone {
+pub(crate) fn places(addr: IpAddr) -> impl Iterator<Item = (Place, usize)> + Clone {
     let (subscriber, site) = match addr.to_canonical() {
         IpAddr::V4(v4) => (Place { base: v4.into(), bits: 32 }, None),
         IpAddr::V6(v6) => {

@@ -25,7 +25,7 @@ use crate::time::later;
 
 /// Everybody who failed.
 #[derive(Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     failed: BTreeMap<Failed, Entry>,
     entropy: Entropy,
 }
@@ -86,13 +86,13 @@ impl Probes {
 impl Backoff {
     /// Nobody has failed yet.
     #[must_use]
-    pub const fn new(entropy: Entropy) -> Self {
+    pub(crate) const fn new(entropy: Entropy) -> Self {
         Self { failed: BTreeMap::new(), entropy }
     }
 
     /// Why `pair` is not tried now, if it is not.
     #[must_use]
-    pub fn reason(&self, now: Instant, pair: &Pair, behalf: Behalf) -> Option<Reason> {
+    pub(crate) fn reason(&self, now: Instant, pair: &Pair, behalf: Behalf) -> Option<Reason> {
         let waiting = |failed| self.waiting(now, &failed, behalf).map(|entry| entry.reason);
         let refused = self.failed.get(&Failed::Pair(pair.clone()));
         waiting(Failed::Domain(pair.remote.clone()))
@@ -106,7 +106,7 @@ impl Backoff {
     /// has come to something: now, as far as anybody knows. What others met there does not count for a domain that has
     /// shown to be alive since.
     #[must_use]
-    pub fn address_wait(
+    pub(crate) fn address_wait(
         &self,
         now: Instant,
         pair: &Pair,
@@ -126,12 +126,12 @@ impl Backoff {
 
     /// An attempt for `pair` begins, which is over at `deadline`. Everybody else waits for what it comes to, if it is not the
     /// first one.
-    pub fn begin(&mut self, pair: &Pair, behalf: Behalf, deadline: Instant) {
+    pub(crate) fn begin(&mut self, pair: &Pair, behalf: Behalf, deadline: Instant) {
         self.probe(pair, behalf, Some(deadline));
     }
 
     /// An attempt for `pair` is over. Whatever it came to is noted by itself.
-    pub fn end(&mut self, pair: &Pair, behalf: Behalf) {
+    pub(crate) fn end(&mut self, pair: &Pair, behalf: Behalf) {
         self.probe(pair, behalf, None);
     }
 
@@ -144,25 +144,25 @@ impl Backoff {
     }
 
     /// A connection to `addr` is being opened, which is given up at `deadline`.
-    pub fn begin_address(&mut self, addr: SocketAddr, behalf: Behalf, deadline: Instant) {
+    pub(crate) fn begin_address(&mut self, addr: SocketAddr, behalf: Behalf, deadline: Instant) {
         if let Some(entry) = self.failed.get_mut(&Failed::Address(addr)) {
             entry.probes.set(behalf, Some(deadline));
         }
     }
 
     /// A connection to `addr` is open.
-    pub fn note_connected(&mut self, addr: SocketAddr) {
+    pub(crate) fn note_connected(&mut self, addr: SocketAddr) {
         self.failed.remove(&Failed::Address(addr));
     }
 
     /// The servers of `pair.remote` have answered a question about it.
-    pub fn note_answer(&mut self, pair: &Pair) {
+    pub(crate) fn note_answer(&mut self, pair: &Pair) {
         self.failed.remove(&Failed::Domain(pair.remote.clone()));
     }
 
     /// An attempt for `pair` failed for good.
     //= RFC6120-3.3-2
-    pub fn note_failure(&mut self, now: Instant, pair: &Pair, reason: Reason) {
+    pub(crate) fn note_failure(&mut self, now: Instant, pair: &Pair, reason: Reason) {
         match reason {
             Reason::DnsNxdomain
             | Reason::DnsFailure
@@ -187,12 +187,12 @@ impl Backoff {
     }
 
     /// A connection to `addr` could not be opened.
-    pub fn note_address(&mut self, now: Instant, addr: SocketAddr, reason: Reason) {
+    pub(crate) fn note_address(&mut self, now: Instant, addr: SocketAddr, reason: Reason) {
         self.note(now, Failed::Address(addr), reason);
     }
 
     /// Nobody was dialled for `pair`, because all its addresses wait, the first of them until then: nothing new has failed.
-    pub fn note_waiting(&mut self, now: Instant, pair: &Pair, until: Instant, reason: Reason) {
+    pub(crate) fn note_waiting(&mut self, now: Instant, pair: &Pair, until: Instant, reason: Reason) {
         let failed = Failed::Domain(pair.remote.clone());
         let known = self.failed.get(&failed).filter(|entry| entry.is_remembered(now));
         let (times, ended) = known.map_or((0, None), |entry| (entry.times, entry.ended));
@@ -201,7 +201,7 @@ impl Backoff {
 
     /// A stream of ours for `pair` that was up has ended, for this reason, so long after it was dialled.
     //= RFC6120-3.3-2
-    pub fn note_end(&mut self, now: Instant, pair: &Pair, age: Duration, reason: Reason) {
+    pub(crate) fn note_end(&mut self, now: Instant, pair: &Pair, age: Duration, reason: Reason) {
         let failed = Failed::Stream(pair.clone());
         let broken = matches!(
             reason,
@@ -219,12 +219,12 @@ impl Backoff {
     }
 
     /// We are configured in another way: what failed may work now, and somebody is probably waiting to see.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.failed.clear();
     }
 
     /// A stream of ours for `pair` is up.
-    pub fn note_success(&mut self, pair: &Pair) {
+    pub(crate) fn note_success(&mut self, pair: &Pair) {
         for failed in every(pair).into_iter().filter(|failed| !matches!(failed, Failed::Stream(_))) {
             self.failed.remove(&failed);
         }
@@ -232,7 +232,7 @@ impl Backoff {
 
     /// The domain of `pair` has proved itself to us over a connection from `from`, so both live: what waits for either waits
     /// no longer. A wait ends so at most once in [`limits::BACKOFF_END_INTERVAL`].
-    pub fn note_sign_of_life(&mut self, now: Instant, pair: &Pair, from: IpAddr) {
+    pub(crate) fn note_sign_of_life(&mut self, now: Instant, pair: &Pair, from: IpAddr) {
         let at = |port| Failed::Address(SocketAddr::new(from, port));
         let address = self.failed.range(at(0)..=at(u16::MAX)).map(|(failed, _)| failed.clone());
         for failed in address.chain(every(pair)).collect::<Vec<_>>() {
@@ -247,14 +247,8 @@ impl Backoff {
 
     /// How many are remembered.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.failed.len()
-    }
-
-    /// Whether nobody is remembered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.failed.is_empty()
     }
 
     fn note(&mut self, now: Instant, failed: Failed, reason: Reason) {

@@ -19,7 +19,7 @@ use crate::time::later;
 
 /// One attempt, within one overall deadline.
 #[derive(Debug)]
-pub struct Dial {
+pub(crate) struct Dial {
     began: Instant,
     deadline: Instant,
     race: Race,
@@ -32,25 +32,25 @@ pub struct Dial {
 impl Dial {
     /// An attempt by the candidates of `race`.
     #[must_use]
-    pub const fn new(now: Instant, deadline: Instant, race: Race) -> Self {
+    pub(crate) const fn new(now: Instant, deadline: Instant, race: Race) -> Self {
         Self { began: now, deadline, race, failure: None, lacked_tls: false, waits_until: None }
     }
 
     /// When it began.
     #[must_use]
-    pub const fn began(&self) -> Instant {
+    pub(crate) const fn began(&self) -> Instant {
         self.began
     }
 
     /// When it ends whatever happens.
     #[must_use]
-    pub const fn deadline(&self) -> Instant {
+    pub(crate) const fn deadline(&self) -> Instant {
         self.deadline
     }
 
     /// When something is to be done: the deadline, or the start of the next candidate.
     #[must_use]
-    pub fn next_at(&self) -> (Instant, &'static str) {
+    pub(crate) fn next_at(&self) -> (Instant, &'static str) {
         match self.race.next_at().filter(|at| *at < self.deadline) {
             Some(at) => (at, "next candidate"),
             None => (self.deadline, "reach"),
@@ -59,43 +59,43 @@ impl Dial {
 
     /// Its candidates.
     #[must_use]
-    pub const fn race(&self) -> &Race {
+    pub(crate) const fn race(&self) -> &Race {
         &self.race
     }
 
     /// Its candidates, to let one of them move.
-    pub const fn race_mut(&mut self) -> &mut Race {
+    pub(crate) const fn race_mut(&mut self) -> &mut Race {
         &mut self.race
     }
 
     /// Remembers why a candidate failed. What got further tells more than what could not even be reached, and that more
     /// than what may not be tried.
-    pub fn note_failure(&mut self, reason: Reason) {
+    pub(crate) fn note_failure(&mut self, reason: Reason) {
         if self.failure.is_none_or(|known| reach(known) <= reach(reason)) {
             self.failure = Some(reason);
         }
     }
 
     /// Remembers that a candidate may not be tried before `until`, because it failed lately for this reason.
-    pub fn note_wait(&mut self, until: Instant, reason: Reason) {
+    pub(crate) fn note_wait(&mut self, until: Instant, reason: Reason) {
         self.note_failure(reason);
         self.waits_until = self.waits_until.into_iter().chain([until]).min();
     }
 
     /// Until when nobody can be dialled, if nobody was for that reason.
     #[must_use]
-    pub fn waits_until(&self) -> Option<Instant> {
+    pub(crate) fn waits_until(&self) -> Option<Instant> {
         self.waits_until.filter(|_| !self.race.began)
     }
 
     /// Remembers that a candidate needs TLS, which we do not speak.
-    pub const fn note_lack_of_tls(&mut self) {
+    pub(crate) const fn note_lack_of_tls(&mut self) {
         self.lacked_tls = true;
     }
 
     /// Why the attempt failed, if no candidate is left.
     #[must_use]
-    pub fn failure(&self) -> Reason {
+    pub(crate) fn failure(&self) -> Reason {
         match self.failure {
             _ if self.is_our_fault() => Reason::NoAddress,
             failure => failure.unwrap_or(Reason::NegotiationTimeout),
@@ -104,14 +104,14 @@ impl Dial {
 
     /// Whether nobody was dialled for want of TLS on our side. That says nothing about the remote domain.
     #[must_use]
-    pub const fn is_our_fault(&self) -> bool {
+    pub(crate) const fn is_our_fault(&self) -> bool {
         self.lacked_tls && !self.race.began
     }
 }
 
 /// Candidates that compete for one stream.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Race {
+pub(crate) struct Race {
     /// Who may tell of further candidates.
     lookup: Option<LookupId>,
     /// Dialled, not open yet, in the order of dialling.
@@ -129,42 +129,42 @@ pub struct Race {
 impl Race {
     /// A race of these candidates and no others.
     #[must_use]
-    pub const fn of(candidates: VecDeque<Candidate>) -> Self {
+    pub(crate) const fn of(candidates: VecDeque<Candidate>) -> Self {
         Self { lookup: None, connecting: Vec::new(), active: None, rest: candidates, last: None, began: false }
     }
 
     /// A race of the candidates that `lookup` will tell.
     #[must_use]
-    pub fn awaiting(lookup: LookupId) -> Self {
+    pub(crate) fn awaiting(lookup: LookupId) -> Self {
         Self { lookup: Some(lookup), ..Self::of(VecDeque::new()) }
     }
 
     /// Who may tell of further candidates, if the race waits for any.
     #[must_use]
-    pub const fn lookup(&self) -> Option<LookupId> {
+    pub(crate) const fn lookup(&self) -> Option<LookupId> {
         self.lookup
     }
 
     /// Further candidates, to be tried after those that are known.
-    pub fn join(&mut self, candidates: impl IntoIterator<Item = Candidate>) {
+    pub(crate) fn join(&mut self, candidates: impl IntoIterator<Item = Candidate>) {
         self.rest.extend(candidates);
     }
 
     /// No further candidates will come.
-    pub const fn complete(&mut self) {
+    pub(crate) const fn complete(&mut self) {
         self.lookup = None;
     }
 
     /// Whether any candidate was ever dialled.
     #[must_use]
-    pub const fn has_begun(&self) -> bool {
+    pub(crate) const fn has_begun(&self) -> bool {
         self.began
     }
 
     /// The candidate to be dialled now, if there is one: nobody is connecting, or the moment for the next has come.
     //= RFC8305-5-1
     //= RFC8305-5-2
-    pub fn start_next(&mut self, now: Instant) -> Option<Candidate> {
+    pub(crate) fn start_next(&mut self, now: Instant) -> Option<Candidate> {
         let due = self.connecting.is_empty() || self.next_at().is_some_and(|at| at <= now);
         if self.active.is_some() || !due {
             return None;
@@ -174,7 +174,7 @@ impl Race {
 
     /// When to dial the next one although others are still connecting.
     #[must_use]
-    pub fn next_at(&self) -> Option<Instant> {
+    pub(crate) fn next_at(&self) -> Option<Instant> {
         if self.active.is_some() || self.rest.is_empty() {
             return None;
         }
@@ -182,7 +182,7 @@ impl Race {
     }
 
     /// `candidate` is being dialled as `conn`.
-    pub fn started(&mut self, now: Instant, conn: ConnId, candidate: Candidate) {
+    pub(crate) fn started(&mut self, now: Instant, conn: ConnId, candidate: Candidate) {
         self.connecting.push((conn, candidate));
         self.last = Some((conn, now));
         self.began = true;
@@ -191,7 +191,7 @@ impl Race {
     /// `conn` is open. `true`: it has won, and the connections in `losers` are to be dropped; their candidates may be
     /// tried again later. `false`: it is not wanted.
     //= RFC8305-5-3
-    pub fn connected(&mut self, conn: ConnId, losers: &mut Vec<ConnId>) -> bool {
+    pub(crate) fn connected(&mut self, conn: ConnId, losers: &mut Vec<ConnId>) -> bool {
         let Some(position) = self.connecting.iter().position(|(connecting, _)| *connecting == conn) else {
             return false;
         };
@@ -209,7 +209,7 @@ impl Race {
     }
 
     /// `conn` has failed, open or not. If it was the last one that was dialled, the next one need not wait.
-    pub fn failed(&mut self, now: Instant, conn: ConnId) {
+    pub(crate) fn failed(&mut self, now: Instant, conn: ConnId) {
         self.connecting.retain(|(connecting, _)| *connecting != conn);
         self.active = self.active.filter(|(active, _)| *active != conn);
         if let Some((last, at)) = &mut self.last
@@ -220,7 +220,7 @@ impl Race {
     }
 
     /// `conn` has failed and is to be dialled once more, before all others. True if it was the one that negotiated.
-    pub fn retry(&mut self, conn: ConnId) -> bool {
+    pub(crate) fn retry(&mut self, conn: ConnId) -> bool {
         let again = self.active.take_if(|(active, _)| *active == conn);
         if let Some((_, candidate)) = again {
             self.rest.push_front(candidate);
@@ -230,18 +230,18 @@ impl Race {
 
     /// Whether nobody is under way, waiting, or still to come.
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.lookup.is_none() && self.active.is_none() && self.connecting.is_empty() && self.rest.is_empty()
     }
 
     /// Whether `conn` is under way.
     #[must_use]
-    pub fn is_trying(&self, conn: ConnId) -> bool {
+    pub(crate) fn is_trying(&self, conn: ConnId) -> bool {
         self.conns().any(|trying| trying == conn)
     }
 
     /// Everything that is under way.
-    pub fn conns(&self) -> impl Iterator<Item = ConnId> {
+    pub(crate) fn conns(&self) -> impl Iterator<Item = ConnId> {
         self.connecting.iter().chain(&self.active).map(|(conn, _)| *conn)
     }
 }

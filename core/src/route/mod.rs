@@ -14,26 +14,28 @@ use crate::machine::ConnId;
 use crate::reason::Reason;
 use crate::time::later;
 
-pub use address::{Place, PrivateAddresses, is_private, places};
-pub use backoff::Backoff;
-pub use dial::{Dial, Race};
-pub use peers::{External, LastFeatures, Peers};
-pub use queue::Queue;
+pub use address::{PrivateAddresses, is_private};
+
+pub(crate) use address::{Place, places};
+pub(crate) use backoff::Backoff;
+pub(crate) use dial::{Dial, Race};
+pub(crate) use peers::{External, LastFeatures, Peers};
+pub(crate) use queue::Queue;
 
 /// The route of one pair.
 #[derive(Debug, Default)]
-pub struct Route {
+pub(crate) struct Route {
     /// How far it has come.
-    pub state: State,
+    pub(crate) state: State,
     /// What waits for it.
-    pub queue: Queue,
+    pub(crate) queue: Queue,
     /// How many of its streams have ended, one after the other, in the middle of a stanza.
-    pub interruptions: u8,
+    pub(crate) interruptions: u8,
 }
 
 /// How far a route has come.
 #[derive(Debug, Default)]
-pub enum State {
+pub(crate) enum State {
     /// Nothing is to be sent.
     #[default]
     Idle,
@@ -49,7 +51,7 @@ pub enum State {
 impl Route {
     /// When something of this route is due: the end of an attempt, or of a stanza's patience.
     #[must_use]
-    pub fn deadline(&self, queue_age: std::time::Duration) -> Option<(Instant, &'static str)> {
+    pub(crate) fn deadline(&self, queue_age: std::time::Duration) -> Option<(Instant, &'static str)> {
         let reaching = match &self.state {
             State::Reaching(dial) => Some(dial.next_at()),
             State::Idle | State::Up(_) | State::Leaving(..) => None,

@@ -9,7 +9,7 @@ use crate::limits;
 
 /// What peers did when we last spoke to them, for each pair by itself.
 #[derive(Debug, Default)]
-pub struct Peers {
+pub(crate) struct Peers {
     known: BTreeMap<Pair, Peer>,
     /// Counts what is noted, to tell what is oldest.
     noted: u64,
@@ -27,7 +27,7 @@ struct Peer {
 
 /// What became of EXTERNAL when it was last tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum External {
+pub(crate) enum External {
     /// Not tried yet.
     Unknown,
     /// The peer accepted it.
@@ -38,60 +38,48 @@ pub enum External {
 
 /// What the features behind authentication said, as far as it matters: what a peer offers there is voluntary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastFeatures {
+pub(crate) struct LastFeatures {
     /// Largest stanza that the peer takes, in bytes, if it says so (XEP-0478).
-    pub max_bytes: Option<u32>,
+    pub(crate) max_bytes: Option<u32>,
 }
 
 impl Peers {
     /// Whether we may speak ahead of what the peer answers: never again once a stream failed on which we did.
     #[must_use]
-    pub fn may_speak_ahead(&self, pair: &Pair) -> bool {
+    pub(crate) fn may_speak_ahead(&self, pair: &Pair) -> bool {
         self.known.get(pair).is_none_or(|peer| !peer.hasty)
     }
 
     /// What became of EXTERNAL.
     #[must_use]
-    pub fn external(&self, pair: &Pair) -> External {
+    pub(crate) fn external(&self, pair: &Pair) -> External {
         self.known.get(pair).map_or(External::Unknown, |peer| peer.external)
     }
 
     /// The features behind authentication.
     #[must_use]
-    pub fn last_features(&self, pair: &Pair) -> Option<LastFeatures> {
+    pub(crate) fn last_features(&self, pair: &Pair) -> Option<LastFeatures> {
         self.known.get(pair).filter(|peer| !peer.hasty)?.last_features
     }
 
     /// A stream failed on which we spoke ahead.
-    pub fn note_haste(&mut self, pair: &Pair) {
+    pub(crate) fn note_haste(&mut self, pair: &Pair) {
         self.note(pair, |peer| peer.hasty = true);
     }
 
     /// EXTERNAL was accepted or refused.
-    pub fn note_external(&mut self, pair: &Pair, external: External) {
+    pub(crate) fn note_external(&mut self, pair: &Pair, external: External) {
         self.note(pair, |peer| peer.external = external);
     }
 
     /// The features behind authentication came; `None`: they did not.
-    pub fn note_last_features(&mut self, pair: &Pair, features: Option<LastFeatures>) {
+    pub(crate) fn note_last_features(&mut self, pair: &Pair, features: Option<LastFeatures>) {
         self.note(pair, |peer| peer.last_features = features);
     }
 
     /// Our side has changed: what peers did says nothing any more.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.known.clear();
-    }
-
-    /// How many are remembered.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.known.len()
-    }
-
-    /// Whether nobody is remembered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
     }
 
     fn note(&mut self, pair: &Pair, change: impl FnOnce(&mut Peer)) {
@@ -139,7 +127,7 @@ mod tests {
         }
         peers.note_external(&pair("d0.example"), External::Refused);
         peers.note_external(&pair("new.example"), External::Accepted);
-        assert_eq!(peers.len(), limits::KNOWN_PEERS);
+        assert_eq!(peers.known.len(), limits::KNOWN_PEERS);
         assert_eq!(peers.external(&pair("d0.example")), External::Refused);
         assert_eq!(peers.external(&pair("d1.example")), External::Unknown);
     }

@@ -149,6 +149,7 @@ impl std::error::Error for ParseError {}
 /// Which address of a stanza is missing or malformed: the stream error is `improper-addressing`,
 /// [RFC 6120 section 4.9.3.7](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Improper {
     /// `from` is not an address.
     From,

@@ -7,6 +7,7 @@ use crate::xml::{Bounds, Content, Element, Frame, Framer};
 
 /// Why an iq has no payload to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NoPayload {
     /// A request has exactly one child element; this one has none, or more, or text beside it.
     NotOne,

@@ -91,13 +91,13 @@ impl XmlError {
     }
 }
 
-impl From<rxml::Error> for XmlError {
-    /// The texts that are matched are no part of rxml's interface: its version is pinned, and a table test
+impl XmlError {
+    /// What rxml has found. The texts that are matched are no part of rxml's interface: its version is pinned, and a table test
     /// holds them in place.
     //= RFC6120-11.1-2
     //= RFC6120-11.5-3
     //= RFC6120-11.6-2
-    fn from(error: rxml::Error) -> Self {
+    pub(super) fn of(error: rxml::Error) -> Self {
         match error {
             rxml::Error::RestrictedXml("only utf-8 encoding is allowed") => Self::UnsupportedEncoding,
             rxml::Error::RestrictedXml("long name or reference") => Self::TokenTooLong,

@@ -309,7 +309,7 @@ impl Framer {
                 self.state = State::Between;
                 Ok(None)
             }
-            Err(EndOrError::Error(error)) => Err(error.into()),
+            Err(EndOrError::Error(error)) => Err(XmlError::of(error)),
             Ok(_) => {
                 self.state = State::Ended;
                 Ok(Some(Frame::End))
@@ -489,7 +489,7 @@ impl Progress {
             match outcome {
                 Ok(Some(event)) => return Ok(Some(event)),
                 Ok(None) => return Err(XmlError::NotWellFormed),
-                Err(EndOrError::Error(error)) => return Err(error.into()),
+                Err(EndOrError::Error(error)) => return Err(XmlError::of(error)),
                 Err(EndOrError::NeedMoreData) if left == used => return Err(XmlError::TooLong),
                 Err(EndOrError::NeedMoreData) if bytes.is_empty() => return Ok(None),
                 Err(EndOrError::NeedMoreData) => {}
