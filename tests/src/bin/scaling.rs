@@ -17,6 +17,9 @@ fn main() {
     let number = |at: usize, default: usize| argument(at).map_or(default, |text| text.parse().expect("a number"));
     let wanted = |part: &str| argument(1).is_none_or(|chosen| chosen == part);
     let (stanzas, rounds) = (number(2, STANZAS), number(3, ROUNDS));
+    if argument(1).is_some_and(|chosen| chosen == memory::ALONE) {
+        return memory::alone(stanzas);
+    }
     if wanted("memory") {
         println!("in memory, {stanzas} stanzas each way for each node, the medians of {rounds} rounds:");
         println!("{}", memory::run(stanzas, rounds));

@@ -2,10 +2,16 @@
 //!
 //! The load is prepared beforehand: TLS records, as a peer has written them to that very node, and the stanzas that the
 //! node answers with. What is measured is all that a node does for a stanza each way, and nothing else.
+//!
+//! Two processes with a node each, which share nothing but the machine, are the control: more than they carry no two threads
+//! can.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fmt;
+use std::io::{BufRead, BufReader, Write as _, stdin};
 use std::net::SocketAddr;
+use std::process::{Child, Command as Program, Stdio};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,21 +47,70 @@ pub struct Report {
     pub one: f64,
     /// The same of two nodes together.
     pub two: f64,
+    /// The same of two processes with one node each.
+    pub processes: f64,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { one, two } = self;
-        write!(f, "one node {one:.0} stanzas/s, two nodes {two:.0} stanzas/s: {:.2} times as many", two / one)
+        let Self { one, two, processes } = self;
+        writeln!(f, "one node {one:.0} stanzas/s, two nodes {two:.0} stanzas/s: {:.2} times as many", two / one)?;
+        write!(f, "control: two processes {processes:.0} stanzas/s: {:.2} times as many", processes / one)
     }
 }
 
 /// Gives each node so many stanzas, in each of so many rounds.
 #[must_use]
 pub fn run(stanzas: usize, rounds: usize) -> Report {
-    // Both take turns, so that what else the machine does concerns both.
-    let (one, two): (Vec<_>, Vec<_>) = (0..rounds).map(|_| (rate(1, stanzas), rate(2, stanzas))).unzip();
-    Report { one: median(one), two: median(two) }
+    let mut rates = [const { Vec::new() }; 3];
+    for _ in 0..rounds {
+        // All take turns, so that what else the machine does concerns all.
+        for (rates, rate) in rates.iter_mut().zip([rate(1, stanzas), rate(2, stanzas), rate_of_processes(2, stanzas)]) {
+            rates.push(rate);
+        }
+    }
+    let [one, two, processes] = rates.map(median);
+    Report { one, two, processes }
+}
+
+/// The argument that makes this program one of the processes of the control.
+pub const ALONE: &str = "alone";
+
+/// What such a process says when its load is prepared, and when it is carried. It begins at a line of its input.
+const PREPARED: &str = "prepared";
+const CARRIED: &str = "carried";
+
+/// Carries so many stanzas as the control wants it.
+pub fn alone(stanzas: usize) {
+    let lane = Lane::prepare(stanzas);
+    println!("{PREPARED}");
+    let _ = stdin().read_line(&mut String::new());
+    assert_eq!(lane.carry(&Barrier::new(1)), stanzas, "not all that was prepared came");
+    println!("{CARRIED}");
+}
+
+/// Stanzas in a second, in and out, of so many processes with a node each.
+fn rate_of_processes(processes: usize, stanzas: usize) -> f64 {
+    let program = env::current_exe().expect("a program");
+    let start = || {
+        let mut program = Program::new(&program);
+        let program = program.args([ALONE, &stanzas.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        program.spawn().expect("this program starts")
+    };
+    let mut children: Vec<Child> = (0..processes).map(|_| start()).collect();
+    let mut told: Vec<_> =
+        children.iter_mut().map(|child| BufReader::new(child.stdout.take().expect("piped")).lines()).collect();
+    let mut wait_for =
+        |word| told.iter_mut().for_each(|lines| assert_eq!(lines.next().expect("a line").expect("text"), word));
+    wait_for(PREPARED);
+    let begin = Instant::now();
+    for child in &mut children {
+        child.stdin.take().expect("piped").write_all(b"\n").expect("it waits");
+    }
+    wait_for(CARRIED);
+    let took = begin.elapsed();
+    children.iter_mut().for_each(|child| assert!(child.wait().expect("it ends").success()));
+    2.0 * f64::from(u32::try_from(processes * stanzas).expect("few")) / took.as_secs_f64()
 }
 
 /// Stanzas in a second, in and out, of so many nodes with a thread each.
