@@ -13,7 +13,7 @@ use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_tests::certificates::{Authority, Kind};
 use s2s_tests::fake_tls::FakeProvider;
-use s2s_tests::puppetry::{PROCEED, Tls};
+use s2s_tests::puppetry::{PROCEED, STARTTLS, Tls};
 use s2s_tests::world::{Cutting, NodeIndex, Puppet, World, domain};
 
 const A: &str = "a.example.org";
@@ -21,7 +21,9 @@ const B: &str = "b.example.net";
 
 /// There and back.
 const ROUND_TRIP: Duration = Duration::from_millis(100);
-const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+/// Features with EXTERNAL, and nothing else.
+const OFFERS_EXTERNAL: &str = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+                               <mechanism>EXTERNAL</mechanism></mechanisms></stream:features>";
 
 const HEADER: &str = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' \
                       xmlns:db='jabber:server:dialback' from='b.example.net' to='a.example.org' id='puppet' version='1.0'>";
@@ -324,10 +326,8 @@ fn a_peer_that_refuses_external_because_it_came_too_early_gets_it_again_on_the_s
     let authority = Authority::root("the authority");
     let (mut tls, heard) = secured(&mut world, &authority, puppet);
     assert!(heard.contains("<auth"), "{heard}");
-    let features = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
-                    <mechanism>EXTERNAL</mechanism></mechanisms></stream:features>";
     let failure = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><invalid-mechanism/></failure>";
-    let heard = tls.say(&mut world, &format!("{HEADER}{features}{failure}"));
+    let heard = tls.say(&mut world, &format!("{HEADER}{OFFERS_EXTERNAL}{failure}"));
     assert!(heard.starts_with("<auth"), "now it is offered: {heard}");
     let heard = tls.say(&mut world, "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
     assert!(heard.contains("<stream:stream"), "{heard}");
@@ -366,10 +366,8 @@ fn a_peer_that_refuses_our_certificate_is_not_asked_again() {
     let puppet = world.accept(place).expect("dialled");
     let authority = Authority::root("the authority");
     let (mut tls, _) = secured(&mut world, &authority, puppet);
-    let features = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
-                    <mechanism>EXTERNAL</mechanism></mechanisms></stream:features>";
     let failure = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>";
-    let heard = tls.say(&mut world, &format!("{HEADER}{features}{failure}"));
+    let heard = tls.say(&mut world, &format!("{HEADER}{OFFERS_EXTERNAL}{failure}"));
     assert!(!heard.contains("<auth"), "{heard}");
     let reasons: Vec<_> = world
         .take_events(a)
