@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::io;
-use std::iter;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -150,8 +149,10 @@ where
             } else if let Ok(first) = self.inbox.recv_timeout(wait) {
                 // Who has woken us may have more to report: a system that lets us run first would wake us for each.
                 thread::yield_now();
-                let more: Vec<_> = self.inbox.try_iter().take(TOGETHER - 1).collect();
-                for report in iter::once(first).chain(more) {
+                let mut first = Some(first);
+                for _ in 0..TOGETHER {
+                    // One after the other: what is taken makes room for another command.
+                    let Some(report) = first.take().or_else(|| self.inbox.try_recv().ok()) else { break };
                     self.take(report);
                     self.settle();
                 }
