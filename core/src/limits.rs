@@ -106,8 +106,11 @@ pub const BROKEN_STREAMS: u32 = 3;
 /// How often a sign of life of the peer may end a wait.
 pub const BACKOFF_END_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Pairs of which it is remembered how their peers took what we said.
+/// Pairs of which it is remembered how their peers took what we said, and domains of which certificates are.
 pub const KNOWN_PEERS: usize = 4096;
+
+/// Certificates of one domain that are remembered, to tell when it shows another: its servers may take turns.
+pub const CERTIFICATES_PER_PEER: usize = 4;
 
 /// Domains, pairs and addresses whose failures are remembered.
 pub const BACKOFF_ENTRIES: usize = 4096;

@@ -295,3 +295,49 @@ fn what_was_written_before_the_peer_closed_is_not_sent_again() {
     let heard = world.hear_text(next);
     assert!(heard.contains("id='third'") && !heard.contains("id='second'"), "{heard}");
 }
+
+/// What is told of certificates: of each pair that came up, its own, and of each change, the ones before and of now.
+fn certificates(events: &[Event]) -> (Vec<[u8; 32]>, Vec<[[u8; 32]; 2]>) {
+    let (mut up, mut changed) = (Vec::new(), Vec::new());
+    for event in events {
+        match event {
+            Event::PeerUp { link, .. } => up.push(link.certificate.expect("it showed one")),
+            Event::CertificateChanged { link, before, .. } => {
+                changed.push([*before, link.certificate.expect("it showed one")]);
+            }
+            _ => {}
+        }
+    }
+    (up, changed)
+}
+
+#[test]
+//= RFC7590-3.6-1 test
+fn the_certificate_of_a_peer_is_told_with_each_stream_and_once_more_when_it_has_changed() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let a = world.add(addr(1), config(&authority, A, Some(Kind::Valid), secure()));
+    let b = world.add(addr(2), config(&authority, B, Some(Kind::Valid), secure()));
+    world.publish(A, addr(1), true, false);
+    world.publish(B, addr(2), true, false);
+    exchange_without_looking(&mut world, a, b);
+    let (first, changed) = certificates(&world.take_events(a));
+    let old = first[0];
+    assert_eq!((first, changed), (vec![old; 2], vec![]), "both directions, one certificate, and nothing before it");
+
+    world.kill(addr(2));
+    world.run();
+    world.revive(b, config(&authority, B, Some(Kind::ServerAuth), secure()));
+    exchange_without_looking(&mut world, a, b);
+    let (second, changed) = certificates(&world.take_events(a));
+    let new = second[0];
+    assert_ne!(old, new, "another one");
+    assert_eq!((second, changed), (vec![new; 2], vec![[old, new]]), "told once, not for each stream");
+}
+
+fn exchange_without_looking(world: &mut World, a: NodeIndex, b: NodeIndex) {
+    world.send(a, &message(A, B, "there"));
+    world.run();
+    world.send(b, &message(B, A, "back"));
+    world.run();
+}

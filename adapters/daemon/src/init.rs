@@ -88,7 +88,8 @@ fn next_steps(domain: &Domain) -> String {
     )
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+/// Two small digits for each byte.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -23,6 +23,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{LogFormat, Settings};
+use crate::init::hexadecimal;
 
 /// Characters of a peer's text that are kept.
 const DETAIL_CHARACTERS: usize = 256;
@@ -52,6 +53,8 @@ pub(crate) struct Record {
     pub(crate) method: Option<Method>,
     /// What protects the connection.
     pub(crate) tls: Option<(Version, &'static str)>,
+    /// SHA-256 of the certificate that the peer showed, as `openssl x509 -fingerprint -sha256` shows it with colons.
+    pub(crate) certificate: Option<[u8; 32]>,
     /// Since the attempt began.
     pub(crate) age: Option<Duration>,
     /// More, escaped and bounded.
@@ -72,6 +75,7 @@ impl Record {
             addr: None,
             method: None,
             tls: None,
+            certificate: None,
             age: None,
             detail: None,
         }
@@ -85,6 +89,12 @@ impl Record {
                 remote: Some(pair.remote.clone()),
                 method: Some(*by),
                 ..Self::new(Level::INFO, "peer-up").on(link)
+            },
+            node::Event::CertificateChanged { pair, link, before } => Self {
+                local: Some(pair.local.clone()),
+                remote: Some(pair.remote.clone()),
+                detail: Some(format!("the one before was {}", hexadecimal(before))),
+                ..Self::new(Level::WARN, "certificate-changed").on(link)
             },
             node::Event::PeerDown { pair, direction, reason, conn } => Self {
                 local: Some(pair.local.clone()),
@@ -195,6 +205,7 @@ impl Record {
             addr: Some(link.addr),
             direction: Some(link.direction),
             tls: link.tls,
+            certificate: link.certificate,
             age: Some(link.age),
             ..self
         }
@@ -216,6 +227,7 @@ impl Record {
                     addr = self.addr.map(field::display),
                     method = self.method.map(Method::as_str),
                     tls = self.tls.map(|(version, cipher)| field::display(format!("{version} {cipher}"))),
+                    certificate = self.certificate.as_ref().map(|digest| field::display(hexadecimal(digest))),
                     detail = self.detail.as_deref(),
                 )
             };
@@ -382,6 +394,7 @@ mod tests {
                 addr: "192.0.2.1:5269".parse().expect("an address"),
                 direction: Direction::Inbound,
                 tls: Some((Version::Tls13, "TLS13_AES_128_GCM_SHA256")),
+                certificate: Some([0xa5; 32]),
                 age: Duration::from_millis(5),
             }),
             direction: Direction::Inbound,
@@ -405,6 +418,7 @@ mod tests {
             ("direction", "in"),
             ("addr", "192.0.2.1:5269"),
             ("tls", "TLSv1.3 TLS13_AES_128_GCM_SHA256"),
+            ("certificate", &"a5".repeat(32)),
             ("detail", r#"no \"luck\"\n\u{202e}{\"event\":\"forged\"}"#),
         ] {
             assert_eq!(line[key], value, "{key}");

@@ -42,6 +42,8 @@ pub struct LinkInfo {
     pub direction: Direction,
     /// Version and cipher suite, if it is encrypted.
     pub tls: Option<(Version, &'static str)>,
+    /// SHA-256 of the certificate that the peer showed, whatever it is worth.
+    pub certificate: Option<[u8; 32]>,
     /// Since it was accepted, or since the attempt to reach the peer began.
     pub age: Duration,
 }
@@ -74,6 +76,16 @@ pub enum Event {
         by: Method,
         /// Over which connection.
         link: LinkInfo,
+    },
+    /// A domain has proved itself on a connection with a certificate that it has not shown before, while others are
+    /// remembered: a renewal, another of its servers, or somebody in between. A [`PeerUp`](Self::PeerUp) goes before.
+    CertificateChanged {
+        /// The pair.
+        pair: Pair,
+        /// The connection, with the certificate of now.
+        link: LinkInfo,
+        /// SHA-256 of the certificate that the domain showed last.
+        before: [u8; 32],
     },
     /// They no longer can. Once for each `PeerUp`.
     PeerDown {

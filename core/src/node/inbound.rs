@@ -202,6 +202,8 @@ impl Node {
         }
     }
 
+    /// Tells that stanzas can flow, and who has another certificate than before.
+    //= RFC7590-3.6-1
     pub(super) fn raise_up(&mut self, now: Instant, conn: ConnId, pair: Pair, by: Method) {
         let Some(link) = self.info(now, conn) else {
             return;
@@ -219,7 +221,10 @@ impl Node {
         if link.direction == Direction::Inbound {
             self.backoff.note_sign_of_life(now, &pair, link.addr.ip());
         }
+        let before = link.certificate.and_then(|certificate| self.certificates.note(&pair.remote, certificate));
+        let changed = before.map(|before| Event::CertificateChanged { pair: pair.clone(), link: link.clone(), before });
         self.events.push_back(Event::PeerUp { pair, by, link });
+        self.events.extend(changed);
     }
 
     /// Reports a refusal on an inbound stream, with the domains of its header.

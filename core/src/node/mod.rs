@@ -6,6 +6,7 @@
 
 mod admission;
 mod ahead;
+mod certificates;
 mod config;
 mod deadlines;
 mod dialling;
@@ -33,7 +34,7 @@ use crate::rate::TokenBucket;
 use crate::reason::Reason;
 use crate::route::{Backoff, Peers, Route};
 use crate::time::Anchor;
-use crate::tls::verify::{Rejection, Verified, judge};
+use crate::tls::verify::{Rejection, Verified, fingerprint, judge};
 
 pub use admission::Bound;
 pub use config::{Config, Limits, StaticRoute, nearest_above};
@@ -42,6 +43,7 @@ pub use measures::{Measures, Totals};
 pub use routes::SendError;
 
 use admission::{Admission, TurnedAway};
+use certificates::Certificates;
 use deadlines::Deadlines;
 use measures::Recent;
 use verify::Verification;
@@ -60,6 +62,7 @@ pub struct Node {
     lookups: BTreeMap<LookupId, Errand>,
     backoff: Backoff,
     peers: Peers,
+    certificates: Certificates,
     admission: Admission,
     turned_away: TurnedAway,
     totals: Totals,
@@ -179,6 +182,7 @@ impl Node {
             lookups: BTreeMap::new(),
             backoff,
             peers: Peers::default(),
+            certificates: Certificates::default(),
             admission: Admission::default(),
             turned_away: TurnedAway::default(),
             totals: Totals::default(),
@@ -224,6 +228,7 @@ impl Node {
     }
 
     /// What is known of a connection, for events.
+    //= RFC7590-3.6-1
     fn info(&self, now: Instant, conn: ConnId) -> Option<LinkInfo> {
         let connected = self.links.get(&conn)?;
         let since = match &connected.purpose {
@@ -235,6 +240,7 @@ impl Node {
             addr: connected.addr,
             direction: if connected.purpose == Purpose::Inbound { Direction::Inbound } else { Direction::Outbound },
             tls: connected.link.facts().map(|facts| (facts.version, facts.cipher)),
+            certificate: connected.link.facts().and_then(|facts| facts.chain.first()).map(|der| fingerprint(der)),
             age: now.saturating_duration_since(since),
         })
     }

@@ -70,6 +70,8 @@ impl Node {
 
     /// The authoritative server has answered on `conn`.
     //= XEP0220-2.1.2-7
+    //= XEP0220-2.5-3
+    //= XEP0220-2.5-7
     //= RFC6120-4.3.6-3
     pub(super) fn finish_verification(&mut self, now: Instant, conn: ConnId, answer: Result<Confirmed, Answer>) {
         let Some(Errand::Verify(id)) = self.errand_of(conn) else {
@@ -90,7 +92,7 @@ impl Node {
             }
             Err(answer) => {
                 self.raise_refused_pair(now, inbound, &pair, Reason::DialbackError, format!("{answer:?}"));
-                KeyOutcome::Failed(relayed_condition(answer))
+                KeyOutcome::Failed(StanzaCondition::RemoteServerNotFound)
             }
         };
         self.answer_key(now, inbound, &pair, outcome);
@@ -154,15 +156,5 @@ impl Node {
     fn take_verification(&mut self, id: VerificationId) -> Option<Verification> {
         self.deadlines.set(Owner::Verification(id), None);
         self.verifications.remove(&id)
-    }
-}
-
-/// What the initiating server is told of an error that the authoritative server answered with.
-//= XEP0220-2.5-3
-//= XEP0220-2.5-7
-const fn relayed_condition(answer: Answer) -> StanzaCondition {
-    match answer {
-        Answer::Error(Some(StanzaCondition::ItemNotFound)) => StanzaCondition::RemoteServerNotFound,
-        _ => StanzaCondition::RemoteServerTimeout,
     }
 }

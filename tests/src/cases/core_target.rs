@@ -79,7 +79,7 @@ impl Target for CoreTarget {
 
     fn notes_until(&mut self, _text: &str) -> Vec<Note> {
         self.world.run();
-        self.world.take_events(self.site).iter().map(Note::of).collect()
+        self.world.take_events(self.site).iter().filter_map(Note::of).collect()
     }
 
     fn take_dialled(&mut self) -> Vec<String> {

@@ -55,18 +55,20 @@ pub enum Note {
 }
 
 impl Note {
-    pub(super) fn of(event: &Event) -> Self {
+    /// Nothing, if it is news of what came before this case.
+    pub(super) fn of(event: &Event) -> Option<Self> {
         let pair = |pair: &Pair, direction: Direction| {
             pair_of(pair.remote.as_str(), pair.local.as_str(), direction == Direction::Outbound)
         };
-        match event {
+        Some(match event {
             Event::Stanza { stanza, .. } => Self::Delivered(String::from_utf8_lossy(stanza.bytes()).into_owned()),
             Event::PeerUp { pair: of, link, .. } => Self::Up(pair(of, link.direction)),
             Event::PeerDown { pair: of, direction, reason, .. } => Self::Down(pair(of, *direction), reason.to_string()),
             Event::Refused { reason, .. } => Self::Refused(reason.to_string()),
             Event::Undeliverable { reason, .. } => Self::Returned(reason.to_string()),
+            Event::CertificateChanged { .. } => return None,
             other => unreachable!("an event of a new kind: {other:?}"),
-        }
+        })
     }
 }
 

@@ -27,6 +27,13 @@ impl Federation {
                 self.check(result);
             }
             Event::PeerUp { pair, link, .. } => self.observe_up(site, &pair, &link),
+            Event::CertificateChanged { pair, link, before } => {
+                before.hash(&mut self.hasher);
+                let is_up = self.sites[site].up.contains(&(pair.clone(), link.direction, link.conn));
+                if !is_up || link.certificate.is_none_or(|certificate| certificate == before) {
+                    self.break_law(format!("site {site} tells that {pair:?} has another certificate: {link:?}"));
+                }
+            }
             Event::PeerDown { pair, direction, reason, conn } => {
                 reason.code().hash(&mut self.hasher);
                 if !self.sites[site].up.remove(&(pair.clone(), direction, conn)) {

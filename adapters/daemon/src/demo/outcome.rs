@@ -231,6 +231,7 @@ mod tests {
             addr: ([127, 0, 0, 1], port).into(),
             direction,
             tls: Some((Version::Tls13, "TLS_AES_256_GCM_SHA384")),
+            certificate: None,
             age: Duration::ZERO,
         };
         Record::of_node(&Event::PeerUp { pair: pair(local, remote), by, link }).expect("a line")

@@ -20,6 +20,7 @@ use crate::demo::components::Component;
 use crate::demo::dns::{DnsServer, Zone};
 use crate::demo::plan::{SITES, Side, Site};
 use crate::failure::Failure;
+use crate::init::hexadecimal;
 use crate::runtime::Runtime;
 use crate::server::{Bound, Server, random};
 use crate::trust::Authorities;
@@ -184,8 +185,4 @@ fn run(side: Side, server: Server, sightings: Sender<Sighting>) -> io::Result<Ru
         }))
     })?;
     Ok(Running { stop, thread })
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -62,6 +62,7 @@ fn two_processes_federate_with_what_stands_in_their_files() {
         for line in up {
             assert_eq!((&line["method"], &line["remote"]), (&"external".into(), &outbound.into()), "{log:#?}");
             assert!(line["tls"].as_str().is_some_and(|tls| tls.starts_with("TLSv1.3 ")), "{log:#?}");
+            assert!(line["certificate"].as_str().is_some_and(|digits| digits.len() == 64), "{log:#?}");
         }
     }
 }

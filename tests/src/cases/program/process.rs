@@ -151,7 +151,7 @@ fn note(line: &str) -> Result<Option<Note>, String> {
         "peer-down" => Note::Down(pair(), text("reason").to_owned()),
         "refused" => Note::Refused(text("reason").to_owned()),
         "undeliverable" => Note::Returned(text("reason").to_owned()),
-        "component-up" | "reload" => return Ok(None),
+        "certificate-changed" | "component-up" | "reload" => return Ok(None),
         _ => return Err(format!("an event that no peer may cause: {line}")),
     }))
 }
