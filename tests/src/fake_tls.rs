@@ -222,29 +222,27 @@ impl FakeSession {
 
     /// Handles all complete records.
     fn advance(&mut self, plain: &mut Vec<u8>, wire: &mut Vec<u8>) -> Result<(), Alert> {
+        let input = std::mem::take(&mut self.input);
+        let mut rest = input.as_slice();
         while !self.closed_by_peer {
-            let Some(kind) = self.input.first().copied() else { break };
+            let Some(kind) = rest.first().copied() else { break };
             let limit = match kind {
                 ALERT => 2,
                 HANDSHAKE => HANDSHAKE_BYTES,
                 DATA => DATA_BYTES,
                 _ => return Err(Alert(UNEXPECTED_MESSAGE, "this is no record")),
             };
-            let Some(header) = self.input.get(1..HEADER_BYTES) else { break };
+            let Some(header) = rest.get(1..HEADER_BYTES) else { break };
             let length = header.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
             if length > limit {
                 return Err(Alert(DECODE_ERROR, "the record is too long"));
             }
-            let end = HEADER_BYTES + length;
-            if self.input.len() < end {
-                break;
-            }
-            let rest = self.input.split_off(end);
-            let content = std::mem::replace(&mut self.input, rest).split_off(HEADER_BYTES);
-            self.handle(kind, &content, plain, wire)?;
+            let Some((record, behind)) = rest.split_at_checked(HEADER_BYTES + length) else { break };
+            self.handle(kind, &record[HEADER_BYTES..], plain, wire)?;
+            rest = behind;
         }
-        if self.closed_by_peer {
-            self.input.clear();
+        if !self.closed_by_peer {
+            self.input = rest.to_vec();
         }
         Ok(())
     }

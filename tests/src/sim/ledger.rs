@@ -15,6 +15,9 @@ const DATA: u8 = 23;
 /// How stanzas of the simulation end, after their number and before it.
 const ENDINGS: [&[u8]; 2] = [b"#</body></message>", b"#</q></iq>"];
 
+/// More than a number with what stands around it.
+const LONGEST_END_BYTES: usize = 64;
+
 /// What became of a stanza.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -132,22 +135,23 @@ pub(super) struct Scanner {
 
 impl Scanner {
     /// The numbers of the stanzas that end in these bytes.
-    pub(super) fn scan(&mut self, bytes: &[u8]) -> Vec<usize> {
+    pub(super) fn scan(&mut self, mut bytes: &[u8]) -> Vec<usize> {
         let mut ended = Vec::new();
-        for byte in bytes.iter().copied() {
-            match &mut self.record {
+        while let Some(first) = bytes.first().copied() {
+            let taken = match &mut self.record {
                 Some((left, data)) => {
-                    let data = *data;
-                    *left -= 1;
+                    let (data, taken) = (*data, bytes.len().min(*left));
+                    *left -= taken;
                     if *left == 0 {
                         self.record = None;
                     }
                     if data {
-                        ended.extend(self.read(byte));
+                        self.read(&bytes[..taken], &mut ended);
                     }
+                    taken
                 }
-                None if !self.header.is_empty() || RECORDS.contains(&byte) => {
-                    self.header.push(byte);
+                None if !self.header.is_empty() || RECORDS.contains(&first) => {
+                    self.header.push(first);
                     if let [kind, length @ ..] = self.header.as_slice()
                         && length.len() == 4
                     {
@@ -155,25 +159,36 @@ impl Scanner {
                         self.record = (length > 0).then_some((length, *kind == DATA));
                         self.header.clear();
                     }
+                    1
                 }
-                None => ended.extend(self.read(byte)),
-            }
+                None => {
+                    let clear = bytes.iter().position(|byte| RECORDS.contains(byte)).unwrap_or(bytes.len());
+                    self.read(&bytes[..clear], &mut ended);
+                    clear
+                }
+            };
+            bytes = &bytes[taken..];
         }
         ended
     }
 
-    fn read(&mut self, byte: u8) -> Option<usize> {
-        if self.text.len() >= 128 {
-            self.text.drain(..64);
+    fn read(&mut self, bytes: &[u8], ended: &mut Vec<usize>) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'>') {
+            self.text.extend_from_slice(piece);
+            if piece.ends_with(b">") {
+                ended.extend(number_before_the_end(&self.text));
+            }
+            let surplus = self.text.len().saturating_sub(LONGEST_END_BYTES);
+            self.text.drain(..surplus);
         }
-        self.text.push(byte);
-        if byte != b'>' {
-            return None;
-        }
-        let before = ENDINGS.iter().find_map(|ending| self.text.strip_suffix(*ending))?;
-        let start = before.iter().rposition(|byte| *byte == b'#')?;
-        std::str::from_utf8(&before[start + 1..]).ok()?.parse().ok()
     }
+}
+
+/// The number of the stanza that ends here.
+fn number_before_the_end(text: &[u8]) -> Option<usize> {
+    let before = ENDINGS.iter().find_map(|ending| text.strip_suffix(*ending))?;
+    let start = before.iter().rposition(|byte| *byte == b'#')?;
+    std::str::from_utf8(&before[start + 1..]).ok()?.parse().ok()
 }
 
 /// The stanza of this number. It says its language, so that nobody adds that of a stream.

@@ -203,7 +203,7 @@ impl Swarm {
             setups,
             faults,
             quality,
-            pace: Duration::from_secs(*random.pick(&[5, 29, 29, 29])),
+            pace: Duration::from_secs(*random.pick(&[5, 29, 50, 50])),
             trouble: trouble / *random.pick(&[1, 1, 4]),
             idle: Duration::from_secs(*random.pick(&[30, 840, 840])),
             ttl: *random.pick(&[0, 1, 30, 120]),
