@@ -1,7 +1,9 @@
 //! Streams that send more than the application takes, beside others that send a little.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use s2s_core::limits;
 use s2s_core::machine::Listener;
@@ -160,4 +162,55 @@ fn a_shutdown_ends_when_the_application_has_taken_what_was_said_before() {
     scene.world.set_room(scene.node, usize::MAX);
     scene.world.run_for(2 * limits::CLOSE);
     assert_eq!(scene.world.node(scene.node).connections(), 0);
+}
+
+/// Whether a node comes back from what it does: a thread that does not cannot be ended.
+fn comes_back(work: impl FnOnce() + Send + 'static) {
+    let (done, finished) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        work();
+        done.send(()).expect("somebody waits");
+    });
+    match finished.recv_timeout(Duration::from_secs(30)) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("it does not come back"),
+        Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => thread.join().expect("it does what it should"),
+    }
+}
+
+/// What makes a node write to the flooder, who does not read it.
+fn question() -> String {
+    format!("<db:verify from='{FLOODER}' to='{A}' id='s'>key</db:verify>")
+}
+
+#[test]
+fn who_does_not_read_is_ended_although_its_stanzas_wait_for_their_turn() {
+    comes_back(|| {
+        let mut scene = Scene::new();
+        scene.world.deafen(scene.flooder.0);
+        scene.flooder.1.say(&mut scene.world, &question());
+        scene.flood();
+        scene.world.run_for(2 * limits::WRITE_STALL);
+        scene.world.set_room(scene.node, usize::MAX);
+        scene.world.run();
+        let events = scene.world.take_events(scene.node);
+        assert_eq!(numbers(&stanzas(&events), FLOODER), (0..MANY).collect::<Vec<_>>());
+        assert_eq!(scene.world.node(scene.node).measures().inbound, 1, "the quiet one");
+    });
+}
+
+#[test]
+fn who_does_not_read_is_ended_while_an_application_is_slower_than_what_it_sends() {
+    comes_back(|| {
+        let mut scene = Scene::new();
+        scene.world.deafen(scene.flooder.0);
+        scene.flooder.1.say(&mut scene.world, &question());
+        for _ in 0..2 * limits::WRITE_STALL.as_secs() {
+            if scene.world.is_read(scene.flooder.0) {
+                scene.flood();
+            }
+            scene.take(limits::EVENTS_IN_ORDER + 4);
+            scene.world.run_for(Duration::from_secs(1));
+        }
+        assert_eq!(scene.world.node(scene.node).measures().inbound, 1, "the quiet one");
+    });
 }

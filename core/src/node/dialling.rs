@@ -258,7 +258,7 @@ impl Node {
         if let Some(pair) = self.pair_of(errand).filter(|_| !self.shutting_down) {
             match self.dial(errand).and_then(Dial::waits_until) {
                 Some(until) => self.backoff.note_waiting(now, &pair, until, reason),
-                None => self.backoff.note_failure(now, &pair, reason),
+                None => self.backoff.note_failure(now, &pair, errand.behalf(), reason),
             }
         }
         self.end_errand(now, errand, reason);

@@ -217,7 +217,8 @@ impl Node {
                 if stream.is_some_and(Initiating::is_settling) {
                     self.peers.note_last_features(&pair, None);
                 }
-                self.backoff.note_end(now, &pair, age, reason);
+                let served = self.links.get(&conn).is_some_and(|connected| connected.written.count(now) > 0);
+                self.backoff.note_end(now, &pair, age, served, reason);
                 self.route_is_down(&pair, conn, reason);
             }
             Purpose::Errand(errand) => {

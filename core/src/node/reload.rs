@@ -56,7 +56,9 @@ impl Node {
     /// Rates that were changed begin anew; everything else is looked at when it is reached.
     fn resize(&mut self, now: Instant, limits: &Limits) {
         let old = &self.config.limits;
-        let rates = |limits: &Limits| (limits.handshake_rate, limits.handshake_rate_per_address);
+        let rates = |limits: &Limits| {
+            (limits.handshake_rate, limits.handshake_rate_per_address, limits.connection_rate_per_address)
+        };
         if rates(limits) != rates(old) {
             self.admission.reconfigure();
         }

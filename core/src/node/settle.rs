@@ -1,6 +1,6 @@
 //! The calls of an adapter, and what follows from each: children are drained until nothing is left to say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -301,15 +301,17 @@ impl Node {
             rate.spend(now, bytes);
             ready = rate.ready_at(now);
         }
-        if let Some(per_domain) = self.config.limits.rate_per_domain
-            && let Some(pair) = connected.up.keys().next()
-        {
-            if self.rates.len() >= limits::RATED_DOMAINS {
-                self.rates.retain(|_, rate| !rate.is_full(now));
+        // Each domain that is proved here has said it, as far as anybody can tell.
+        let domains: BTreeSet<_> = connected.up.keys().map(|pair| &pair.remote).collect();
+        if let Some(per_domain) = self.config.limits.rate_per_domain {
+            for domain in domains {
+                if self.rates.len() >= limits::RATED_DOMAINS {
+                    self.rates.retain(|_, rate| !rate.is_full(now));
+                }
+                let rate = self.rates.entry(domain.clone()).or_insert_with(|| TokenBucket::new(now, per_domain));
+                rate.spend(now, bytes);
+                ready = ready.max(rate.ready_at(now));
             }
-            let rate = self.rates.entry(pair.remote.clone()).or_insert_with(|| TokenBucket::new(now, per_domain));
-            rate.spend(now, bytes);
-            ready = ready.max(rate.ready_at(now));
         }
         connected.paused_until = ready;
     }
@@ -372,7 +374,8 @@ impl Node {
         self.queued_bytes = self.queued_bytes.saturating_sub(connected.in_flight_bytes).saturating_add(in_flight_bytes);
         connected.in_flight_bytes = in_flight_bytes;
         connected.stalled_at = match connected.stalled_at {
-            _ if !connected.open || connected.link.pending().is_empty() => None,
+            _ if !connected.open || connected.link.connection() == Connection::Drop => None,
+            _ if connected.link.pending().is_empty() => None,
             None => {
                 connected.taken_bytes = 0;
                 Some(later(now, limits::WRITE_STALL))

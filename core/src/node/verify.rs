@@ -2,6 +2,7 @@
 //!
 //! - [XEP-0220 section 2.1.2](https://xmpp.org/extensions/xep-0220.html#outbound-receiving)
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::addr::Pair;
@@ -22,8 +23,9 @@ use crate::stream::KeyOutcome;
 pub(super) struct Verification {
     /// What the key would prove.
     pub(super) pair: Pair,
-    /// The stream that it came on, and the id that we gave to it.
+    /// The stream that it came on, from where, and the id that we gave to it.
     pub(super) inbound: ConnId,
+    pub(super) from: IpAddr,
     pub(super) stream_id: String,
     pub(super) key: String,
     pub(super) dial: Dial,
@@ -35,36 +37,37 @@ impl Node {
     //= XEP0220-2.1.2-2
     //= XEP0220-2.1.2-3
     pub(super) fn begin_verification(&mut self, now: Instant, inbound: ConnId, pair: Pair, key: String) {
+        let Some((from, stream_id)) = self
+            .links
+            .get(&inbound)
+            .and_then(|connected| Some((connected.addr.ip(), connected.link.receiving_stream()?.id().to_owned())))
+        else {
+            return;
+        };
         if self.verifications.len() >= self.config.limits.verifications
-            || self.has_enough_verifications(inbound)
+            || self.has_enough_verifications(from)
             || self.shutting_down
         {
             self.raise_refused_pair(now, inbound, &pair, Reason::Limit, "pending verifications".to_owned());
             return self.answer_key(now, inbound, &pair, KeyOutcome::Failed(StanzaCondition::ResourceConstraint));
         }
-        let stream = self.links.get(&inbound).and_then(|connected| connected.link.receiving_stream());
-        let Some(stream_id) = stream.map(|stream| stream.id().to_owned()) else {
-            return;
-        };
         if let Some(reason) = self.backoff.reason(now, &pair, Behalf::Peers) {
             return self.answer_unreachable(now, inbound, &pair, reason, false);
         }
         let id = VerificationId(self.next_id());
         let errand = Errand::Verify(id);
         let dial = self.begin_dial(now, &errand, &pair);
-        self.verifications.insert(id, Verification { pair, inbound, stream_id, key, dial });
+        self.verifications.insert(id, Verification { pair, inbound, from, stream_id, key, dial });
         self.start_candidates(now, &errand);
     }
 
-    /// Whether as many verifications as may be are pending for streams from one of the places of `inbound`.
-    fn has_enough_verifications(&self, inbound: ConnId) -> bool {
-        let places_of =
-            |conn: ConnId| self.links.get(&conn).into_iter().flat_map(|connected| places(connected.addr.ip()));
+    /// Whether as many verifications as may be are pending for streams from one of the places of `from`.
+    fn has_enough_verifications(&self, from: IpAddr) -> bool {
         let pending = |place| {
-            let inbound = self.verifications.values().map(|verification| verification.inbound);
-            inbound.filter(|inbound| places_of(*inbound).any(|(of, _)| of == place)).count()
+            let whose = self.verifications.values().map(|verification| verification.from);
+            whose.filter(|from| places(*from).any(|(of, _)| of == place)).count()
         };
-        places_of(inbound)
+        places(from)
             .any(|(place, shares)| pending(place) >= limits::PENDING_VERIFICATIONS_PER_ADDRESS.saturating_mul(shares))
     }
 
@@ -84,6 +87,9 @@ impl Node {
         self.dial_succeeded(&dial);
         self.backoff.note_answer(&pair);
         self.backoff.end(&pair, Behalf::Peers);
+        if !self.links.contains_key(&inbound) {
+            return;
+        }
         let outcome = match answer {
             Ok(confirmed) => KeyOutcome::Proved(Proof::by_dialback(confirmed)),
             Err(Answer::Invalid) => {
@@ -114,6 +120,9 @@ impl Node {
     /// Tells the peer why its authoritative server could not be asked. A connection that failed was reported with its
     /// cause already; where there was none, this is the only report.
     fn answer_unreachable(&mut self, now: Instant, inbound: ConnId, pair: &Pair, cause: Reason, was_dialled: bool) {
+        if !self.links.contains_key(&inbound) {
+            return;
+        }
         let (reason, detail) = match was_dialled {
             true => (Reason::AuthoritativeUnreachable, format!("authoritative server: {cause}")),
             false => (cause, "authoritative server".to_owned()),
@@ -140,10 +149,14 @@ impl Node {
         self.deadlines.set(Owner::Verification(id), deadline);
     }
 
-    /// The stream that keys came on is gone: nobody waits for their verification.
+    /// The stream that keys came on is gone: nobody waits for their verification. An attempt to reach somebody who does not
+    /// answer goes on to its end all the same: otherwise whoever goes early enough makes us dial again and again.
     //= XEP0220-2.1.2-6
     pub(super) fn forget_verifications_of(&mut self, now: Instant, inbound: ConnId) {
-        let waiting = self.verifications.iter().filter(|(_, verification)| verification.inbound == inbound);
+        let is_open = |conn: ConnId| self.links.get(&conn).is_some_and(|connected| connected.open);
+        let waiting = self.verifications.iter().filter(|(_, verification)| {
+            verification.inbound == inbound && verification.dial.race().conns().any(is_open)
+        });
         let ids: Vec<_> = waiting.map(|(id, _)| *id).collect();
         for id in ids {
             if let Some(verification) = self.take_verification(id) {

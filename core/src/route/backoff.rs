@@ -4,7 +4,8 @@
 //! and for the address where one failed: all pairs and all verifications share it. What a reachable peer refused is
 //! remembered for the pair, because another one may be welcome; but pairs that one domain has refused wait together, so
 //! that however many of them there are it hears from us no more often than it would from one. A peer that accepts us
-//! and breaks the stream at once, again and again, is waited for too.
+//! and breaks the stream at once, again and again, is waited for too. That a reachable peer does not answer questions
+//! about keys counts for questions only: whoever makes us ask does not decide whether we may send.
 //!
 //! Attempts that fail while there is a wait began before it: they are the same failure. When a wait is over one attempt
 //! begins, and until it has come to something nobody else tries; but one to send something and one to verify a key may
@@ -43,6 +44,8 @@ enum Failed {
     Refuser(Domain),
     /// Its streams are broken as soon as they are there.
     Stream(Pair),
+    /// It does not answer questions about keys.
+    Questions(Domain),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +101,10 @@ impl Backoff {
         waiting(Failed::Domain(pair.remote.clone()))
             .or_else(|| waiting(Failed::Pair(pair.clone())))
             .or_else(|| waiting(Failed::Stream(pair.clone())))
+            .or_else(|| match behalf {
+                Behalf::Ours => None,
+                Behalf::Peers => waiting(Failed::Questions(pair.remote.clone())),
+            })
             // A pair that was never refused may be welcome. One that was is told why it was.
             .or_else(|| refused.and_then(|own| waiting(Failed::Refuser(pair.remote.clone())).and(Some(own.reason))))
     }
@@ -158,11 +165,12 @@ impl Backoff {
     /// The servers of `pair.remote` have answered a question about it.
     pub(crate) fn note_answer(&mut self, pair: &Pair) {
         self.failed.remove(&Failed::Domain(pair.remote.clone()));
+        self.failed.remove(&Failed::Questions(pair.remote.clone()));
     }
 
     /// An attempt for `pair` failed for good.
     //= RFC6120-3.3-2
-    pub(crate) fn note_failure(&mut self, now: Instant, pair: &Pair, reason: Reason) {
+    pub(crate) fn note_failure(&mut self, now: Instant, pair: &Pair, behalf: Behalf, reason: Reason) {
         match reason {
             Reason::DnsNxdomain
             | Reason::DnsFailure
@@ -171,14 +179,15 @@ impl Backoff {
             | Reason::NoAddress
             | Reason::AddressNotAllowed
             | Reason::ConnectRefused
-            | Reason::ConnectTimeout
-            | Reason::NegotiationTimeout => self.note(now, Failed::Domain(pair.remote.clone()), reason),
+            | Reason::ConnectTimeout => self.note(now, Failed::Domain(pair.remote.clone()), reason),
             // Nothing failed: we did not want it, or not any more.
             Reason::Reload
             | Reason::HostUnknown
             | Reason::HostDisabled
             | Reason::DomainDenied
             | Reason::AnonymousHost => {}
+            _ if behalf == Behalf::Peers => self.note(now, Failed::Questions(pair.remote.clone()), reason),
+            Reason::NegotiationTimeout => self.note(now, Failed::Domain(pair.remote.clone()), reason),
             _ => {
                 self.note(now, Failed::Pair(pair.clone()), reason);
                 self.note_beyond(now, Failed::Refuser(pair.remote.clone()), reason, limits::REFUSALS);
@@ -199,18 +208,21 @@ impl Backoff {
         self.insert(failed, Entry { times, until, reason, ended, probes: Probes::NONE });
     }
 
-    /// A stream of ours for `pair` that was up has ended, for this reason, so long after it was dialled.
+    /// A stream of ours for `pair` that was up has ended, for this reason, so long after it was dialled. Whether it `served`
+    /// tells if the peer has taken a stanza: one that says goodbye behind it has broken nothing.
     //= RFC6120-3.3-2
-    pub(crate) fn note_end(&mut self, now: Instant, pair: &Pair, age: Duration, reason: Reason) {
+    pub(crate) fn note_end(&mut self, now: Instant, pair: &Pair, age: Duration, served: bool, reason: Reason) {
         let failed = Failed::Stream(pair.clone());
-        let broken = matches!(
-            reason,
-            Reason::ConnectionReset
-                | Reason::Malformed
-                | Reason::PeerStreamError
-                | Reason::Shutdown
-                | Reason::TlsFailed
-        );
+        let broken = match reason {
+            Reason::Idle => !served,
+            // We did not want it any more.
+            Reason::Reload
+            | Reason::HostUnknown
+            | Reason::HostDisabled
+            | Reason::DomainDenied
+            | Reason::AnonymousHost => false,
+            _ => true,
+        };
         if age >= limits::STEADY_STREAM {
             self.failed.remove(&failed);
         } else if broken {
@@ -225,7 +237,9 @@ impl Backoff {
 
     /// A stream of ours for `pair` is up.
     pub(crate) fn note_success(&mut self, pair: &Pair) {
-        for failed in every(pair).into_iter().filter(|failed| !matches!(failed, Failed::Stream(_))) {
+        for failed in
+            every(pair).into_iter().filter(|failed| !matches!(failed, Failed::Stream(_) | Failed::Questions(_)))
+        {
             self.failed.remove(&failed);
         }
     }
@@ -296,9 +310,10 @@ impl Backoff {
 }
 
 /// What may have failed of `pair`, but for addresses.
-fn every(pair: &Pair) -> [Failed; 4] {
-    let (remote, pair) = (pair.remote.clone(), pair.clone());
-    [Failed::Domain(remote.clone()), Failed::Refuser(remote), Failed::Pair(pair.clone()), Failed::Stream(pair)]
+fn every(pair: &Pair) -> [Failed; 5] {
+    let [domain, refuser, questions] =
+        [Failed::Domain, Failed::Refuser, Failed::Questions].map(|of| of(pair.remote.clone()));
+    [domain, refuser, questions, Failed::Pair(pair.clone()), Failed::Stream(pair.clone())]
 }
 
 impl Entry {
@@ -341,7 +356,7 @@ mod tests {
         let mut attempts_in_a_minute = 0;
         let start = now;
         for times in 0..12_u32 {
-            backoff.note_failure(now, &pair, Reason::ConnectRefused);
+            backoff.note_failure(now, &pair, Behalf::Ours, Reason::ConnectRefused);
             assert_eq!(backoff.reason(now, &pair, Behalf::Ours), Some(Reason::ConnectRefused));
             let full = (limits::BACKOFF_BASE * 2_u32.pow(times)).min(limits::BACKOFF_CAP);
             assert!(
@@ -360,7 +375,7 @@ mod tests {
         let (mut backoff, now) = (backoff(), Instant::now());
         let pair = pair("a.example", "b.example");
         let addr = SocketAddr::from(([192, 0, 2, 1], 5269));
-        backoff.note_failure(now, &pair, Reason::ConnectRefused);
+        backoff.note_failure(now, &pair, Behalf::Ours, Reason::ConnectRefused);
         backoff.note_address(now, addr, Reason::ConnectRefused);
         backoff.forget();
         assert_eq!(
@@ -375,7 +390,7 @@ mod tests {
         let pair = pair("a.example", "b.example");
         let addr = SocketAddr::from(([192, 0, 2, 1], 5269));
         for _ in 0..100 {
-            backoff.note_failure(now, &pair, Reason::ConnectRefused);
+            backoff.note_failure(now, &pair, Behalf::Ours, Reason::ConnectRefused);
             backoff.note_address(now, addr, Reason::ConnectRefused);
         }
         let later = now + limits::BACKOFF_BASE;
@@ -394,7 +409,7 @@ mod tests {
             let now = start + Duration::from_secs(second);
             for pair in &pairs {
                 if backoff.reason(now, pair, Behalf::Ours).is_none() {
-                    backoff.note_failure(now, pair, Reason::CertExpired);
+                    backoff.note_failure(now, pair, Behalf::Ours, Reason::CertExpired);
                     attempts.push(second);
                 }
                 assert_eq!(backoff.reason(now, pair, Behalf::Ours), Some(Reason::CertExpired), "at {second}");
@@ -419,21 +434,21 @@ mod tests {
         let pair = pair("a.example", "b.example");
         let (short, long) = (Duration::from_secs(1), limits::STEADY_STREAM);
         for _ in 1..limits::BROKEN_STREAMS {
-            backoff.note_end(now, &pair, short, Reason::ConnectionReset);
+            backoff.note_end(now, &pair, short, false, Reason::ConnectionReset);
             assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None, "it happens");
         }
-        backoff.note_end(now, &pair, short, Reason::PeerStreamError);
+        backoff.note_end(now, &pair, short, false, Reason::PeerStreamError);
         assert_eq!(backoff.reason(now, &pair, Behalf::Ours), Some(Reason::PeerStreamError));
         let now = now + limits::BACKOFF_BASE;
         backoff.begin(&pair, Behalf::Ours, now + limits::NEGOTIATION);
-        backoff.note_failure(now, &pair, Reason::ConnectRefused);
+        backoff.note_failure(now, &pair, Behalf::Ours, Reason::ConnectRefused);
         backoff.end(&pair, Behalf::Ours);
         let now = now + limits::BACKOFF_BASE;
         assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None, "nobody tries any more");
-        backoff.note_end(now, &pair, short, Reason::Idle);
+        backoff.note_end(now, &pair, short, true, Reason::Idle);
         assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None, "that is no failure");
-        backoff.note_end(now, &pair, long, Reason::ConnectionReset);
-        backoff.note_end(now, &pair, short, Reason::ConnectionReset);
+        backoff.note_end(now, &pair, long, false, Reason::ConnectionReset);
+        backoff.note_end(now, &pair, short, false, Reason::ConnectionReset);
         assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None, "the first one again");
     }
 
@@ -444,7 +459,7 @@ mod tests {
         let addr = SocketAddr::from(([192, 0, 2, 1], 5269));
         backoff.begin(&one, Behalf::Ours, start + limits::NEGOTIATION);
         assert_eq!(backoff.reason(start, &other, Behalf::Ours), None, "nothing has failed yet");
-        backoff.note_failure(start, &one, Reason::ConnectRefused);
+        backoff.note_failure(start, &one, Behalf::Ours, Reason::ConnectRefused);
         backoff.note_address(start, addr, Reason::ConnectRefused);
         let now = start + limits::BACKOFF_BASE;
         assert_eq!(
@@ -462,7 +477,7 @@ mod tests {
         backoff.end(&one, Behalf::Ours);
         assert_eq!(backoff.reason(now, &other, Behalf::Ours), None, "it was given up");
         backoff.begin(&one, Behalf::Ours, deadline);
-        backoff.note_failure(now, &one, Reason::ConnectTimeout);
+        backoff.note_failure(now, &one, Behalf::Ours, Reason::ConnectTimeout);
         assert!(backoff.reason(now + limits::BACKOFF_BASE / 2, &other, Behalf::Ours).is_some(), "the second failure");
         backoff.begin(&one, Behalf::Ours, deadline);
         backoff.note_answer(&one);
@@ -481,7 +496,7 @@ mod tests {
         }
         assert_eq!(backoff.reason(now, &pair, Behalf::Ours), Some(Reason::ConnectRefused));
         assert_eq!(backoff.reason(until, &pair, Behalf::Ours), None);
-        backoff.note_failure(until, &pair, Reason::ConnectRefused);
+        backoff.note_failure(until, &pair, Behalf::Ours, Reason::ConnectRefused);
         assert_eq!(backoff.reason(until + limits::BACKOFF_BASE, &pair, Behalf::Ours), None, "the first failure");
     }
 
@@ -491,7 +506,7 @@ mod tests {
         let (alive, other) = (pair("a.example", "b.example"), pair("a.example", "c.example"));
         let addr = SocketAddr::from(([192, 0, 2, 1], 5269));
         for pair in [&alive, &other] {
-            backoff.note_failure(now, pair, Reason::ConnectRefused);
+            backoff.note_failure(now, pair, Behalf::Ours, Reason::ConnectRefused);
         }
         backoff.note_address(now, addr, Reason::ConnectRefused);
         backoff.note_sign_of_life(now, &alive, IpAddr::from([198, 51, 100, 7]));
@@ -500,7 +515,7 @@ mod tests {
             backoff.address_wait(now, &other, addr, Behalf::Ours).map(|(_, reason)| reason),
             Some(Reason::ConnectRefused)
         );
-        backoff.note_failure(now, &alive, Reason::ConnectRefused);
+        backoff.note_failure(now, &alive, Behalf::Ours, Reason::ConnectRefused);
         assert!(backoff.address_wait(now, &alive, addr, Behalf::Ours).is_some(), "it was tried");
     }
 
@@ -508,14 +523,14 @@ mod tests {
     fn what_cannot_be_reached_counts_for_all_pairs_and_what_was_refused_for_one() {
         let (mut backoff, now) = (backoff(), Instant::now());
         let (one, other) = (pair("a.example", "b.example"), pair("c.example", "b.example"));
-        backoff.note_failure(now, &one, Reason::CertExpired);
+        backoff.note_failure(now, &one, Behalf::Ours, Reason::CertExpired);
         assert_eq!(
             (backoff.reason(now, &one, Behalf::Ours), backoff.reason(now, &other, Behalf::Ours)),
             (Some(Reason::CertExpired), None)
         );
-        backoff.note_failure(now, &one, Reason::DnsTimeout);
+        backoff.note_failure(now, &one, Behalf::Ours, Reason::DnsTimeout);
         assert_eq!(backoff.reason(now, &other, Behalf::Ours), Some(Reason::DnsTimeout));
-        backoff.note_failure(now, &pair("a.example", "x.example"), Reason::Reload);
+        backoff.note_failure(now, &pair("a.example", "x.example"), Behalf::Ours, Reason::Reload);
         assert_eq!(backoff.reason(now, &pair("a.example", "x.example"), Behalf::Ours), None);
     }
 
@@ -523,10 +538,10 @@ mod tests {
     fn a_sign_of_life_ends_the_wait_at_most_once_a_minute() {
         let (mut backoff, now) = (backoff(), Instant::now());
         let pair = pair("a.example", "b.example");
-        backoff.note_failure(now, &pair, Reason::ConnectTimeout);
+        backoff.note_failure(now, &pair, Behalf::Ours, Reason::ConnectTimeout);
         backoff.note_sign_of_life(now, &pair, IpAddr::from([198, 51, 100, 7]));
         assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None);
-        backoff.note_failure(now, &pair, Reason::ConnectTimeout);
+        backoff.note_failure(now, &pair, Behalf::Ours, Reason::ConnectTimeout);
         backoff.note_sign_of_life(now, &pair, IpAddr::from([198, 51, 100, 7]));
         assert_eq!(backoff.reason(now, &pair, Behalf::Ours), Some(Reason::ConnectTimeout), "too soon");
     }
@@ -535,7 +550,7 @@ mod tests {
     fn however_many_fail_the_memory_is_bounded() {
         let (mut backoff, now) = (backoff(), Instant::now());
         for n in 0..limits::BACKOFF_ENTRIES + 100 {
-            backoff.note_failure(now, &pair("a.example", &format!("d{n}.example")), Reason::DnsNxdomain);
+            backoff.note_failure(now, &pair("a.example", &format!("d{n}.example")), Behalf::Ours, Reason::DnsNxdomain);
         }
         assert_eq!(backoff.len(), limits::BACKOFF_ENTRIES);
     }

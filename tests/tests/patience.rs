@@ -1,0 +1,186 @@
+//! What strangers and peers of odd manners can do to our patience with somebody: neither end it, nor spend it for us.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use s2s_core::limits;
+use s2s_core::machine::Listener;
+use s2s_core::node::{Command, Config, Event};
+use s2s_core::policy::HostOptions;
+use s2s_core::reason::Reason;
+use s2s_core::route::PrivateAddresses;
+use s2s_tests::certificates::{Authority, Kind};
+use s2s_tests::fake_tls::FakeProvider;
+use s2s_tests::puppetry::{header, response};
+use s2s_tests::world::{Cutting, NodeIndex, Puppet, World, domain};
+
+const A: &str = "a.example.org";
+const OTHER: &str = "other.example.org";
+const B: &str = "b.example.net";
+const DIALBACK: &str = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
+const UNSUPPORTED: &str = "<stream:error><unsupported-stanza-type xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
+                           </stream:error></stream:stream>";
+/// Where B is found.
+const SERVER: ([u8; 4], u16) = ([192, 0, 2, 9], 5269);
+
+fn server() -> SocketAddr {
+    SocketAddr::from(SERVER)
+}
+
+fn config() -> Config {
+    let authority = Authority::root("the authority");
+    let hosts = [A, OTHER].map(domain);
+    let chains = hosts.iter().map(|host| (host.clone(), authority.issue_kind(Kind::Valid, host).chain));
+    let mut config = World::config(Arc::new(FakeProvider::new(chains.collect())), authority.trust());
+    config.private_addresses = PrivateAddresses::Always;
+    config.hosts = hosts.into_iter().map(|host| (host, HostOptions::default())).collect();
+    config
+}
+
+fn world() -> (World, NodeIndex) {
+    let mut world = World::new(Cutting::Whole);
+    let node = world.add(IpAddr::from([192, 0, 2, 1]), config());
+    world.publish(B, server().ip(), true, false);
+    (world, node)
+}
+
+/// A stranger who claims to be B comes, and makes us ask.
+fn stranger(world: &mut World, node: NodeIndex) -> Puppet {
+    let puppet = world.connect(node, Listener::StartTls);
+    world.say(puppet, header(B, A) + &format!("<db:result from='{B}' to='{A}'>key</db:result>"));
+    puppet
+}
+
+fn send(world: &mut World, node: NodeIndex, from: &str) {
+    world.send(node, &format!("<message from='x@{from}' to='y@{B}'/>"));
+}
+
+/// B says that our key is valid, then `end`.
+fn accepts(world: &mut World, puppet: Puppet, end: &str) {
+    world.say(puppet, response(B, A, "id") + DIALBACK);
+    world.say(puppet, format!("<db:result from='{B}' to='{A}' type='valid'/>"));
+    world.say(puppet, end);
+    world.hang_up(puppet);
+}
+
+fn bounces(world: &mut World, node: NodeIndex) -> Vec<Reason> {
+    let events = world.take_events(node);
+    let reasons = events.iter().filter_map(|event| match event {
+        Event::Undeliverable { reason, .. } => Some(*reason),
+        _ => None,
+    });
+    reasons.collect()
+}
+
+/// B takes our key and our stanzas, and says goodbye then; of questions it knows nothing. How many stanzas it got.
+fn takes_stanzas_and_no_questions(world: &mut World) -> usize {
+    let mut taken = 0;
+    while let Some(puppet) = world.accept(server()) {
+        world.say(puppet, response(B, A, "id") + DIALBACK);
+        if world.hear_text(puppet).contains("<db:verify") {
+            world.say(puppet, UNSUPPORTED);
+        } else {
+            world.say(puppet, format!("<db:result from='{B}' to='{A}' type='valid'/>"));
+            taken += world.hear_text(puppet).matches("<message").count();
+            world.say(puppet, "</stream:stream>");
+        }
+        world.hang_up(puppet);
+    }
+    taken
+}
+
+#[test]
+fn a_stranger_whose_keys_cannot_be_verified_does_not_keep_us_from_sending_to_the_domain_that_it_claims() {
+    let (mut world, node) = world();
+    world.listen(server());
+    let (mut sent, mut taken) = (0, 0);
+    for second in 0..600 {
+        let puppet = stranger(&mut world, node);
+        taken += takes_stanzas_and_no_questions(&mut world);
+        if second % 30 == 29 {
+            send(&mut world, node, A);
+            sent += 1;
+        }
+        world.run_for(Duration::from_secs(1));
+        taken += takes_stanzas_and_no_questions(&mut world);
+        world.break_off(puppet);
+    }
+    assert_eq!((taken, bounces(&mut world, node)), (sent, vec![]));
+}
+
+#[test]
+fn that_questions_are_not_answered_keeps_no_host_of_ours_from_sending() {
+    let (mut world, node) = world();
+    world.listen(server());
+    stranger(&mut world, node);
+    let asked = world.accept(server()).expect("dialled");
+    world.say(asked, response(B, A, "id") + DIALBACK);
+    assert!(world.hear_text(asked).contains("<db:verify"));
+    world.run_for(limits::ATTEMPT);
+    send(&mut world, node, OTHER);
+    world.run();
+    assert_eq!(bounces(&mut world, node), []);
+}
+
+#[test]
+fn strangers_that_go_before_their_keys_are_verified_do_not_make_us_dial_again_and_again() {
+    let (mut world, node) = world();
+    world.swallow(server());
+    for minute in 0..3 {
+        for _ in 0..600 {
+            let puppet = stranger(&mut world, node);
+            world.run_for(Duration::from_millis(100));
+            world.break_off(puppet);
+        }
+        let dials = world.take_dials().iter().filter(|(_, to)| *to == server()).count();
+        // In the first one nobody knows yet that there is no answer.
+        assert!(minute == 0 || dials <= 9, "{dials} in minute {minute}");
+    }
+}
+
+#[test]
+fn who_accepts_us_and_then_breaks_the_rules_at_once_is_waited_for() {
+    let (mut world, node) = world();
+    world.listen(server());
+    for minute in 0..5 {
+        for _ in 0..60 {
+            (0..5).for_each(|_| send(&mut world, node, A));
+            world.run_for(Duration::from_secs(1));
+            while let Some(puppet) = world.accept(server()) {
+                accepts(&mut world, puppet, &format!("<message from='{B}' to='{A}'/>"));
+            }
+        }
+        let dials = world.take_dials().len();
+        assert!(dials <= 9, "{dials} in minute {minute}");
+    }
+}
+
+#[test]
+fn one_stanza_for_who_accepts_us_and_says_goodbye_without_taking_it_is_a_few_attempts_and_no_more() {
+    let (mut world, node) = world();
+    world.listen(server());
+    send(&mut world, node, A);
+    let mut dials = 0;
+    while let Some(puppet) = world.accept(server()) {
+        dials += 1;
+        assert!(dials <= 9, "at one instant");
+        world.say(puppet, response(B, A, "id") + DIALBACK);
+        let goodbye = format!("<db:result from='{B}' to='{A}' type='valid'/></stream:stream>");
+        world.break_while(puppet, goodbye, 0);
+    }
+}
+
+#[test]
+fn a_reload_changes_how_often_one_address_may_connect() {
+    let (mut world, node) = world();
+    let come = |world: &mut World, rate| {
+        let mut limited = config();
+        limited.limits.connection_rate_per_address = rate;
+        world.command(node, Command::Reconfigure(Box::new(limited)));
+        let from = |port| SocketAddr::from(([198, 51, 100, 7], port));
+        (0..50).filter(|n| world.connect_from(node, Listener::StartTls, from(1000 + n)).is_some()).count()
+    };
+    assert_eq!(come(&mut world, 1), 2);
+    assert_eq!(come(&mut world, 100), 50);
+}
