@@ -4,9 +4,9 @@
 //! time from the write to the delivery is measured, first in quiet, then beside a thread that only keeps a processor
 //! busy, then while a peer floods the node. In between, all streams together send as fast as they can.
 //!
-//! The peers stand for machines elsewhere: they go before the node and its application, which
-//! [yield](defer) to them, and the one that floods to all of them. So what is measured is how long the node takes, and not which thread of this benchmark the
-//! system lets wait.
+//! The peers stand for machines elsewhere: they go before the node and its application, which yield to them, and the one
+//! that floods yields to all of them. So what is measured is how long the node takes, and not which thread of this
+//! benchmark the system lets wait.
 
 mod peer;
 
