@@ -45,6 +45,7 @@ impl Machine for Node {
 
     fn handle_connected(&mut self, now: Instant, conn: ConnId) {
         if self.race_connected(conn)
+            && !self.is_for_nobody(now, conn)
             && let Some(connected) = self.touch(conn)
         {
             connected.open = true;

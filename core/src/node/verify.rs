@@ -159,10 +159,27 @@ impl Node {
         });
         let ids: Vec<_> = waiting.map(|(id, _)| *id).collect();
         for id in ids {
-            if let Some(verification) = self.take_verification(id) {
-                self.abandon_dial(now, &verification.dial);
-                self.backoff.end(&verification.pair, Behalf::Peers);
-            }
+            self.forget_verification(now, id);
+        }
+    }
+
+    /// A connection is open. If it is for a key whose stream has gone meanwhile, the attempt has come to its end.
+    pub(super) fn is_for_nobody(&mut self, now: Instant, conn: ConnId) -> bool {
+        let Some(Errand::Verify(id)) = self.errand_of(conn) else {
+            return false;
+        };
+        let inbound = self.verifications.get(&id).and_then(|verification| self.links.get(&verification.inbound));
+        let gone = inbound.is_none_or(|connected| connected.link.is_closing());
+        if gone {
+            self.forget_verification(now, id);
+        }
+        gone
+    }
+
+    fn forget_verification(&mut self, now: Instant, id: VerificationId) {
+        if let Some(verification) = self.take_verification(id) {
+            self.abandon_dial(now, &verification.dial);
+            self.backoff.end(&verification.pair, Behalf::Peers);
         }
     }
 
