@@ -45,11 +45,14 @@ fn is_stanza(node: &Node) -> bool {
     node.name.0 == ns::SERVER && matches!(node.name.1.as_str(), "iq" | "message" | "presence")
 }
 
+/// The language that stanzas have from their stream, if it is one.
 fn lang_of(units: &[Unit]) -> Option<String> {
-    match units.first() {
-        Some(Unit::Root(root)) => root.attributes.get(&(ns::XML.to_owned(), "lang".to_owned())).cloned(),
-        _ => None,
-    }
+    let Some(Unit::Root(root)) = units.first() else {
+        return None;
+    };
+    let lang = root.attributes.get(&(ns::XML.to_owned(), "lang".to_owned()))?;
+    let is_tag = lang.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    (is_tag && (1..=limits::LANGUAGE_BYTES).contains(&lang.len())).then(|| lang.clone())
 }
 
 fn compare(frame: &Frame, unit: &Unit, lang: Option<&str>) {
