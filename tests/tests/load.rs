@@ -11,7 +11,7 @@ use s2s_core::node::{Bound, Command, Config, Event, Limits, Node};
 use s2s_core::policy::HostOptions;
 use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
-use s2s_tests::certificates::{Authority, Kind};
+use s2s_tests::certificates::{Authority, Kind, Request, San};
 use s2s_tests::fake_tls::FakeProvider;
 use s2s_tests::puppetry::{AUTH, STARTTLS, Tls, header};
 use s2s_tests::world::{Cutting, NodeIndex, Puppet, World, domain};
@@ -457,6 +457,29 @@ fn all_connections_of_one_domain_share_its_rate_and_others_do_not() {
     assert!(world.is_read(foreign), "another domain has its own");
     world.run_for(Duration::from_secs(2));
     assert!(world.is_read(two));
+}
+
+#[test]
+fn every_domain_that_is_proved_on_a_connection_pays_for_what_is_read_there() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let mut limited = config_of(&authority, A);
+    limited.limits.rate_per_domain = Some(10_000);
+    let node = world.add(addr(1), limited);
+    let puppet = world.connect(node, Listener::DirectTls);
+    let first = "a.first.example";
+    let chain = authority.issue(&Request::new([B, first].map(|name| San::Dns(name.to_owned())).to_vec())).chain;
+    let mut tls = Tls::connect(&mut world, puppet, &domain(B), chain, &domain(A));
+    for said in [&header(B, A), AUTH, &header(B, A)] {
+        tls.say(&mut world, said);
+    }
+    let answer = tls.say(&mut world, &format!("<db:result from='{first}' to='{A}'>key</db:result>"));
+    assert!(answer.contains("type='valid'"), "{answer}");
+    let stanza = format!("<message from='x@{B}' to='y@{A}'>{}</message>", "x".repeat(15_000));
+    tls.say(&mut world, &stanza);
+    let (other, mut other_tls) = proved(&mut world, node, &authority, B);
+    other_tls.say(&mut world, &stanza);
+    assert!(!world.is_read(other), "both together are over the rate of {B}");
 }
 
 #[test]

@@ -1,61 +1,47 @@
-//! With `s2s-smol` one thread serves everybody: whoever always has more is served in turns with who has something now.
+//! With `s2s-smol` one thread serves everybody: whoever always has more is served a little at a time, and between two of
+//! these times whoever runs the driver can look which sockets are ready.
 
-use std::collections::VecDeque;
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use s2s_core::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId};
-use s2s_tests::adapter::Adapter;
+use s2s_smol::{COMMANDS, Driver};
+use s2s_sockets::READ_BYTES;
 use s2s_tests::sockets::listen;
-use smol::future::poll_once;
+use smol::future::{poll_once, yield_now};
 
-/// Reads of the one who has more that may come before that of the other, whose byte was there at the first of them.
+/// Reads of one connection that there may be at a time: one, and some if another thread looks at the sockets meanwhile.
 const READS: usize = 4;
-/// Bytes that wait at that moment: enough for thirty reads.
-const WAITING_BYTES: usize = 500_000;
-/// Commands that may be taken before whoever runs the driver can look at the sockets.
+/// Commands that may be taken at a time.
 const AT_ONCE: usize = 16;
+/// After this, what a test waits for will not come.
+const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The connection that has something now; the one before it always has more.
-const MODEST: ConnId = ConnId(2);
-
-/// Counts what it is told between the moment when the modest one sends a byte, at the first call for the other, and the
-/// moment when it hears of that byte.
-#[derive(Default)]
+/// Counts what it is told.
+#[derive(Clone, Default)]
 struct Counter {
-    accepted: u64,
-    modest: Option<(TcpStream, Receiver<()>)>,
-    has_sent: bool,
-    between: usize,
+    accepted: Arc<AtomicUsize>,
+    reads: Arc<AtomicUsize>,
+    bytes: Arc<AtomicUsize>,
     commands: Arc<AtomicUsize>,
-    events: VecDeque<usize>,
 }
 
 impl Machine for Counter {
     type Command = ();
-    type Event = usize;
+    type Event = ();
 
     fn handle_accept(&mut self, _: Instant, _: SocketAddr, _: Listener) -> Option<ConnId> {
-        self.accepted += 1;
-        Some(ConnId(self.accepted))
+        self.accepted.fetch_add(1, SeqCst);
+        Some(ConnId(1))
     }
 
-    fn handle_bytes(&mut self, _: Instant, conn: ConnId, _: &[u8]) {
-        if conn == MODEST {
-            self.events.push_back(self.between);
-        } else if self.has_sent {
-            self.between += 1;
-        } else if let Some((modest, enough)) = self.modest.as_mut().filter(|_| self.accepted == 2) {
-            enough.recv().expect("enough waits");
-            modest.write_all(b"x").expect("it has room");
-            self.has_sent = true;
-        }
+    fn handle_bytes(&mut self, _: Instant, _: ConnId, bytes: &[u8]) {
+        self.reads.fetch_add(1, SeqCst);
+        self.bytes.fetch_add(bytes.len(), SeqCst);
     }
 
     fn handle_command(&mut self, _: Instant, (): ()) {
@@ -70,8 +56,8 @@ impl Machine for Counter {
         &[]
     }
 
-    fn poll_event(&mut self) -> Option<usize> {
-        self.events.pop_front()
+    fn poll_event(&mut self) -> Option<()> {
+        None
     }
 
     fn poll_effect(&mut self) -> Option<Effect> {
@@ -95,44 +81,44 @@ impl Machine for Counter {
     fn handle_clock(&mut self, _: Instant, _: Duration) {}
 }
 
-#[test]
-fn a_peer_that_always_has_more_to_read_leaves_the_others_heard() {
-    let (listener, addr) = listen();
-    // In this order, since they are accepted in this order.
-    let mut greedy = TcpStream::connect(addr).expect("it listens");
-    let modest = TcpStream::connect(addr).expect("it listens");
-    let (enough, waits) = mpsc::channel();
-    let counter = Counter { modest: Some((modest, waits)), ..Counter::default() };
-    let (handle, thread) = Adapter::Smol.run(counter, vec![(Listener::StartTls, listener)]);
-    let presses = thread::spawn(move || {
-        let mut written = 0;
-        while let Ok(length) = greedy.write(&[0; 65_536]) {
-            written += length;
-            if written > WAITING_BYTES {
-                let _nobody_waits_any_longer = enough.send(());
-            }
+/// Lets a driver run until `count` has come to `end`: the most by which it grew at a time.
+fn most_at_a_time(driver: Driver<Counter>, count: &AtomicUsize, mut end: impl FnMut() -> bool) -> usize {
+    let (mut run, mut most, begin) = (pin!(driver.run()), 0, Instant::now());
+    smol::block_on(async {
+        while !end() {
+            assert!(begin.elapsed() < DEADLINE, "it does not come");
+            let before = count.load(SeqCst);
+            assert!(poll_once(&mut run).await.is_none(), "it goes on");
+            most = most.max(count.load(SeqCst) - before);
+            yield_now().await;
         }
     });
-    let between = handle.event().expect("the byte is heard");
-    assert!(between <= READS, "{between} reads");
-    drop(handle);
-    thread.join().expect("it does not panic");
-    presses.join().expect("it ends with the connection");
+    most
 }
 
 #[test]
-fn an_application_that_always_has_more_commands_leaves_room_to_look_at_the_sockets() {
+fn who_has_much_to_read_is_read_once_at_a_time() {
+    let (listener, addr) = listen();
     let counter = Counter::default();
-    let count = Arc::clone(&counter.commands);
-    let (driver, handle) = s2s_smol::Driver::new(counter, Vec::new()).expect("nothing to register");
+    let (driver, _handle) = Driver::new(counter.clone(), vec![(Listener::StartTls, listener)]).expect("a listener");
+    let mut peer = TcpStream::connect(addr).expect("it listens");
+    peer.set_nonblocking(true).expect("a socket");
+    // Everything is there before the first read.
+    let mut written = 0;
+    while let Ok(length) = peer.write(&[0; READ_BYTES]) {
+        written += length;
+    }
+    assert!(written > 4 * READS * READ_BYTES, "{written} bytes are too few to tell");
+    let most = most_at_a_time(driver, &counter.reads, || counter.bytes.load(SeqCst) >= written);
+    assert_eq!(counter.accepted.load(SeqCst), 1);
+    assert!(most <= READS, "{most} reads");
+}
+
+#[test]
+fn who_has_many_commands_has_a_few_taken_at_a_time() {
+    let counter = Counter::default();
+    let (driver, handle) = Driver::new(counter.clone(), Vec::new()).expect("nothing to register");
     while handle.try_send(()).is_ok() {}
-    let mut run = pin!(driver.run());
-    smol::block_on(async {
-        while count.load(SeqCst) < s2s_smol::COMMANDS {
-            let before = count.load(SeqCst);
-            assert!(poll_once(&mut run).await.is_none(), "it goes on");
-            let taken = count.load(SeqCst) - before;
-            assert!(taken <= AT_ONCE, "{taken} commands");
-        }
-    });
+    let most = most_at_a_time(driver, &counter.commands, || counter.commands.load(SeqCst) >= COMMANDS);
+    assert!(most <= AT_ONCE, "{most} commands");
 }

@@ -45,7 +45,7 @@ impl Machine for Node {
 
     fn handle_connected(&mut self, now: Instant, conn: ConnId) {
         if self.race_connected(conn)
-            && !self.is_for_nobody(now, conn)
+            && !self.gave_up_for_nobody(now, conn)
             && let Some(connected) = self.touch(conn)
         {
             connected.open = true;
@@ -302,9 +302,9 @@ impl Node {
             rate.spend(now, bytes);
             ready = rate.ready_at(now);
         }
-        // Each domain that is proved here has said it, as far as anybody can tell.
-        let domains: BTreeSet<_> = connected.up.keys().map(|pair| &pair.remote).collect();
         if let Some(per_domain) = self.config.limits.rate_per_domain {
+            // Each domain that is proved here has said it, as far as anybody can tell.
+            let domains: BTreeSet<_> = connected.up.keys().map(|pair| &pair.remote).collect();
             for domain in domains {
                 if self.rates.len() >= limits::RATED_DOMAINS {
                     self.rates.retain(|_, rate| !rate.is_full(now));

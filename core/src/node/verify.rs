@@ -163,8 +163,9 @@ impl Node {
         }
     }
 
-    /// A connection is open. If it is for a key whose stream has gone meanwhile, the attempt has come to its end.
-    pub(super) fn is_for_nobody(&mut self, now: Instant, conn: ConnId) -> bool {
+    /// A connection is open. If it is for a key whose stream has gone meanwhile, the attempt has come to its end: whether
+    /// it has.
+    pub(super) fn gave_up_for_nobody(&mut self, now: Instant, conn: ConnId) -> bool {
         let Some(Errand::Verify(id)) = self.errand_of(conn) else {
             return false;
         };
