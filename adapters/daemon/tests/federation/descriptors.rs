@@ -18,12 +18,13 @@ fn message(from: &str, to: &str, text: &str) -> String {
     format!("<message from='x@{from}' to='y@{to}'><body>{text}</body></message>")
 }
 
-/// Connects to `addr` more often than the server has descriptors, and waits until none is left.
-fn exhaust(server: &Serving, addr: SocketAddr) -> Vec<TcpStream> {
+/// Connects to `addr` more often than the server has descriptors, and waits until none is left: `reserved` of them are not
+/// open yet.
+fn exhaust(server: &Serving, addr: SocketAddr, reserved: usize) -> Vec<TcpStream> {
     let deadline = Instant::now() + PATIENCE;
     let crowd = (0..2 * DESCRIPTORS).map(|_| TcpStream::connect(addr).expect("the backlog has room")).collect();
-    while server.descriptors() < DESCRIPTORS {
-        assert!(Instant::now() < deadline, "it has {} descriptors", server.descriptors());
+    while server.descriptors(DESCRIPTORS) < DESCRIPTORS - reserved {
+        assert!(Instant::now() < deadline, "it has {} descriptors", server.descriptors(DESCRIPTORS));
         thread::yield_now();
     }
     crowd
@@ -31,12 +32,13 @@ fn exhaust(server: &Serving, addr: SocketAddr) -> Vec<TcpStream> {
 
 #[test]
 fn a_server_without_descriptors_serves_whom_it_has_and_then_accepts_again_and_loses_nothing() {
-    for runtime in ["smol", "threads"] {
-        run_out_of_descriptors(runtime);
-    }
+    run_out_of_descriptors("smol", 0);
+    // A thread that waits in accept() has a descriptor reserved, which is not open before somebody comes: here the one
+    // that waits for components.
+    run_out_of_descriptors("threads", 1);
 }
 
-fn run_out_of_descriptors(runtime: &str) {
+fn run_out_of_descriptors(runtime: &str, reserved: usize) {
     let home = tempfile::tempdir().expect("a directory");
     let authority = Authority::new();
     let (left, right) = (home.path().join("left"), home.path().join("right"));
@@ -69,7 +71,7 @@ fn run_out_of_descriptors(runtime: &str) {
     romeo.wait("before");
 
     let left_addr = SocketAddr::from(([127, 0, 0, 1], left_port));
-    let crowd = exhaust(&left, left_addr);
+    let crowd = exhaust(&left, left_addr, reserved);
     // This one needs a connection, for which there is no descriptor.
     romeo.send(&message("left.example", "late.example", "at last"));
     for n in 0..20 {

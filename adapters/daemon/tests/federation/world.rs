@@ -87,9 +87,11 @@ impl Serving {
         }
     }
 
-    /// How many descriptors it has now.
-    pub(crate) fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").count()
+    /// How many of its first `limit` descriptors are open now. It may have inherited others, of higher numbers.
+    pub(crate) fn descriptors(&self, limit: usize) -> usize {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs");
+        let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        numbers.filter(|number: &usize| *number < limit).count()
     }
 
     pub(crate) fn reload(&self) {
