@@ -80,8 +80,11 @@ log_format = "json"
         fs::write(home.join(format!("certs/{host}.crt")), chain)?;
         fs::write(home.join(format!("certs/{host}.key")), pem("PRIVATE KEY", &identity.key))?;
     }
-    // All attackers come from one address, one after the other.
-    text.push_str("[limits]\nhandshake_rate_per_address = 10000\nhandshake_rate = 10000\n");
+    // All attackers come from one address, one after the other, and some hundreds of them in a second.
+    text.push_str("[limits]\n");
+    for rate in ["connection_rate_per_address", "handshake_rate_per_address", "handshake_rate"] {
+        let _ = writeln!(text, "{rate} = 10000");
+    }
     fs::write(home.join("ca.pem"), pem("CERTIFICATE", authority().der()))?;
     fs::write(home.join("s2sd.toml"), text)
 }
