@@ -18,7 +18,8 @@
 //! 2. Make **one** call of `handle_*`, with a `now` that is not before that of the last call.
 //! 3. Drain [`poll_effect`](machine::Machine::poll_effect), and do what each effect says.
 //! 4. Drain [`poll_event`](machine::Machine::poll_event) while the application has room. A machine whose events wait
-//!    reads no more, and an event that is taken may raise effects: after it, drain step 3 again.
+//!    reads no more, and an event that is taken may raise effects: after it, drain step 3 again. One that has many to tell
+//!    stops in between, with a `poll_timeout` that has come: step 5, and all sockets that are ready, go before the rest.
 //! 5. For each connection that was named by [`Effect::Wake`](machine::Effect::Wake), just accepted, or just opened:
 //!    write what is [`pending`](machine::Machine::pending) and report it by
 //!    [`handle_sent`](machine::Machine::handle_sent); read only while

@@ -125,8 +125,18 @@ pub const OUTPUT_LOW_WATER_BYTES: usize = 65_536;
 pub const EVENTS_HIGH_WATER: usize = 256;
 
 /// Events that wait for the application, beyond which stanzas of peers wait in their links, which are not read until
-/// then, and the links take turns, one stanza each: who sends little does not wait behind all that a flood has sent.
+/// then, and the links take turns: who sends little does not wait behind all that a flood has sent.
 pub const EVENTS_IN_ORDER: usize = 16;
+
+/// Stanzas that a link has taken in one turn while others wait: what was read together is cheaper to frame together.
+pub const STANZAS_A_TURN: usize = 4;
+
+/// Stanzas that are taken in turn before the adapter looks at its sockets again: what peers have sent in large pieces delays
+/// who was not read yet by so many.
+pub const STANZAS_AT_ONCE: usize = 8;
+
+/// The same after a read in between: one turn of who waited, and one stanza of who was read.
+pub const STANZAS_AFTER_READ: usize = STANZAS_A_TURN + 1;
 
 /// Connections to the component listener that are not attached to a host: before the handshake, or closing.
 pub const UNATTACHED_COMPONENTS: usize = 64;

@@ -335,6 +335,11 @@ impl World {
     fn step(&mut self) -> bool {
         let mut moved = false;
         for site in 0..self.sites.len() {
+            let node = &mut self.sites[site].node;
+            if node.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
+                moved = true;
+                node.handle_timeout(self.now);
+            }
             while let Some(effect) = self.sites[site].node.poll_effect() {
                 moved = true;
                 self.obey(site, effect);

@@ -1,12 +1,13 @@
 //! Streams that send more than the application takes, beside others that send a little.
 
+use std::iter;
 use std::net::IpAddr;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use s2s_core::limits;
-use s2s_core::machine::Listener;
+use s2s_core::machine::{Listener, Machine as _};
 use s2s_core::node::{Command, Config, Event};
 use s2s_core::policy::HostOptions;
 use s2s_core::reason::Reason;
@@ -97,8 +98,33 @@ fn numbers(told: &[(String, usize)], of: &str) -> Vec<usize> {
     told.iter().filter(|(from, _)| from == of).map(|(_, number)| *number).collect()
 }
 
+/// The stanzas that the node has to tell before it is to be told something again.
+fn at_once(scene: &mut Scene) -> Vec<(String, usize)> {
+    let node = scene.world.node(scene.node);
+    let events: Vec<_> = iter::from_fn(|| node.poll_event()).collect();
+    stanzas(&events)
+}
+
 #[test]
-fn who_sends_little_waits_for_one_stanza_of_a_flood_and_not_for_all() {
+fn what_came_in_one_piece_is_told_bit_by_bit_between_which_other_sockets_have_their_turn() {
+    let mut scene = Scene::new();
+    scene.flood();
+    let first = at_once(&mut scene).len();
+    let bound = limits::EVENTS_IN_ORDER + limits::STANZAS_AT_ONCE;
+    assert!((limits::EVENTS_IN_ORDER..=bound).contains(&first), "{first} without a look at the sockets");
+    assert_eq!(scene.world.node(scene.node).poll_timeout().map(|(_, what)| what), Some("turns"));
+    // Whoever is read meanwhile does not wait for the deadline.
+    scene.quiet.1.say(&mut scene.world, &message(QUIET, A, 0));
+    let next = at_once(&mut scene);
+    assert_eq!(numbers(&next, QUIET), [0], "{next:?}");
+    assert!(next.len() <= bound, "{} without a look at the sockets", next.len());
+    let rest = scene.take(usize::MAX);
+    let last = numbers(&rest, FLOODER).last().copied();
+    assert_eq!((first + next.len() - 1 + rest.len(), last), (MANY, Some(MANY - 1)));
+}
+
+#[test]
+fn who_sends_little_waits_for_a_few_stanzas_of_a_flood_and_not_for_all() {
     let mut scene = Scene::new();
     scene.flood();
     assert!(!scene.world.is_read(scene.flooder.0), "as long as it has stanzas here");
@@ -106,8 +132,8 @@ fn who_sends_little_waits_for_one_stanza_of_a_flood_and_not_for_all() {
     let first = scene.take(limits::EVENTS_IN_ORDER);
     assert_eq!(numbers(&first, FLOODER), (0..limits::EVENTS_IN_ORDER).collect::<Vec<_>>());
     scene.quiet.1.say(&mut scene.world, &(message(QUIET, A, 0) + &message(QUIET, A, 1)));
-    let next = scene.take(4);
-    assert_eq!((numbers(&next, QUIET), numbers(&next, FLOODER).len()), (vec![0, 1], 2), "{next:?}");
+    let next = scene.take(limits::STANZAS_A_TURN + 2);
+    assert_eq!(numbers(&next, QUIET), [0, 1], "{next:?}");
     assert!(scene.world.is_read(scene.quiet.0), "everything of it was taken");
     let rest = scene.take(usize::MAX);
     let all: Vec<_> = [first, next, rest].iter().flat_map(|told| numbers(told, FLOODER)).collect();
@@ -115,19 +141,34 @@ fn who_sends_little_waits_for_one_stanza_of_a_flood_and_not_for_all() {
     assert!(scene.world.is_read(scene.flooder.0));
 }
 
+/// What happens to the stream, and what is told of its end.
+struct Ending(&'static str, fn(&mut Scene), Reason);
+
 #[test]
-fn what_a_peer_said_before_its_connection_broke_is_heard_before_its_end() {
-    let mut scene = Scene::new();
-    scene.flood();
-    scene.world.break_off(scene.flooder.0);
-    assert_eq!(scene.world.node(scene.node).measures().inbound, 2, "it still has something to say");
-    scene.world.set_room(scene.node, usize::MAX);
-    scene.world.run();
-    let events = scene.world.take_events(scene.node);
-    assert_eq!(numbers(&stanzas(&events), FLOODER), (0..MANY).collect::<Vec<_>>());
-    let last = events.last();
-    assert!(matches!(last, Some(Event::PeerDown { reason: Reason::ConnectionReset, .. })), "{last:?}");
-    assert_eq!(scene.world.node(scene.node).measures().inbound, 1);
+fn what_a_peer_said_before_its_stream_ended_is_heard_before_the_end_however_that_came() {
+    let endings = [
+        Ending("it broke", |scene| scene.world.break_off(scene.flooder.0), Reason::ConnectionReset),
+        Ending("the peer went", |scene| scene.world.hang_up(scene.flooder.0), Reason::ConnectionReset),
+        Ending("the peer broke TLS", |scene| scene.world.say(scene.flooder.0, "no record"), Reason::TlsFailed),
+        Ending("nothing came any more", |scene| scene.world.run_for(2 * limits::IDLE), Reason::Idle),
+    ];
+    for Ending(name, end, why) in endings {
+        let mut scene = Scene::new();
+        scene.flood();
+        end(&mut scene);
+        let is_there = |scene: &mut Scene| scene.world.node(scene.node).measures().inbound > 0;
+        assert!(is_there(&mut scene), "{name}: it still has something to say");
+        scene.world.set_room(scene.node, usize::MAX);
+        scene.world.hang_up(scene.flooder.0);
+        scene.world.run_for(2 * limits::CLOSE);
+        let events = scene.world.take_events(scene.node);
+        assert_eq!(numbers(&stanzas(&events), FLOODER), (0..MANY).collect::<Vec<_>>(), "{name}");
+        let down = events.iter().position(|event| {
+            matches!(event, Event::PeerDown { pair, reason, .. } if *reason == why && pair.remote == domain(FLOODER))
+        });
+        let (_, after) = events.split_at(down.unwrap_or_else(|| panic!("{name}: {events:?}")));
+        assert_eq!(stanzas(after), [], "{name}");
+    }
 }
 
 #[test]

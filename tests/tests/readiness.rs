@@ -1,11 +1,12 @@
-//! With `s2s-smol` one thread serves everybody: whoever always has more is served a little at a time, and between two of
-//! these times whoever runs the driver can look which sockets are ready.
+//! One thread serves everybody: whoever always has more is served a little at a time, and between two of these times it is
+//! looked which sockets are ready. With `s2s-smol` whoever runs the driver can do so.
 
 use std::io::{ErrorKind, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use s2s_core::machine::{ConnId, Effect, Interest, Listener, Machine, QueryId};
@@ -28,6 +29,8 @@ struct Counter {
     reads: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
     commands: Arc<AtomicUsize>,
+    /// A deadline that has always come, until a connection is accepted.
+    due: Option<Instant>,
 }
 
 impl Machine for Counter {
@@ -65,11 +68,11 @@ impl Machine for Counter {
     }
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        None
+        self.due.map(|due| (due, "always"))
     }
 
     fn is_finished(&self) -> bool {
-        false
+        self.due.is_some() && self.accepted.load(SeqCst) > 0
     }
 
     fn handle_connected(&mut self, _: Instant, _: ConnId) {}
@@ -121,4 +124,30 @@ fn who_has_many_commands_has_a_few_taken_at_a_time() {
     while handle.try_send(()).is_ok() {}
     let most = most_at_a_time(driver, &counter.commands, || counter.commands.load(SeqCst) >= COMMANDS);
     assert!(most <= AT_ONCE, "{most} commands");
+}
+
+/// Whether a driver with a machine that always has something to do accepts a connection.
+fn accepts(run: impl FnOnce(Counter, TcpListener) + Send + 'static) {
+    let (listener, addr) = listen();
+    let counter = Counter { due: Some(Instant::now()), ..Counter::default() };
+    let (done, ended) = mpsc::channel();
+    // A thread that does not come back cannot be ended.
+    thread::spawn(move || {
+        run(counter, listener);
+        done.send(()).expect("somebody waits");
+    });
+    let _peer = TcpStream::connect(addr).expect("it listens");
+    ended.recv_timeout(DEADLINE).expect("nobody looks at the sockets");
+}
+
+#[test]
+fn a_deadline_that_has_always_come_holds_up_no_socket() {
+    accepts(|counter, listener| {
+        let (driver, _handle) = Driver::new(counter, vec![(Listener::StartTls, listener)]).expect("a listener");
+        smol::block_on(driver.run());
+    });
+    accepts(|counter, listener| {
+        let (driver, _handle) = s2s_std::Driver::new(counter, vec![(Listener::StartTls, listener)]).expect("threads");
+        let _ = driver.run();
+    });
 }

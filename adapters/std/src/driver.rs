@@ -143,19 +143,20 @@ where
             self.look();
             let now = Instant::now();
             let wait = self.driven.deadline().saturating_duration_since(now);
+            let mut first = None;
             if wait.is_zero() {
                 self.driven.handle_time(now, (self.wall)());
                 self.settle();
-            } else if let Ok(first) = self.inbox.recv_timeout(wait) {
+            } else if let Ok(report) = self.inbox.recv_timeout(wait) {
                 // Who has woken us may have more to report: a system that lets us run first would wake us for each.
                 thread::yield_now();
-                let mut first = Some(first);
-                for _ in 0..TOGETHER {
-                    // One after the other: what is taken makes room for another command.
-                    let Some(report) = first.take().or_else(|| self.inbox.try_recv().ok()) else { break };
-                    self.take(report);
-                    self.settle();
-                }
+                first = Some(report);
+            }
+            for _ in 0..TOGETHER {
+                // One after the other: what is taken makes room for another command.
+                let Some(report) = first.take().or_else(|| self.inbox.try_recv().ok()) else { break };
+                self.take(report);
+                self.settle();
             }
         }
         (self.driven, self.ended)

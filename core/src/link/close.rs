@@ -6,7 +6,8 @@ use std::mem;
 use std::time::Instant;
 
 use crate::addr::Domain;
-use crate::link::{Event, Link, Role, Timer};
+use crate::link::timer::Timer;
+use crate::link::{Event, Link, Role};
 use crate::reason::Reason;
 use crate::stanza::Stanza;
 use crate::stream::{self, PeerError, StreamError};
@@ -137,6 +138,7 @@ impl Link {
 
     /// We are going down: says so if there is a stream to say it on.
     pub fn shut_down(&mut self, now: Instant) {
+        self.hear_out(now);
         if self.tunnel.carries_xml() && self.has_sent_header() {
             self.fail(now, &StreamError::Refused(Reason::Shutdown), None);
         } else {
@@ -146,6 +148,7 @@ impl Link {
 
     /// The peer will send no more.
     pub fn handle_eof(&mut self, now: Instant) {
+        self.hear_out(now);
         match &self.phase {
             Phase::Open | Phase::Draining(_) => {
                 let announced = self.tunnel.is_closed_by_peer();
@@ -216,7 +219,8 @@ impl Link {
 
     /// The connection broke, or could not be opened.
     //= RFC6120-4.6.1-1
-    pub fn handle_closed(&mut self, _now: Instant, detail: &str) {
+    pub fn handle_closed(&mut self, now: Instant, detail: &str) {
+        self.hear_out(now);
         match self.phase.clone() {
             Phase::Open => {
                 // A peer that goes in the middle of the handshake did not like what it saw there.
@@ -234,12 +238,14 @@ impl Link {
 
     /// The peer takes nothing of what we have to say, so that there is no way to say anything more.
     pub fn stalled(&mut self) {
+        self.hear_out(self.now);
         self.abandon(Reason::Unresponsive, "the peer reads nothing".to_owned());
     }
 
     /// The moment of [`Link::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.timers.expire(now) {
+            self.hear_out(now);
             match (timer, self.phase.clone()) {
                 //= RFC6120-4.4-3
                 (Timer::Close, Phase::Draining(reason)) => {

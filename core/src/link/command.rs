@@ -7,7 +7,8 @@ use std::time::Instant;
 use crate::addr::{Domain, Pair};
 use crate::dialback::Answer;
 use crate::limits;
-use crate::link::{InFlight, Link, Role, Timer};
+use crate::link::timer::Timer;
+use crate::link::{Extent, InFlight, Link, Role};
 use crate::policy::Offer;
 use crate::stanza::Stanza;
 use crate::stream::{Initiating, KeyOutcome, Receiving, StreamError};
@@ -140,7 +141,7 @@ impl Link {
             command(stream, &mut plain);
         }
         self.transmit(&plain);
-        self.pump(now);
+        self.pump(now, Extent::OneEvent);
     }
 
     fn receive_with(
@@ -156,7 +157,7 @@ impl Link {
         self.transmit(&plain);
         self.note_authorisation();
         match verdict {
-            Ok(()) => self.pump(now),
+            Ok(()) => self.pump(now, Extent::OneEvent),
             Err(error) => self.fail(now, &error, None),
         }
     }

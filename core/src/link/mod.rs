@@ -25,6 +25,7 @@
 
 mod close;
 mod command;
+mod timer;
 mod tunnel;
 
 use std::collections::VecDeque;
@@ -47,6 +48,7 @@ use crate::xml::{Bounds, Frame, Framer};
 pub use close::{Connection, End};
 
 use close::Phase;
+use timer::Timer;
 use tunnel::Tunnel;
 
 /// What happened on a link.
@@ -145,28 +147,14 @@ enum Role {
     },
 }
 
-/// The deadlines of a link.
+/// How much of the input is handled in one go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Timer {
-    /// When to give up on a candidate that has shown no features we may act on.
-    Attempt,
-    /// When to end a connection that the peer does not.
-    Close,
-    /// When to close a stream on which nothing happens.
-    Idle,
-    /// When to give up on a peer that proves nothing.
-    Negotiation,
-}
-
-impl Timer {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Attempt => "attempt",
-            Self::Close => "close",
-            Self::Idle => "idle",
-            Self::Negotiation => "negotiation",
-        }
-    }
+enum Extent {
+    /// Up to the next event: what follows is handled once that was taken, so that a record full of stanzas delays the
+    /// other peers by no more than those that the owner takes in a row.
+    OneEvent,
+    /// Stanzas do not hold it up.
+    All,
 }
 
 impl Link {
@@ -338,8 +326,13 @@ impl Link {
 
     fn refill(&mut self) {
         if self.events.is_empty() && (!self.input.is_empty() || self.tls_failure.is_some()) {
-            self.pump(self.now);
+            self.pump(self.now, Extent::OneEvent);
         }
+    }
+
+    /// Handles all that the peer has said, as far as it may be without the owner, because the stream is about to end.
+    pub(super) fn hear_out(&mut self, now: Instant) {
+        self.pump(now, Extent::All);
     }
 
     /// When to call [`Link::handle_timeout`], and what for.
@@ -387,7 +380,7 @@ impl Link {
         if received.secured {
             self.secured();
         }
-        self.pump(now);
+        self.pump(now, Extent::OneEvent);
     }
 
     /// TLS is up: a new document begins on both sides.
@@ -407,13 +400,13 @@ impl Link {
     }
 
     /// Frames and handles input until it is used up, or the owner has something to take or to decide.
-    fn pump(&mut self, now: Instant) {
+    fn pump(&mut self, now: Instant, extent: Extent) {
         self.now = now;
         if !self.phase.reads() {
             return; // of a stream that is over, only the end of the input matters: it is kept for `linger`
         }
         let mut input = mem::take(&mut self.input);
-        while !input.is_empty() && self.phase.reads() && self.tunnel.carries_xml() && !self.is_suspended() {
+        while !input.is_empty() && self.phase.reads() && self.tunnel.carries_xml() && !self.is_suspended(extent) {
             let offered = input.pending().get(..self.unauthenticated_room()).unwrap_or_else(|| input.pending());
             let mut rest = offered;
             let framed = self.framer.next(&mut rest);
@@ -438,7 +431,7 @@ impl Link {
         if self.phase.reads() {
             self.input = input;
         }
-        if !self.is_suspended()
+        if !self.is_suspended(extent)
             && let Some(error) = self.tls_failure.take()
         {
             self.fail_tls(now, &error.to_string());
@@ -545,9 +538,10 @@ impl Link {
     /// Whether the owner must take, and perhaps answer, an event before input goes on. Stanzas are not answered here,
     /// and nothing is decided any more once we have closed the stream.
     //= RFC6120-10.1-3
-    fn is_suspended(&self) -> bool {
-        if !matches!(self.events.back(), None | Some(Event::Receiving(ReceivingEvent::Stanza { .. }))) {
-            return true;
+    fn is_suspended(&self, extent: Extent) -> bool {
+        match (self.events.back(), extent) {
+            (None, _) | (Some(Event::Receiving(ReceivingEvent::Stanza { .. })), Extent::All) => {}
+            (Some(_), _) => return true,
         }
         let is_undecided = match &self.role {
             Role::Initiating { stream, .. } => stream.is_undecided(),

@@ -129,7 +129,8 @@ pub trait Machine {
     /// The next effect. Drain after every report and command.
     #[must_use]
     fn poll_effect(&mut self) -> Option<Effect>;
-    /// The next event. Drain while the application has room; a machine whose events wait stops reading.
+    /// The next event. Drain while the application has room; a machine whose events wait stops reading. There may be
+    /// more after the moment of [`Machine::poll_timeout`], if that has come.
     #[must_use]
     fn poll_event(&mut self) -> Option<Self::Event>;
     /// When to call [`Machine::handle_timeout`], and what for.

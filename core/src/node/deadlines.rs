@@ -14,6 +14,7 @@ pub(super) enum Owner {
     Resolver,
     Route(Pair),
     TurnedAway,
+    Turns,
     Verification(VerificationId),
 }
 

@@ -28,6 +28,7 @@ use crate::addr::{Domain, Pair};
 use crate::auth::Method;
 use crate::dns::{Behalf, LookupId, Resolver};
 use crate::entropy::{Entropy, Seed};
+use crate::limits;
 use crate::link::{Link, Settings};
 use crate::machine::{ConnId, Effect};
 use crate::rate::TokenBucket;
@@ -77,6 +78,8 @@ pub struct Node {
     dirty: BTreeSet<ConnId>,
     /// Links with stanzas for which the application has no room yet, in the order of their turns.
     turns: VecDeque<ConnId>,
+    /// Stanzas that may be taken in turn before the adapter has looked at its sockets.
+    turns_left: usize,
     /// Whether reading is suspended until the application has taken its events.
     congested: bool,
     shutting_down: bool,
@@ -193,6 +196,7 @@ impl Node {
             events: VecDeque::new(),
             dirty: BTreeSet::new(),
             turns: VecDeque::new(),
+            turns_left: limits::STANZAS_AT_ONCE,
             congested: false,
             shutting_down: false,
             now: anchor.instant,

@@ -94,12 +94,12 @@ impl Node {
         if forbidden.is_empty() {
             return;
         }
+        self.take_stanzas(conn); // of a pair that is down, none is told
         if forbidden.len() == count {
             let error = if host_gone { StreamError::HostGone } else { StreamError::Refused(Reason::Reload) };
             return self.with_link(conn, |link| link.refuse(now, &error, None));
         }
         let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
-        self.take_stanzas(conn); // of a pair that is down, none is told
         for pair in forbidden {
             if let Some(connected) = self.touch(conn) {
                 connected.link.revoke(&pair);

@@ -56,6 +56,7 @@ impl Machine for Node {
     }
 
     fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        self.turns_left = self.turns_left.max(limits::STANZAS_AFTER_READ);
         if let Some(connected) = self.touch(conn) {
             connected.link.handle_bytes(now, bytes);
             let stanzas = connected.link.take_written();
@@ -125,6 +126,7 @@ impl Machine for Node {
                 Owner::Resolver => self.resolver.handle_timeout(now),
                 Owner::Route(pair) => self.expire_route(now, &pair),
                 Owner::TurnedAway => self.tell_turned_away(now),
+                Owner::Turns => self.turns_left = limits::STANZAS_AT_ONCE,
                 Owner::Verification(id) => self.expire_verification(now, id),
             }
             self.settle(now);

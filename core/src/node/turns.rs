@@ -2,12 +2,16 @@
 //! they are.
 //!
 //! As long as few events wait, a stanza is told at once. Beyond that a link with a stanza is put at the end of the turns,
-//! and is not read; each turn takes one stanza out of it while others wait. So what one link holds is what one read
-//! gave, and however much a peer sends, the stanza of another waits for one of it.
+//! and is not read; each turn takes a few stanzas out of it while others wait. So what one link holds is what one read
+//! gave, and however much a peer sends, the stanza of another waits for a few of it.
+//!
+//! To take a stanza is to frame and to check it, which is most of the work. So after some of them the adapter looks at its
+//! sockets first: there is no further event, but a deadline that has come.
 
 use crate::limits;
 use crate::link;
 use crate::machine::ConnId;
+use crate::node::deadlines::Owner;
 use crate::node::{Event, Node};
 use crate::stream::ReceivingEvent;
 
@@ -28,13 +32,15 @@ impl Node {
         connected.in_turn
     }
 
-    /// Takes one stanza of the link whose turn it is; as many as may be told in order, if nobody else waits.
+    /// Takes stanzas of the links whose turn it is, as many as there are before the adapter looks at its sockets again.
     pub(super) fn take_turn(&mut self) {
-        while self.events.is_empty()
+        while self.turns_left > 0
             && let Some(conn) = self.turns.pop_front()
         {
-            let most = if self.turns.is_empty() { limits::EVENTS_IN_ORDER } else { 1 };
-            while self.events.len() < most && self.take_stanza(conn) {}
+            let most =
+                if self.turns.is_empty() { self.turns_left } else { self.turns_left.min(limits::STANZAS_A_TURN) };
+            let taken = (0..most).take_while(|_| self.take_stanza(conn)).count();
+            self.turns_left = self.turns_left.saturating_sub(taken);
             let Some(connected) = self.links.get_mut(&conn) else {
                 continue;
             };
@@ -46,6 +52,8 @@ impl Node {
                 self.settle(self.now);
             }
         }
+        let others_first = self.turns_left == 0 && !self.turns.is_empty();
+        self.deadlines.set(Owner::Turns, others_first.then_some((self.now, "turns")));
     }
 
     /// Takes all stanzas of a link out of turn, because something else of it is to be told after them.

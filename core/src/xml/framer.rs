@@ -473,7 +473,7 @@ impl Progress {
             let mut window = bytes.get(..offered).unwrap_or_default();
             // It takes a carriage return for an error in attributes; XML takes it for a line feed everywhere.
             if self.without_return == 0 {
-                self.without_return = window.iter().position(|byte| *byte == b'\r').unwrap_or(offered);
+                self.without_return = position(window, b'\r').unwrap_or(offered);
             }
             let is_return = self.without_return == 0 && !window.is_empty();
             window = if is_return { b"\n" } else { window.get(..self.without_return).unwrap_or(window) };
@@ -518,6 +518,11 @@ impl Progress {
         self.added = self.added.saturating_add(added);
         if self.added > self.bounds.element_bytes { Err(XmlError::TooLong) } else { Ok(()) }
     }
+}
+
+/// Where `byte` is first. It is nearly always nowhere, which `contains` finds out a word at a time.
+fn position(bytes: &[u8], byte: u8) -> Option<usize> {
+    if bytes.contains(&byte) { bytes.iter().position(|other| *other == byte) } else { None }
 }
 
 impl Sink {

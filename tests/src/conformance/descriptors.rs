@@ -87,8 +87,10 @@ pub(super) fn a_dial_and_queries_without_a_descriptor_are_made_when_there_is_one
     let queries =
         [(udp.local_addr(), Transport::Udp), (tcp.local_addr(), Transport::Tcp)].map(|(server, transport)| {
             stage.order(Order::Ask(server.unwrap(), transport, b"who?".to_vec()));
-            let Told::Asked(query) = stage.told() else { panic!("it asks") };
-            query
+            match stage.told() {
+                Told::Asked(query) => query,
+                told => panic!("it asks, and nothing else happens: {told:?}"),
+            }
         });
     // One that nobody wants any more when there are descriptors again.
     stage.order(Order::Ask(udp.local_addr().unwrap(), Transport::Udp, b"never mind".to_vec()));
