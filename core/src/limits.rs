@@ -132,7 +132,7 @@ pub const EVENTS_IN_ORDER: usize = 16;
 pub const STANZAS_A_TURN: usize = 4;
 
 /// Stanzas that are taken in turn before the adapter looks at its sockets again: what peers have sent in large pieces delays
-/// who was not read yet by so many.
+/// who was not read yet by so many, and by what is left of a turn.
 pub const STANZAS_AT_ONCE: usize = 8;
 
 /// The same after a read in between: one turn of who waited, and one stanza of who was read.

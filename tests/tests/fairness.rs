@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use s2s_core::limits;
-use s2s_core::machine::{Listener, Machine as _};
+use s2s_core::machine::{ConnId, Effect, Listener, Machine as _};
 use s2s_core::node::{Command, Config, Event};
 use s2s_core::policy::HostOptions;
 use s2s_core::reason::Reason;
@@ -110,7 +110,7 @@ fn what_came_in_one_piece_is_told_bit_by_bit_between_which_other_sockets_have_th
     let mut scene = Scene::new();
     scene.flood();
     let first = at_once(&mut scene).len();
-    let bound = limits::EVENTS_IN_ORDER + limits::STANZAS_AT_ONCE;
+    let bound = limits::EVENTS_IN_ORDER + limits::STANZAS_AT_ONCE + limits::STANZAS_A_TURN;
     assert!((limits::EVENTS_IN_ORDER..=bound).contains(&first), "{first} without a look at the sockets");
     assert_eq!(scene.world.node(scene.node).poll_timeout().map(|(_, what)| what), Some("turns"));
     // Whoever is read meanwhile does not wait for the deadline.
@@ -169,6 +169,51 @@ fn what_a_peer_said_before_its_stream_ended_is_heard_before_the_end_however_that
         let (_, after) = events.split_at(down.unwrap_or_else(|| panic!("{name}: {events:?}")));
         assert_eq!(stanzas(after), [], "{name}");
     }
+}
+
+#[test]
+fn who_broke_the_protocol_behind_many_stanzas_has_its_time_from_when_that_was_told() {
+    let mut scene = Scene::new();
+    let text: String = (0..MANY).map(|id| message(FLOODER, A, id)).collect();
+    scene.flooder.1.say(&mut scene.world, &(text + "<message &/>"));
+    // Longer than a stream may take to close.
+    scene.world.run_for(2 * limits::CLOSE);
+    assert_eq!(scene.take(usize::MAX).len(), MANY);
+    let said = scene.flooder.1.hear(&mut scene.world);
+    assert!(said.contains("<not-well-formed "), "{said}");
+    assert!(!scene.world.has_ended(scene.flooder.0), "it has had no time to read that");
+    scene.world.run_for(3 * limits::CLOSE);
+    assert!(scene.world.has_ended(scene.flooder.0));
+}
+
+#[test]
+fn what_is_answered_between_stanzas_is_written_when_these_have_had_their_turn() {
+    let mut scene = Scene::new();
+    let proved = format!("<db:result from='{FLOODER}' to='{A}'>key</db:result>");
+    let text: String = (0..MANY).map(|id| message(FLOODER, A, id) + &proved).collect();
+    scene.flooder.1.say(&mut scene.world, &text);
+    at_once(&mut scene);
+    let node = scene.world.node(scene.node);
+    let effects: Vec<_> = iter::from_fn(|| node.poll_effect()).collect();
+    assert!(matches!(effects.as_slice(), [Effect::Wake(_), ..]), "nobody is to write: {effects:?}");
+}
+
+#[test]
+fn two_floods_have_the_same_share_whoever_else_is_read() {
+    let mut scene = Scene::new();
+    scene.flood();
+    let text: String = (0..MANY).map(|id| message(QUIET, A, id)).collect();
+    scene.quiet.1.say(&mut scene.world, &text);
+    at_once(&mut scene);
+    let mut told = Vec::new();
+    for _ in 0..MANY / 8 {
+        let node = scene.world.node(scene.node);
+        let (now, _) = node.poll_timeout().expect("more is to be told");
+        node.handle_bytes(now, ConnId(u64::MAX), b" ");
+        told.extend(at_once(&mut scene));
+    }
+    let [one, other] = [FLOODER, QUIET].map(|name| numbers(&told, name).len());
+    assert!(one.abs_diff(other) <= 2 * limits::STANZAS_A_TURN, "{one} and {other}");
 }
 
 #[test]

@@ -245,8 +245,17 @@ impl Link {
     /// The moment of [`Link::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.timers.expire(now) {
+            let phase = self.phase.clone();
             self.hear_out(now);
-            match (timer, self.phase.clone()) {
+            if self.phase != phase {
+                // The stream has ended by what the peer said in time.
+                if timer == Timer::Close {
+                    self.part();
+                }
+                continue;
+            }
+            match (timer, phase) {
+                (Timer::End, _) => self.timers.set(Timer::Close, later(now, self.settings.close_timeout)),
                 //= RFC6120-4.4-3
                 (Timer::Close, Phase::Draining(reason)) => {
                     self.end(now, reason, "the peer did not close its side".to_owned());

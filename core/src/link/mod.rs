@@ -326,11 +326,18 @@ impl Link {
 
     fn refill(&mut self) {
         if self.events.is_empty() && (!self.input.is_empty() || self.tls_failure.is_some()) {
+            let was_open = self.phase.reads();
             self.pump(self.now, Extent::OneEvent);
+            if was_open && matches!(self.phase, Phase::Lingering | Phase::Closing) {
+                // The last call may be long ago: the peer has its time from the next one on.
+                self.timers.cancel(Timer::Close);
+                self.timers.set(Timer::End, self.now);
+            }
         }
     }
 
-    /// Handles all that the peer has said, as far as it may be without the owner, because the stream is about to end.
+    /// Handles all that the peer has said, because the stream is about to end. What stands behind an event that is to be
+    /// answered is not heard, as if it had not been read.
     pub(super) fn hear_out(&mut self, now: Instant) {
         self.pump(now, Extent::All);
     }

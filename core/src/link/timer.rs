@@ -7,6 +7,8 @@ pub(super) enum Timer {
     Attempt,
     /// When to end a connection that the peer does not.
     Close,
+    /// The stream has ended at a moment that nobody told us: from when on [`Timer::Close`] runs.
+    End,
     /// When to close a stream on which nothing happens.
     Idle,
     /// When to give up on a peer that proves nothing.
@@ -19,6 +21,7 @@ impl Timer {
         match self {
             Self::Attempt => "attempt",
             Self::Close => "close",
+            Self::End => "end",
             Self::Idle => "idle",
             Self::Negotiation => "negotiation",
         }

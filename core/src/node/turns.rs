@@ -37,17 +37,18 @@ impl Node {
         while self.turns_left > 0
             && let Some(conn) = self.turns.pop_front()
         {
-            let most =
-                if self.turns.is_empty() { self.turns_left } else { self.turns_left.min(limits::STANZAS_A_TURN) };
+            let most = if self.turns.is_empty() { self.turns_left } else { limits::STANZAS_A_TURN };
             let taken = (0..most).take_while(|_| self.take_stanza(conn)).count();
             self.turns_left = self.turns_left.saturating_sub(taken);
             let Some(connected) = self.links.get_mut(&conn) else {
                 continue;
             };
-            if connected.link.has_stanza() {
+            connected.in_turn = connected.link.has_stanza();
+            if connected.in_turn {
                 self.turns.push_back(conn);
-            } else {
-                connected.in_turn = false;
+            }
+            // What stood between its stanzas may have been answered.
+            if !connected.in_turn || !connected.link.pending().is_empty() {
                 self.dirty.insert(conn);
                 self.settle(self.now);
             }
