@@ -135,7 +135,7 @@ pub const STANZAS_A_TURN: usize = 4;
 /// who was not read yet by so many, and by what is left of a turn.
 pub const STANZAS_AT_ONCE: usize = 8;
 
-/// The same after a read in between: one turn of who waited, and one stanza of who was read.
+/// The same after a read in between, so that one turn of who waited and one of who was read begin.
 pub const STANZAS_AFTER_READ: usize = STANZAS_A_TURN + 1;
 
 /// Connections to the component listener that are not attached to a host: before the handshake, or closing.
