@@ -8,8 +8,6 @@
 //! that floods yields to all of them. So what is measured is how long the node takes, and not which thread of this
 //! benchmark the system lets wait.
 
-mod peer;
-
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,14 +17,14 @@ use std::time::{Duration, Instant};
 use s2s_core::node::{Command, Config, Event};
 use s2s_core::policy::HostOptions;
 use s2s_core::stanza::Stanza;
+use s2s_core::tls::Provider;
 
 use crate::adapter::Adapter;
 use crate::certificates::{Authority, Kind};
 use crate::fake_tls::FakeProvider;
+use crate::peer::Peer;
 use crate::sockets::{Side, listen};
 use crate::world::{World, domain};
-
-use peer::Peer;
 
 /// Streams that send a little.
 const QUIET_STREAMS: usize = 1000;
@@ -107,7 +105,8 @@ pub fn run(adapter: Adapter, span: Duration) -> Report {
     let node = deferring(|| Side::start(adapter, listener, config(&authority), 1));
     let peer = |name: &str| {
         let chain = authority.issue_kind(Kind::Valid, &domain(name)).chain;
-        Peer::connect(addr, &domain(name), chain, &domain(RECEIVER)).expect("it is let in")
+        let provider: Arc<dyn Provider> = Arc::new(FakeProvider::new(vec![(domain(name), chain)]));
+        Peer::connect(addr, &provider, &domain(name), &domain(RECEIVER)).expect("it is let in")
     };
     let clock = Mutex::new(Clock::default());
     let report = thread::scope(|scope| {

@@ -13,6 +13,7 @@ pub mod matrix;
 pub mod model;
 pub mod negotiations;
 pub mod oracle;
+mod peer;
 pub mod puppetry;
 pub mod scaling;
 pub mod scenes;

@@ -1,4 +1,4 @@
-//! The benchmark of several nodes, see `s2s_tests::scaling`: `scaling [memory|sockets [STANZAS [ROUNDS]]]`.
+//! The benchmark of several nodes, see `s2s_tests::scaling`: `scaling [memory|sockets [STANZAS [ROUNDS [smol|threads]]]]`.
 //!
 //! Over sockets it runs `s2sd` as it lies beside this program, or the one that `S2SD` names.
 
@@ -28,6 +28,6 @@ fn main() {
         let beside = || env::current_exe().expect("a program").with_file_name("s2sd");
         let program = env::var_os("S2SD").map_or_else(beside, PathBuf::from);
         println!("over sockets, {stanzas} stanzas each way, the medians of {rounds} rounds:");
-        print!("{}", sockets::run(&program, stanzas as u64, rounds));
+        print!("{}", sockets::run(&program, stanzas as u64, rounds, argument(4).as_deref()));
     }
 }

@@ -1,7 +1,9 @@
 //! `s2sd` over sockets: how many stanzas it carries for a second of its processor time, by runtime and number of nodes.
 //!
 //! The program runs as a process of its own. This one plays all remote domains, and the component. What the program does
-//! beside stanzas is done before: every stream is up when its time begins to count.
+//! beside stanzas is done before: every stream is up when its time begins to count. What is sent is made once, and many
+//! stanzas are written at once, so that the program is the one that is busy: what waits for its load does more for each
+//! stanza, the more so the more threads wait.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -11,14 +13,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use std::{fs, thread};
+use std::{fs, io, thread};
 
 use s2s_core::dns::Security;
 use s2s_core::node::{Command, Config, Event, StaticRoute};
 use s2s_core::policy::HostOptions;
 use s2s_core::route::PrivateAddresses;
-use s2s_core::stanza::Stanza;
-use s2s_core::tls::{RustlsProvider, Version};
+use s2s_core::tls::{Provider, RustlsProvider, Version};
 use tempfile::TempDir;
 
 use super::median;
@@ -27,6 +28,7 @@ use crate::cases::program::component::Component;
 use crate::cases::program::configuration::{SECRET, pem};
 use crate::cases::program::process::Process;
 use crate::certificates::{Authority, Kind};
+use crate::peer::Peer;
 use crate::sockets::{Side, listen};
 use crate::world::{World, domain};
 
@@ -35,6 +37,9 @@ const OURS: &str = "ours.example";
 
 /// Remote domains: each has a stream of its own either way, and more than one of them comes to each node.
 const PEERS: usize = 16;
+
+/// Stanzas that a remote domain writes at once, or the component to one.
+const AT_ONCE: usize = 32;
 
 /// Stanzas that are on their way at once, at most: enough that nobody waits for the next.
 const UNDER_WAY: u64 = 4096;
@@ -68,9 +73,9 @@ impl Way {
     const BOTH: [Self; 2] = [Self::In, Self::Out];
 }
 
-/// What was measured of each way to run the program: medians.
+/// What was measured of each way to run the program, in each round.
 #[derive(Clone, Debug)]
-pub struct Report(BTreeMap<(Adapter, usize, Way), Rates>);
+pub struct Report(BTreeMap<(Adapter, usize, Way), Vec<Rates>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Rates {
@@ -80,36 +85,34 @@ struct Rates {
     clock: f64,
 }
 
-impl Rates {
-    fn median(rates: &[Self]) -> Self {
-        let of = |value: fn(&Self) -> f64| median(rates.iter().map(value).collect());
-        Self { processor: of(|rates| rates.processor), clock: of(|rates| rates.clock) }
-    }
-}
-
 impl fmt::Display for Report {
+    /// Medians. What several nodes do is compared with what one did in the same round: the machine is not as fast in each.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for ((adapter, nodes, way), Rates { processor, clock }) in &self.0 {
-            let one = self.0.get(&(*adapter, 1, *way)).map_or(0.0, |one| one.processor);
+        let of = |rates: &[Rates], value: fn(&Rates) -> f64| median(rates.iter().map(value).collect());
+        for ((adapter, nodes, way), rates) in &self.0 {
+            let one = self.0.get(&(*adapter, 1, *way)).map_or(&[][..], Vec::as_slice);
+            let ratios = rates.iter().zip(one).map(|(rates, one)| 100.0 * rates.processor / one.processor);
             writeln!(
                 f,
-                "{:7}  nodes = {nodes}  {:3}  {processor:7.0} stanzas per CPU second  {:4.0} %  {clock:7.0} stanzas/s",
+                "{:7}  nodes = {nodes}  {:3}  {:7.0} stanzas per CPU second  {:4.0} %  {:7.0} stanzas/s",
                 adapter.as_str(),
                 format!("{way:?}").to_lowercase(),
-                100.0 * processor / one,
+                of(rates, |rates| rates.processor),
+                median(ratios.collect()),
+                of(rates, |rates| rates.clock),
             )?;
         }
         Ok(())
     }
 }
 
-/// Runs `program` in each way in each of so many rounds, with so many stanzas either way.
+/// Runs `program` in each way, or in those of one runtime, in each of so many rounds, with so many stanzas either way.
 #[must_use]
-pub fn run(program: &Path, stanzas: u64, rounds: usize) -> Report {
+pub fn run(program: &Path, stanzas: u64, rounds: usize, runtime: Option<&str>) -> Report {
     let mut measured: BTreeMap<_, Vec<Rates>> = BTreeMap::new();
     for _ in 0..rounds {
-        for (adapter, nodes) in ENGINES {
-            let bench = Bench::start(program, adapter, nodes);
+        for (adapter, nodes) in ENGINES.into_iter().filter(|(it, _)| runtime.is_none_or(|name| name == it.as_str())) {
+            let mut bench = Bench::start(program, adapter, nodes);
             for way in Way::BOTH {
                 // The streams come up, and everything has been done once.
                 bench.carry(way, stanzas / 10);
@@ -118,13 +121,16 @@ pub fn run(program: &Path, stanzas: u64, rounds: usize) -> Report {
             bench.end();
         }
     }
-    Report(measured.iter().map(|(key, rates)| (*key, Rates::median(rates))).collect())
+    Report(measured)
 }
 
 /// The program, the remote domains and the component.
 struct Bench {
     process: Process,
-    peers: Side,
+    /// Those who send.
+    peers: Vec<Peer>,
+    /// The remote domains that receive.
+    side: Side,
     component: TcpStream,
     /// How many have arrived.
     arrived: [Arc<AtomicU64>; 2],
@@ -139,7 +145,11 @@ impl Bench {
         let engine = format!("runtime = \"{}\"\nnodes = {nodes}\n", adapter.as_str());
         write_files(home.path(), &authority, &engine, addr);
         let process = Process::start(program, home.path()).expect("the program starts");
-        let peers = Side::start(Adapter::Smol, listener, config(&authority, process.starttls), 7);
+        let config = config(&authority, process.starttls);
+        let tls: Arc<dyn Provider> = Arc::clone(&config.tls);
+        let peer = |number| Peer::connect(process.starttls, &tls, &domain(&name(number)), &domain(OURS));
+        let peers = (0..PEERS).map(peer).collect::<io::Result<_>>().expect("it lets them in");
+        let side = Side::start(Adapter::Smol, listener, config, 7);
         let component = Component::attach(process.component, OURS).expect("a component may attach").into_socket();
         component.set_read_timeout(None).expect("an option");
         let arrived: [Arc<AtomicU64>; 2] = Default::default();
@@ -152,7 +162,7 @@ impl Bench {
                 count.fetch_add(u64::try_from(marks).expect("few"), Relaxed);
             }
         });
-        let (handle, count) = (peers.handle.clone(), Arc::clone(&arrived[1]));
+        let (handle, count) = (side.handle.clone(), Arc::clone(&arrived[1]));
         thread::spawn(move || {
             while let Some(event) = handle.event() {
                 match event {
@@ -162,10 +172,10 @@ impl Bench {
                 }
             }
         });
-        Self { process, peers, component, arrived, _home: home }
+        Self { process, peers, side, component, arrived, _home: home }
     }
 
-    fn measure(&self, way: Way, stanzas: u64) -> Rates {
+    fn measure(&mut self, way: Way, stanzas: u64) -> Rates {
         let (begin, used) = (Instant::now(), self.processor_time());
         self.carry(way, stanzas);
         let stanzas = f64::from(u32::try_from(stanzas).expect("few"));
@@ -174,40 +184,38 @@ impl Bench {
     }
 
     /// Sends so many stanzas and returns when all have arrived.
-    fn carry(&self, way: Way, stanzas: u64) {
-        let arrived = &self.arrived[usize::from(way == Way::Out)];
-        let goal = arrived.load(Relaxed) + stanzas;
+    fn carry(&mut self, way: Way, stanzas: u64) {
+        let arrived = Arc::clone(&self.arrived[usize::from(way == Way::Out)]);
         let mut sent = arrived.load(Relaxed);
+        let goal = sent + stanzas;
         let text = format!("{}{}", "x".repeat(TEXT_BYTES - 1), char::from(MARK));
-        let round: Vec<_> = (0..PEERS)
-            .map(|peer| {
-                let (peer, ours) = (format!("romeo@{}/r", name(peer)), format!("juliet@{OURS}/j"));
-                let (from, to) = if way == Way::In { (peer, ours) } else { (ours, peer) };
-                format!("<message from='{from}' to='{to}' type='chat'><body>{text}</body></message>")
-            })
-            .collect();
-        let parsed: Vec<_> = round.iter().map(|stanza| Stanza::parse(stanza).expect("a stanza")).collect();
+        let stanza = |peer| {
+            let (peer, ours) = (format!("romeo@{}/r", name(peer)), format!("juliet@{OURS}/j"));
+            let (from, to) = if way == Way::In { (peer, ours) } else { (ours, peer) };
+            format!("<message from='{from}' to='{to}' type='chat'><body>{text}</body></message>")
+        };
+        let blocks: Vec<_> = (0..PEERS).map(|peer| stanza(peer).repeat(AT_ONCE)).collect();
         let (mut progress, mut last) = (Instant::now(), sent);
-        while arrived.load(Relaxed) < goal {
-            let now = arrived.load(Relaxed);
-            if now > last {
-                (progress, last) = (Instant::now(), now);
-            }
-            assert!(progress.elapsed() < PATIENCE, "only {now} of {goal} stanzas have arrived ({way:?})");
-            if sent >= goal || sent - now + u64::try_from(PEERS).expect("few") > UNDER_WAY {
-                thread::sleep(Duration::from_micros(200));
-                continue;
-            }
-            let count = usize::try_from(goal - sent).unwrap_or(PEERS).min(PEERS);
-            match way {
-                Way::In => {
-                    for stanza in &parsed[..count] {
-                        self.peers.handle.send(Command::Send(stanza.clone())).expect("it runs");
-                    }
+        for peer in (0..PEERS).cycle() {
+            let mut now = arrived.load(Relaxed);
+            while now < goal && (sent >= goal || sent - now > UNDER_WAY) {
+                if now > last {
+                    (progress, last) = (Instant::now(), now);
                 }
-                Way::Out => (&self.component).write_all(round[..count].concat().as_bytes()).expect("it runs"),
+                assert!(progress.elapsed() < PATIENCE, "only {now} of {goal} stanzas have arrived ({way:?})");
+                thread::sleep(Duration::from_micros(200));
+                now = arrived.load(Relaxed);
             }
-            sent += u64::try_from(count).expect("few");
+            if now >= goal {
+                return;
+            }
+            let count = AT_ONCE.min(usize::try_from(goal - sent).unwrap_or(AT_ONCE));
+            let block = &blocks[peer][..blocks[peer].len() / AT_ONCE * count];
+            match way {
+                Way::In => self.peers[peer].say(block).expect("it runs"),
+                Way::Out => self.component.write_all(block.as_bytes()).expect("it runs"),
+            }
+            sent += count as u64;
         }
     }
 
@@ -222,8 +230,8 @@ impl Bench {
 
     fn end(self) {
         self.process.end().expect("in good order");
-        let _ = self.peers.handle.send(Command::Shutdown);
-        self.peers.join();
+        let _ = self.side.handle.send(Command::Shutdown);
+        self.side.join();
     }
 }
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 use s2s_core::addr::Domain;
 use s2s_core::tls::{Provider, Session};
 
-use crate::fake_tls::FakeProvider;
 use crate::puppetry::{AUTH, STARTTLS, header};
 
 /// Stanzas that are written at once.
@@ -22,19 +21,23 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it looks whether it may stop, where its socket takes nothing.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A peer that has proved itself, in fake TLS. It reads nothing any longer.
+/// A peer that has proved itself. It reads nothing any longer.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     socket: TcpStream,
     session: Box<dyn Session>,
 }
 
 impl Peer {
-    /// Connects to `addr` and proves itself as `own` to `host`.
-    pub(super) fn connect(addr: SocketAddr, own: &Domain, chain: Vec<Vec<u8>>, host: &Domain) -> io::Result<Self> {
+    /// Connects to `addr` and proves itself as `own` to `host`, in the TLS of a provider that has its certificate.
+    pub(crate) fn connect(
+        addr: SocketAddr,
+        provider: &Arc<dyn Provider>,
+        own: &Domain,
+        host: &Domain,
+    ) -> io::Result<Self> {
         let socket = TcpStream::connect(addr)?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        let provider: Arc<dyn Provider> = Arc::new(FakeProvider::new(vec![(own.clone(), chain)]));
         let session = provider.client(own, host, false).map_err(|error| io::Error::other(error.to_string()))?;
         let mut peer = Self { socket, session };
         let header = header(own.as_str(), host.as_str());
@@ -53,7 +56,7 @@ impl Peer {
     }
 
     /// Writes `stanza` again and again until it is told to stop.
-    pub(super) fn flood(mut self, stanza: &str, stop: &AtomicBool) -> io::Result<()> {
+    pub(crate) fn flood(mut self, stanza: &str, stop: &AtomicBool) -> io::Result<()> {
         self.socket.set_write_timeout(Some(LOOK))?;
         let mut block = Vec::new();
         self.session.send(stanza.repeat(STANZAS).as_bytes(), &mut block);
@@ -69,7 +72,7 @@ impl Peer {
     }
 
     /// Writes `text`.
-    pub(super) fn say(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn say(&mut self, text: &str) -> io::Result<()> {
         let mut wire = Vec::new();
         self.session.send(text.as_bytes(), &mut wire);
         self.socket.write_all(&wire)
