@@ -87,6 +87,14 @@ impl Tls {
         self.turn(world)
     }
 
+    /// The puppet announces the end of what it says, and ends its half of the connection.
+    pub fn close(&mut self, world: &mut World) {
+        let mut wire = Vec::new();
+        self.session.close(&mut wire);
+        world.say(self.puppet, wire);
+        world.hang_up(self.puppet);
+    }
+
     /// Takes what the node wrote, and answers what TLS itself must answer.
     fn turn(&mut self, world: &mut World) -> String {
         let heard = world.hear(self.puppet);

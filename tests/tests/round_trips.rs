@@ -408,3 +408,70 @@ fn both_ends_report_external_although_it_was_attempted_before_it_was_offered() {
         assert_eq!(methods, [Method::External]);
     }
 }
+
+/// What becomes of a connection with a stanza behind a header that the peer has not answered.
+enum Fate {
+    /// Nothing is heard on it any more.
+    Silence,
+    Broken,
+    /// Its end without an end of TLS, which anybody on the way can make.
+    Cut,
+    /// The peer says what is no header.
+    Babble,
+    /// The peer ends its side.
+    Closed,
+}
+
+/// A stanza that went with the header behind `<success/>`, as its peer's features were known, and what came of it.
+fn stanza_ahead_of_its_header(fate: &Fate) -> (Vec<Event>, Option<String>) {
+    let mut world = World::new(Cutting::Whole);
+    let (a, place) = dialled_puppet(&mut world);
+    let authority = Authority::root("the authority");
+    let success = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+    let authenticated = |world: &mut World, id: &str| {
+        world.send(a, &message(id));
+        let puppet = world.accept(place).expect("dialled");
+        let (mut tls, heard) = secured(world, &authority, puppet);
+        assert!(heard.contains("<auth"), "{heard}");
+        tls.say(world, &format!("{HEADER}{OFFERS_EXTERNAL}"));
+        let heard = tls.say(world, success);
+        (puppet, tls, heard)
+    };
+    let (_, mut tls, _) = authenticated(&mut world, "1");
+    assert!(tls.say(&mut world, &format!("{HEADER}<stream:features/>")).starts_with("<message"));
+    fall_silent(&mut world, a);
+    world.take_events(a);
+    let (puppet, mut tls, heard) = authenticated(&mut world, "2");
+    assert!(heard.contains("<stream:stream") && heard.contains("<message"), "with the header: {heard}");
+    match fate {
+        Fate::Silence => world.run_for(s2s_core::limits::IDLE + Duration::from_secs(30)),
+        Fate::Broken => world.break_off(puppet),
+        Fate::Cut => world.hang_up(puppet),
+        Fate::Babble => drop(tls.say(&mut world, UNSUPPORTED)),
+        Fate::Closed => tls.close(&mut world),
+    }
+    world.run_for(Duration::from_secs(6));
+    let again = world.accept(place).map(|puppet| hears(&mut world, puppet));
+    (world.take_events(a), again)
+}
+
+#[test]
+fn a_stanza_ahead_of_a_header_that_was_perhaps_answered_is_uncertain_and_not_sent_again() {
+    for fate in [Fate::Silence, Fate::Broken, Fate::Cut, Fate::Babble] {
+        let (told, again) = stanza_ahead_of_its_header(&fate);
+        let uncertain: Vec<_> = told
+            .iter()
+            .filter_map(|event| if let Event::Uncertain { stanzas, .. } = event { Some(*stanzas) } else { None })
+            .collect();
+        assert_eq!((uncertain, again), (vec![1], None), "{told:?}");
+        assert!(!told.iter().any(|event| matches!(event, Event::Undeliverable { .. })), "{told:?}");
+    }
+}
+
+#[test]
+fn a_stanza_ahead_of_a_header_that_the_peer_did_not_answer_is_sent_again() {
+    let (told, again) = stanza_ahead_of_its_header(&Fate::Closed);
+    assert!(again.is_some(), "dialled once more: {told:?}");
+    let lost = |event: &Event| matches!(event, Event::Uncertain { .. } | Event::Undeliverable { .. });
+    assert!(!told.iter().any(lost), "{told:?}");
+}

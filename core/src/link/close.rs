@@ -84,12 +84,17 @@ impl Link {
         !matches!(self.phase, Phase::Open)
     }
 
-    /// The stanzas that were not wholly written to the socket. To be called when the connection is dropped: a peer
-    /// processes no part of a stanza, so these may be sent again elsewhere. Each with the moment since when it has
-    /// waited.
+    /// The stanzas that the peer cannot have processed, each with the moment since when it has waited. To be called when
+    /// the connection is dropped; they may be sent again elsewhere.
+    ///
+    /// A peer processes no part of a stanza, and nothing behind a header of ours that it has not answered when it
+    /// announces its end. What it perhaps answered is counted by [`Link::take_written`].
     //= RFC6120-8-2
     #[must_use]
     pub fn take_unsent(&mut self) -> Vec<(Instant, Stanza)> {
+        if !self.heard_out {
+            self.forget_written();
+        }
         self.in_flight_bytes = 0;
         self.in_flight.drain(..).map(|in_flight| (in_flight.since, in_flight.stanza)).collect()
     }
@@ -97,7 +102,8 @@ impl Link {
     /// Whether the first of the stanzas that were not wholly written was begun.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
-        self.in_flight.front().is_some_and(|first| first.span.start < self.sent)
+        let first = self.in_flight.iter().find(|first| first.span.end > self.sent);
+        first.is_some_and(|first| first.span.start < self.sent)
     }
 
     /// Whether the peer has ended the stream by its closing tag: it has processed what was wholly written before ours.
@@ -153,6 +159,8 @@ impl Link {
             Phase::Open | Phase::Draining(_) => {
                 let announced = self.tunnel.is_closed_by_peer();
                 let detail = if announced { "end of connection" } else { "end of connection without close_notify" };
+                // Anybody on the way can end a connection, and only the peer announces it.
+                self.heard_out = announced && self.input.is_empty();
                 self.handle_closed(now, detail);
             }
             Phase::Lingering | Phase::Closing => {

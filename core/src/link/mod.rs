@@ -113,6 +113,8 @@ pub struct Link {
     newly_written: u64,
     /// Whether the peer's closing tag came, and the connection has not broken since.
     peer_closed: bool,
+    /// Whether the peer has announced its end, and all that it said was heard: what it did not answer it did not process.
+    heard_out: bool,
 }
 
 /// A stanza that is not wholly written to the socket.
@@ -223,6 +225,7 @@ impl Link {
             in_flight_bytes: 0,
             newly_written: 0,
             peer_closed: false,
+            heard_out: false,
         }
     }
 
@@ -272,8 +275,14 @@ impl Link {
 
     /// Stanzas that are wholly written are the peer's: not before it has answered the header in front of them.
     fn forget_sent(&mut self) {
-        let early = self.initiating_stream().is_some_and(Initiating::awaits_header_behind_stanzas);
-        while let Some(first) = self.in_flight.front().filter(|first| !early && first.span.end <= self.sent) {
+        if !self.initiating_stream().is_some_and(Initiating::awaits_header_behind_stanzas) {
+            self.forget_written();
+        }
+    }
+
+    /// Stanzas that are wholly written are the peer's.
+    fn forget_written(&mut self) {
+        while let Some(first) = self.in_flight.front().filter(|first| first.span.end <= self.sent) {
             self.in_flight_bytes = self.in_flight_bytes.saturating_sub(first.cost());
             self.in_flight.pop_front();
             self.newly_written = self.newly_written.saturating_add(1);

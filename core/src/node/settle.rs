@@ -336,6 +336,9 @@ impl Node {
             Purpose::Errand(Errand::Route(pair)) => {
                 let interrupted = connected.link.is_interrupted();
                 let unsent = connected.link.take_unsent();
+                let stanzas = connected.link.take_written();
+                connected.written.note(now, stanzas);
+                self.totals.written = self.totals.written.saturating_add(stanzas);
                 let stanzas = if connected.link.ended_in_good_order() { 0 } else { connected.written.count(now) };
                 if stanzas > 0 {
                     self.totals.uncertain = self.totals.uncertain.saturating_add(stanzas);

@@ -5,7 +5,8 @@
 //! remembered for the pair, because another one may be welcome; but pairs that one domain has refused wait together, so
 //! that however many of them there are it hears from us no more often than it would from one. A peer that accepts us
 //! and breaks the stream at once, again and again, is waited for too. That a reachable peer does not answer questions
-//! about keys counts for questions only: whoever makes us ask does not decide whether we may send.
+//! about keys counts for questions only: whoever makes us ask does not decide whether we may send. And that it refuses
+//! us does not count for questions: two servers that had each refused the other would do so for ever.
 //!
 //! Attempts that fail while there is a wait began before it: they are the same failure. When a wait is over one attempt
 //! begins, and until it has come to something nobody else tries; but one to send something and one to verify a key may
@@ -98,15 +99,14 @@ impl Backoff {
     pub(crate) fn reason(&self, now: Instant, pair: &Pair, behalf: Behalf) -> Option<Reason> {
         let waiting = |failed| self.waiting(now, &failed, behalf).map(|entry| entry.reason);
         let refused = self.failed.get(&Failed::Pair(pair.clone()));
-        waiting(Failed::Domain(pair.remote.clone()))
-            .or_else(|| waiting(Failed::Pair(pair.clone())))
-            .or_else(|| waiting(Failed::Stream(pair.clone())))
-            .or_else(|| match behalf {
-                Behalf::Ours => None,
-                Behalf::Peers => waiting(Failed::Questions(pair.remote.clone())),
-            })
-            // A pair that was never refused may be welcome. One that was is told why it was.
-            .or_else(|| refused.and_then(|own| waiting(Failed::Refuser(pair.remote.clone())).and(Some(own.reason))))
+        waiting(Failed::Domain(pair.remote.clone())).or_else(|| match behalf {
+            // That it refuses us is no reason not to ask it: two servers would refuse each other for ever.
+            Behalf::Peers => waiting(Failed::Questions(pair.remote.clone())),
+            Behalf::Ours => waiting(Failed::Pair(pair.clone()))
+                .or_else(|| waiting(Failed::Stream(pair.clone())))
+                // A pair that was never refused may be welcome. One that was is told why it was.
+                .or_else(|| refused.and_then(|own| waiting(Failed::Refuser(pair.remote.clone())).and(Some(own.reason)))),
+        })
     }
 
     /// Why and until when `addr` is not dialled for `pair`, if it is not; if somebody else tries it at present, until that
@@ -532,6 +532,22 @@ mod tests {
         assert_eq!(backoff.reason(now, &other, Behalf::Ours), Some(Reason::DnsTimeout));
         backoff.note_failure(now, &pair("a.example", "x.example"), Behalf::Ours, Reason::Reload);
         assert_eq!(backoff.reason(now, &pair("a.example", "x.example"), Behalf::Ours), None);
+    }
+
+    #[test]
+    fn who_refuses_us_is_asked_about_its_keys_all_the_same() {
+        let (mut backoff, now) = (backoff(), Instant::now());
+        let pair = pair("a.example", "b.example");
+        for _ in 0..=limits::REFUSALS {
+            backoff.note_failure(now, &pair, Behalf::Ours, Reason::DialbackError);
+        }
+        for _ in 0..limits::BROKEN_STREAMS {
+            backoff.note_end(now, &pair, Duration::ZERO, false, Reason::ConnectionReset);
+        }
+        assert_eq!(backoff.reason(now, &pair, Behalf::Ours), Some(Reason::DialbackError));
+        assert_eq!(backoff.reason(now, &pair, Behalf::Peers), None);
+        backoff.note_failure(now, &pair, Behalf::Peers, Reason::DialbackTimeout);
+        assert_eq!(backoff.reason(now, &pair, Behalf::Peers), Some(Reason::DialbackTimeout), "it does not answer");
     }
 
     #[test]
