@@ -114,8 +114,8 @@ impl Connection {
         }
     }
 
-    /// Something was written, or writing failed: then the connection has broken unless there is something to wait for, the
-    /// rest of what the peer said.
+    /// Something was written, or writing failed: then the connection has broken, once what the peer said before is read, if
+    /// the machine wants to read.
     fn wrote<M: Machine>(&mut self, sent: Result<usize, ErrorKind>, driven: &mut Driven<M>) -> Result<(), ErrorKind> {
         let sent = sent.or_else(|kind| if kind == ErrorKind::Interrupted { Ok(0) } else { Err(kind) });
         self.writing = if sent.is_ok() { Half::Idle } else { Half::Ended };
@@ -165,7 +165,11 @@ impl Connection {
             return self.broken.map_or(Ok(()), Err);
         }
         let mut buffer = [0; READ_BYTES];
-        match recv(&*self.socket.0, &mut buffer, RecvFlags::DONTWAIT).map(|(n, _)| buffer.get(..n).unwrap_or(&buffer)) {
+        let read = recv(&*self.socket.0, &mut buffer, RecvFlags::DONTWAIT);
+        if read.is_ok() {
+            acknowledge(&*self.socket.0, driven.machine().is_negotiating(conn));
+        }
+        match read.map(|(n, _)| buffer.get(..n).unwrap_or(&buffer)) {
             Err(Errno::AGAIN | Errno::INTR) => {
                 self.reading = Half::Busy;
                 // An idle thread has room. It has ended only if it could not report, because the driver has.
@@ -182,7 +186,6 @@ impl Connection {
             }
             Ok(bytes) => driven.report(Instant::now(), |machine, now| machine.handle_bytes(now, conn, bytes)),
         }
-        acknowledge(&*self.socket.0, driven.machine().is_negotiating(conn));
         Ok(())
     }
 }

@@ -25,10 +25,11 @@ const STACK_BYTES: usize = 64 << 10;
 /// Reports of other threads that may wait besides commands.
 const REPORTS: usize = 1024;
 
-/// Reports that are taken before what they led to is written, if they have come together: one write for all is cheaper.
+/// Reports that are taken, and connections that are read, before what they led to is written, if they have come together:
+/// one write for all is cheaper.
 const TOGETHER: usize = 32;
 
-/// What the machine's thread is told by the others. Each of them has one report on its way at most.
+/// What the machine's thread is told by the others.
 #[derive(Debug)]
 pub(crate) enum Report<C> {
     /// The application wants something.
@@ -79,8 +80,8 @@ pub struct Driver<M: Machine> {
     conns: BTreeMap<ConnId, Connection>,
     /// Connections to be looked at again.
     woken: BTreeSet<ConnId>,
-    /// Connections of which nobody knows whether there is something to read.
-    unread: BTreeSet<ConnId>,
+    /// Connections of which nobody knows whether there is something to read: those of this round, and of the next.
+    unread: [BTreeSet<ConnId>; 2],
     queries: BTreeMap<QueryId, Leash<TcpStream>>,
     _listeners: Vec<Leash<TcpListener>>,
     crew: Crew<M::Command>,
@@ -121,7 +122,7 @@ where
             driven: Driven::new(machine, Instant::now()),
             conns: BTreeMap::new(),
             woken: BTreeSet::new(),
-            unread: BTreeSet::new(),
+            unread: Default::default(),
             queries: BTreeMap::new(),
             _listeners: listeners.collect::<io::Result<_>>()?,
             crew,
@@ -155,15 +156,15 @@ where
     fn take_reports(mut self) -> (Driven<M>, Receiver<Infallible>) {
         // The machine may have had something to say before the first report.
         self.settle();
+        self.look();
         while !self.driven.is_over() && self.application.strong_count() > 0 {
-            self.look();
             let now = Instant::now();
             let wait = self.driven.deadline().saturating_duration_since(now);
             let mut first = None;
             if wait.is_zero() {
                 self.driven.handle_time(now, (self.wall)());
                 self.settle();
-            } else if self.unread.is_empty()
+            } else if self.unread.iter().all(BTreeSet::is_empty)
                 && let Ok(report) = self.inbox.recv_timeout(wait)
             {
                 // Who has woken us may have more to report: a system that lets us run first would wake us for each.
@@ -177,13 +178,19 @@ where
                 self.settle();
             }
             self.read();
+            self.look();
         }
         (self.driven, self.ended)
     }
 
-    /// Reads once from each connection that may have something.
+    /// Reads once from some of the connections that may have something: from each before from one again.
     fn read(&mut self) {
-        for conn in mem::take(&mut self.unread) {
+        let [round, next] = &mut self.unread;
+        if round.is_empty() {
+            mem::swap(round, next);
+        }
+        for _ in 0..TOGETHER {
+            let Some(conn) = self.unread[0].pop_first() else { break };
             if let Some(connection) = self.conns.get_mut(&conn) {
                 let read = connection.read(&mut self.driven);
                 self.go_on(conn, read);
@@ -282,7 +289,7 @@ where
             let Some(connection) = self.conns.get_mut(&conn) else { continue };
             let wrote = connection.write(&mut self.driven);
             if connection.is_to_read(&self.driven) {
-                self.unread.insert(conn);
+                self.unread[1].insert(conn);
             }
             if wrote != Ok(false) {
                 self.go_on(conn, wrote.map(drop));

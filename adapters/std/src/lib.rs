@@ -98,7 +98,8 @@ pub(crate) struct Ends<C, E> {
 }
 
 impl<C, E> Handle<C, E> {
-    /// Sends a command, waiting while [`COMMANDS`] wait already. Fails if the driver has ended, and gives the command back.
+    /// Sends a command. While [`COMMANDS`] wait already it waits, until half of them are taken. Fails if the driver has
+    /// ended, and gives the command back.
     pub fn send(&self, command: C) -> Result<(), SendError<C>> {
         self.ends.room.wait();
         self.ends.reports.send(Report::Command(command)).map_err(|SendError(report)| SendError(report.into_command()))

@@ -105,7 +105,9 @@ impl Backoff {
             Behalf::Ours => waiting(Failed::Pair(pair.clone()))
                 .or_else(|| waiting(Failed::Stream(pair.clone())))
                 // A pair that was never refused may be welcome. One that was is told why it was.
-                .or_else(|| refused.and_then(|own| waiting(Failed::Refuser(pair.remote.clone())).and(Some(own.reason)))),
+                .or_else(|| {
+                    refused.and_then(|own| waiting(Failed::Refuser(pair.remote.clone())).and(Some(own.reason)))
+                }),
         })
     }
 
