@@ -51,6 +51,8 @@ fn compare(text: &str, ours: bool, der: &[u8], names: Option<&Names>) {
     let theirs = certificate.verify_is_valid_for_subject_name(&name).is_ok();
     match (ours, theirs) {
         (true, true) | (false, false) => {}
+        // It reads no dates before it is asked about them; what we cannot read proves nothing.
+        (false, true) if names.is_none() => {}
         (true, false) => panic!("webpki does not take {names:?} for {text}"),
         (false, true) => panic!("webpki takes for {text} what is not among {names:?}"),
     }

@@ -166,18 +166,30 @@ impl Lane {
         let mut came = 0;
         for read in std::mem::take(&mut self.reads) {
             self.node.report(Instant::now(), |node, now| node.handle_bytes(now, self.inbound, &read));
-            while let Some(step) = self.node.step() {
-                if let Step::Event(event) = step {
-                    assert!(matches!(event, Event::Stanza { .. }), "{event:?}");
-                    came += 1;
-                    let answer = self.answers.pop().expect("one for each");
-                    let command = Command::Send(answer);
-                    self.node.report(Instant::now(), |node, now| node.handle_command(now, command));
-                }
+            came += self.answer();
+            // Stanzas wait for their turn, between which an adapter looks at its sockets.
+            while self.node.deadline() <= Instant::now() {
+                self.node.handle_time(Instant::now(), NOW);
+                came += self.answer();
             }
             let sent = self.node.machine().pending(self.outbound).len();
             assert!(sent > 0 || came == 0, "answers are written");
             self.node.report(Instant::now(), |node, now| node.handle_sent(now, self.outbound, sent));
+        }
+        came
+    }
+
+    /// Answers the stanzas that have come, and tells how many.
+    fn answer(&mut self) -> usize {
+        let mut came = 0;
+        while let Some(step) = self.node.step() {
+            if let Step::Event(event) = step {
+                assert!(matches!(event, Event::Stanza { .. }), "{event:?}");
+                came += 1;
+                let answer = self.answers.pop().expect("one for each");
+                let command = Command::Send(answer);
+                self.node.report(Instant::now(), |node, now| node.handle_command(now, command));
+            }
         }
         came
     }

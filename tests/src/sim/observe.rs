@@ -5,9 +5,11 @@ use std::hash::Hash;
 use s2s_core::addr::Pair;
 use s2s_core::machine::ConnId;
 use s2s_core::node::{Direction, Event, LinkInfo};
+use s2s_core::reason::Reason;
 use s2s_core::stanza::Stanza;
 
 use super::federation::Federation;
+use super::site::Place;
 
 impl Federation {
     /// A node tells its application something.
@@ -38,6 +40,12 @@ impl Federation {
                 reason.code().hash(&mut self.hasher);
                 if !self.sites[site].up.remove(&(pair.clone(), direction, conn)) {
                     self.break_law(format!("site {site} tells that {pair:?} is down on {conn:?}, and it was not up"));
+                }
+                // Whoever ends a stream by an error drops what is still under way on it (decision D-20).
+                if reason != Reason::Idle
+                    && let Some(Place::Wire { wire, end }) = self.sites[site].conns.get(&conn)
+                {
+                    self.ledger.note_loss(*wire, 1 - end);
                 }
             }
             Event::Refused { reason, .. } => reason.code().hash(&mut self.hasher),
