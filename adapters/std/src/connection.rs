@@ -1,16 +1,16 @@
 //! One TCP connection: a thread that says when there is something to read, and one that writes.
 //!
-//! The machine's thread reads what is there and writes what fits, both without blocking. The others have to wait: the
-//! first for something to read, which it leaves in the socket, the second with one chunk at a time of what does not fit.
+//! The first peeks and leaves the bytes in the socket; the machine's thread reads them when it wants them, and does not
+//! block, because they are there. That thread also writes as much as the socket takes at once; the second thread gets one
+//! chunk at a time of what does not fit.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
+use std::iter;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
 
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use s2s_core::machine::{ConnId, Driven, Machine};
 use s2s_sockets::{READ_BYTES, acknowledge, tune};
 use socket2::SockRef;
@@ -19,6 +19,9 @@ use crate::driver::{Crew, Leash, Report};
 
 /// Bytes that are handed to the writing thread at once.
 const WRITE_BYTES: usize = 65_536;
+
+/// `MSG_DONTWAIT` and `MSG_NOSIGNAL` of Linux: what does not fit fails, and so does what nobody will read.
+const AT_ONCE: i32 = 0x40 | 0x4000;
 
 /// What the thread of one direction does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,7 +38,7 @@ enum Half {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum News {
     Connected,
-    /// There may be bytes, or the end of the stream.
+    /// There are bytes, or the end of the stream.
     Readable,
     /// How much was written, or why nothing can be.
     Wrote(Result<usize, ErrorKind>),
@@ -78,13 +81,10 @@ impl Connection {
                 tell(reports, opened.map_or_else(|error| News::Broken(error.kind()), |()| News::Connected));
             }
             for () in watched {
-                tell(
-                    reports,
-                    match socket.peek(&mut [0]) {
-                        Err(error) if error.kind() != ErrorKind::Interrupted => News::Broken(error.kind()),
-                        _ => News::Readable,
-                    },
-                );
+                // A signal is no news: the machine's thread would wait for bytes that are not there.
+                let mut failures = iter::repeat_with(|| socket.peek(&mut [0]).err().map(|error| error.kind()));
+                let failure = failures.find(|failure| *failure != Some(ErrorKind::Interrupted)).flatten();
+                tell(reports, failure.map_or(News::Readable, News::Broken));
             }
         })?;
         let socket = Arc::clone(&leash.0);
@@ -105,17 +105,14 @@ impl Connection {
                 driven.report(Instant::now(), |machine, now| machine.handle_connected(now, self.conn));
                 Ok(())
             }
-            News::Readable => {
-                self.reading = Half::Idle;
-                self.read(driven)
-            }
+            News::Readable => self.read(driven),
             News::Wrote(sent) => self.wrote(sent, driven),
             News::Broken(kind) => Err(kind),
         }
     }
 
-    /// Something was written, or writing failed: then the connection has broken, once what the peer said before is read, if
-    /// the machine wants to read.
+    /// Something was written, or writing failed: then the connection has broken unless there is something to wait for, the
+    /// rest of what the peer said.
     fn wrote<M: Machine>(&mut self, sent: Result<usize, ErrorKind>, driven: &mut Driven<M>) -> Result<(), ErrorKind> {
         let sent = sent.or_else(|kind| if kind == ErrorKind::Interrupted { Ok(0) } else { Err(kind) });
         self.writing = if sent.is_ok() { Half::Idle } else { Half::Ended };
@@ -125,26 +122,26 @@ impl Connection {
             // Reading ends after what is there.
             Err(_) => drop(self.socket.0.shutdown(Shutdown::Both)),
         }
-        if self.reading == Half::Busy || self.is_to_read(driven) { Ok(()) } else { sent.map(drop) }
+        if self.reading == Half::Busy { Ok(()) } else { sent.map(drop) }
     }
 
-    /// Whether the machine wants to read and nobody waits for it: there may be something.
-    pub(crate) fn is_to_read<M: Machine>(&self, driven: &Driven<M>) -> bool {
-        self.reading == Half::Idle && driven.machine().interest(self.conn).read
-    }
-
-    /// Writes what can be written at once, and has its thread wait with the rest. Returns whether something was written,
-    /// after which there may be more. Fails if the connection has broken.
-    pub(crate) fn write<M: Machine>(&mut self, driven: &mut Driven<M>) -> Result<bool, ErrorKind> {
+    /// Writes what can be written at once, and gives both threads what there is to wait for. Returns whether something was
+    /// written, after which there may be more. Fails if the connection has broken.
+    pub(crate) fn look<M: Machine>(&mut self, driven: &mut Driven<M>) -> Result<bool, ErrorKind> {
         let interest = driven.machine().interest(self.conn);
+        if self.reading == Half::Idle && interest.read {
+            self.reading = Half::Busy;
+            // An idle thread has room. It has ended only if it could not report, because the driver has.
+            let _ = self.watch.try_send(());
+        }
         if self.writing == Half::Idle && interest.write {
             let pending = driven.machine().pending(self.conn);
-            match send(&*self.socket.0, pending, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Err(Errno::AGAIN) => {
+            match SockRef::from(&*self.socket.0).send_with_flags(pending, AT_ONCE).map_err(|error| error.kind()) {
+                Err(ErrorKind::WouldBlock) => {
                     self.writing = Half::Busy;
                     let _ = self.chunks.try_send(pending.get(..WRITE_BYTES).unwrap_or(pending).to_vec());
                 }
-                sent => return self.wrote(sent.map_err(Errno::kind), driven).map(|()| true),
+                sent => return self.wrote(sent, driven).map(|()| true),
             }
         } else if self.writing == Half::Idle && self.close_write {
             self.writing = Half::Ended;
@@ -154,37 +151,24 @@ impl Connection {
         Ok(false)
     }
 
-    /// Reads once what is there, if the machine wants it, or has its thread wait for something. Fails if the connection has
-    /// broken.
-    pub(crate) fn read<M: Machine>(&mut self, driven: &mut Driven<M>) -> Result<(), ErrorKind> {
+    /// Reads once, now that there is something, if the machine still wants it.
+    fn read<M: Machine>(&mut self, driven: &mut Driven<M>) -> Result<(), ErrorKind> {
         let conn = self.conn;
-        if self.reading != Half::Idle {
-            return Ok(());
-        }
+        self.reading = Half::Idle;
         if !driven.machine().interest(conn).read {
             return self.broken.map_or(Ok(()), Err);
         }
         let mut buffer = [0; READ_BYTES];
-        let read = recv(&*self.socket.0, &mut buffer, RecvFlags::DONTWAIT);
-        if read.is_ok() {
-            acknowledge(&*self.socket.0, driven.machine().is_negotiating(conn));
-        }
-        match read.map(|(n, _)| buffer.get(..n).unwrap_or(&buffer)) {
-            Err(Errno::AGAIN | Errno::INTR) => {
-                self.reading = Half::Busy;
-                // An idle thread has room. It has ended only if it could not report, because the driver has.
-                let _ = self.watch.try_send(());
-                return Ok(());
-            }
-            Err(error) => return Err(self.broken.unwrap_or_else(|| error.kind())),
-            Ok([]) => {
+        let read = (&*self.socket.0).read(&mut buffer);
+        let n = read.map_err(|error| self.broken.unwrap_or_else(|| error.kind()))?;
+        acknowledge(&*self.socket.0, driven.machine().is_negotiating(conn));
+        match (buffer.get(..n), self.broken) {
+            (Some([]) | None, Some(kind)) => return Err(kind),
+            (Some([]) | None, None) => {
                 self.reading = Half::Ended;
-                if let Some(kind) = self.broken {
-                    return Err(kind);
-                }
                 driven.report(Instant::now(), |machine, now| machine.handle_eof(now, conn));
             }
-            Ok(bytes) => driven.report(Instant::now(), |machine, now| machine.handle_bytes(now, conn, bytes)),
+            (Some(bytes), _) => driven.report(Instant::now(), |machine, now| machine.handle_bytes(now, conn, bytes)),
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -9,27 +10,21 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
-use std::{io, mem};
 
 use s2s_core::machine::{ConnId, Driven, Effect, Listener, Machine, Outlet, QueryId, Step};
 use s2s_sockets::{ACCEPT_RETRY, COMMANDS, EVENTS, is_out_of_descriptors, stream_socket, wall_clock};
 
 use crate::connection::{Connection, News};
 use crate::query::ask;
-use crate::room::{Doorkeeper, Room};
 use crate::{Ends, Handle};
 
 /// The stack of the thread of a socket, which only waits and copies.
 const STACK_BYTES: usize = 64 << 10;
 
-/// Reports of other threads that may wait besides commands.
-const REPORTS: usize = 1024;
-
-/// Reports that are taken, and connections that are read, before what they led to is written, if they have come together:
-/// one write for all is cheaper.
+/// Reports that are taken before what they led to is written, if they have come together: one write for all is cheaper.
 const TOGETHER: usize = 32;
 
-/// What the machine's thread is told by the others.
+/// What the machine's thread is told by the others. Each of them has one report on its way at most.
 #[derive(Debug)]
 pub(crate) enum Report<C> {
     /// The application wants something.
@@ -80,14 +75,10 @@ pub struct Driver<M: Machine> {
     conns: BTreeMap<ConnId, Connection>,
     /// Connections to be looked at again.
     woken: BTreeSet<ConnId>,
-    /// Connections of which nobody knows whether there is something to read: those of this round, and of the next.
-    unread: [BTreeSet<ConnId>; 2],
     queries: BTreeMap<QueryId, Leash<TcpStream>>,
     _listeners: Vec<Leash<TcpListener>>,
     crew: Crew<M::Command>,
     inbox: Receiver<Report<M::Command>>,
-    /// Goes after the inbox: who waits for room is to find that nobody takes anything.
-    room: Doorkeeper,
     /// Says that the last thread has ended.
     ended: Receiver<Infallible>,
     events: Sender<M::Event>,
@@ -106,28 +97,20 @@ where
         machine: M,
         listeners: Vec<(Listener, TcpListener)>,
     ) -> io::Result<(Self, Handle<M::Command, M::Event>)> {
-        let (reports, inbox) = sync_channel(COMMANDS + REPORTS);
+        let (reports, inbox) = sync_channel(COMMANDS);
         let (events, event_receiver) = channel();
         let (alive, ended) = channel();
-        let room = Arc::<Room>::default();
-        let ends = Ends {
-            reports: reports.clone(),
-            room: Arc::clone(&room),
-            events: Mutex::new(event_receiver),
-            waiting: AtomicUsize::new(0),
-        };
+        let ends = Ends { reports: reports.clone(), events: Mutex::new(event_receiver), waiting: AtomicUsize::new(0) };
         let (ends, crew) = (Arc::new(ends), Crew { reports, alive });
         let listeners = listeners.into_iter().map(|(on, listener)| listen(&crew, on, listener));
         let driver = Self {
             driven: Driven::new(machine, Instant::now()),
             conns: BTreeMap::new(),
             woken: BTreeSet::new(),
-            unread: Default::default(),
             queries: BTreeMap::new(),
             _listeners: listeners.collect::<io::Result<_>>()?,
             crew,
             inbox,
-            room: Doorkeeper(room),
             ended,
             events,
             application: Arc::downgrade(&ends),
@@ -156,17 +139,15 @@ where
     fn take_reports(mut self) -> (Driven<M>, Receiver<Infallible>) {
         // The machine may have had something to say before the first report.
         self.settle();
-        self.look();
         while !self.driven.is_over() && self.application.strong_count() > 0 {
+            self.look();
             let now = Instant::now();
             let wait = self.driven.deadline().saturating_duration_since(now);
             let mut first = None;
             if wait.is_zero() {
                 self.driven.handle_time(now, (self.wall)());
                 self.settle();
-            } else if self.unread.iter().all(BTreeSet::is_empty)
-                && let Ok(report) = self.inbox.recv_timeout(wait)
-            {
+            } else if let Ok(report) = self.inbox.recv_timeout(wait) {
                 // Who has woken us may have more to report: a system that lets us run first would wake us for each.
                 thread::yield_now();
                 first = Some(report);
@@ -177,36 +158,15 @@ where
                 self.take(report);
                 self.settle();
             }
-            self.read();
-            self.look();
         }
         (self.driven, self.ended)
-    }
-
-    /// Reads once from some of the connections that may have something: from each before from one again.
-    fn read(&mut self) {
-        let [round, next] = &mut self.unread;
-        if round.is_empty() {
-            mem::swap(round, next);
-        }
-        for _ in 0..TOGETHER {
-            let Some(conn) = self.unread[0].pop_first() else { break };
-            if let Some(connection) = self.conns.get_mut(&conn) {
-                let read = connection.read(&mut self.driven);
-                self.go_on(conn, read);
-                self.settle();
-            }
-        }
     }
 
     /// Makes the call that a report is for, unless the machine has dropped what it is about.
     fn take(&mut self, report: Report<M::Command>) {
         let now = Instant::now();
         match report {
-            Report::Command(command) => {
-                self.room.0.give_back();
-                self.driven.report(now, |machine, now| machine.handle_command(now, command));
-            }
+            Report::Command(command) => self.driven.report(now, |machine, now| machine.handle_command(now, command)),
             Report::Room => self.driven.set_outlet(Outlet::Open),
             Report::Accepted(socket, peer, on) => {
                 if let Some(conn) = self.driven.report(now, |machine, now| machine.handle_accept(now, peer, on)) {
@@ -287,10 +247,7 @@ where
     fn look(&mut self) {
         while let Some(conn) = self.woken.pop_first() {
             let Some(connection) = self.conns.get_mut(&conn) else { continue };
-            let wrote = connection.write(&mut self.driven);
-            if connection.is_to_read(&self.driven) {
-                self.unread[1].insert(conn);
-            }
+            let wrote = connection.look(&mut self.driven);
             if wrote != Ok(false) {
                 self.go_on(conn, wrote.map(drop));
                 self.settle();

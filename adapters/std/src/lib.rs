@@ -4,9 +4,8 @@
 //! the [`Handle`] blocks, and no async crate is below. It is written for Linux, where a socket that is shut down gives
 //! back whoever waits for it.
 //!
-//! One thread, that of [`Driver::run`], owns the machine, waits for reports, and reads and writes what can be read and
-//! written at once. Each connection has two more that wait: one for something to read, and one until what does not fit is
-//! written. Bytes stay in the socket until the machine wants them.
+//! One thread, that of [`Driver::run`], owns the machine and waits for reports. Each connection has two more: one that
+//! says when there is something to read, and one that writes. Bytes stay in the socket until the machine wants them.
 //!
 //! Here two nodes federate over loopback. Where each finds the other is configured; without that they ask the DNS
 //! servers that stand in place of the empty list.
@@ -71,13 +70,11 @@ use std::thread;
 mod connection;
 mod driver;
 mod query;
-mod room;
 
 pub use driver::Driver;
 pub use s2s_sockets::{COMMANDS, EVENTS, bind, bind_shared};
 
 use driver::Report;
-use room::Room;
 
 /// The application's side of a [`Driver`]: commands in, events out.
 ///
@@ -91,30 +88,21 @@ pub struct Handle<C, E> {
 #[derive(Debug)]
 pub(crate) struct Ends<C, E> {
     reports: SyncSender<Report<C>>,
-    room: Arc<Room>,
     events: Mutex<Receiver<E>>,
     /// Events that were sent and not taken.
     waiting: AtomicUsize,
 }
 
 impl<C, E> Handle<C, E> {
-    /// Sends a command. While [`COMMANDS`] wait already it waits, until half of them are taken. Fails if the driver has
-    /// ended, and gives the command back.
+    /// Sends a command, waiting while [`COMMANDS`] wait already. Fails if the driver has ended, and gives the command back.
     pub fn send(&self, command: C) -> Result<(), SendError<C>> {
-        self.ends.room.wait();
         self.ends.reports.send(Report::Command(command)).map_err(|SendError(report)| SendError(report.into_command()))
     }
 
     /// Sends a command if there is room for it now, and gives it back otherwise.
     pub fn try_send(&self, command: C) -> Result<(), TrySendError<C>> {
-        if !self.ends.room.take() {
-            return Err(TrySendError::Full(command));
-        }
         self.ends.reports.try_send(Report::Command(command)).map_err(|error| match error {
-            TrySendError::Full(report) => {
-                self.ends.room.give_back();
-                TrySendError::Full(report.into_command())
-            }
+            TrySendError::Full(report) => TrySendError::Full(report.into_command()),
             TrySendError::Disconnected(report) => TrySendError::Disconnected(report.into_command()),
         })
     }
