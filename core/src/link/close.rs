@@ -9,7 +9,6 @@ use crate::addr::Domain;
 use crate::link::timer::Timer;
 use crate::link::{Event, Link, Role};
 use crate::reason::Reason;
-use crate::stanza::Stanza;
 use crate::stream::{self, PeerError, StreamError};
 use crate::time::later;
 
@@ -82,28 +81,6 @@ impl Link {
     #[must_use]
     pub const fn is_closing(&self) -> bool {
         !matches!(self.phase, Phase::Open)
-    }
-
-    /// The stanzas that the peer cannot have processed, each with the moment since when it has waited. To be called when
-    /// the connection is dropped; they may be sent again elsewhere.
-    ///
-    /// A peer processes no part of a stanza, and nothing behind a header of ours that it has not answered when it
-    /// announces its end. What it perhaps answered is counted by [`Link::take_written`].
-    //= RFC6120-8-2
-    #[must_use]
-    pub fn take_unsent(&mut self) -> Vec<(Instant, Stanza)> {
-        if !self.heard_out {
-            self.forget_written();
-        }
-        self.in_flight_bytes = 0;
-        self.in_flight.drain(..).map(|in_flight| (in_flight.since, in_flight.stanza)).collect()
-    }
-
-    /// Whether the first of the stanzas that were not wholly written was begun.
-    #[must_use]
-    pub fn is_interrupted(&self) -> bool {
-        let first = self.in_flight.iter().find(|first| first.span.end > self.sent);
-        first.is_some_and(|first| first.span.start < self.sent)
     }
 
     /// Whether the peer has ended the stream by its closing tag: it has processed what was wholly written before ours.

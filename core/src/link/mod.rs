@@ -25,12 +25,12 @@
 
 mod close;
 mod command;
+mod in_flight;
 mod timer;
 mod tunnel;
 
 use std::collections::VecDeque;
 use std::mem;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,6 @@ use crate::buf::Output;
 use crate::entropy::Entropy;
 use crate::limits;
 use crate::ns;
-use crate::stanza::Stanza;
 use crate::stream::{Condition, Flow, Initiating, InitiatingEvent, Receiving, ReceivingEvent, Sink, StreamError};
 use crate::time::{TimerTable, later};
 use crate::tls::{Facts, Provider, TlsError};
@@ -48,6 +47,7 @@ use crate::xml::{Bounds, Frame, Framer};
 pub use close::{Connection, End};
 
 use close::Phase;
+use in_flight::InFlight;
 use timer::Timer;
 use tunnel::Tunnel;
 
@@ -115,22 +115,6 @@ pub struct Link {
     peer_closed: bool,
     /// Whether the peer has announced its end, and all that it said was heard: what it did not answer it did not process.
     heard_out: bool,
-}
-
-/// A stanza that is not wholly written to the socket.
-#[derive(Debug)]
-struct InFlight {
-    /// The positions of its first byte and of its end in all that is ever written.
-    span: Range<u64>,
-    /// Since when it has waited.
-    since: Instant,
-    stanza: Stanza,
-}
-
-impl InFlight {
-    fn cost(&self) -> usize {
-        self.stanza.bytes().len().saturating_add(limits::QUEUED_STANZA_BYTES)
-    }
 }
 
 /// Who opened the stream.
@@ -256,43 +240,6 @@ impl Link {
             Phase::Lingering => self.linger(bytes), // decision D-20: after an error, input is dropped
             Phase::Closing | Phase::Ended => {}
         }
-    }
-
-    /// The first `n` bytes of [`Link::pending`] were written. Gives how many stanzas are wholly written thereby.
-    pub fn handle_sent(&mut self, n: usize) -> u64 {
-        let n = n.min(self.output.len());
-        self.output.consume(n);
-        self.sent = self.sent.saturating_add(n as u64);
-        self.forget_sent();
-        self.drop_if_done();
-        self.take_written()
-    }
-
-    /// Stanzas that have become wholly written and were not told yet.
-    pub const fn take_written(&mut self) -> u64 {
-        mem::replace(&mut self.newly_written, 0)
-    }
-
-    /// Stanzas that are wholly written are the peer's: not before it has answered the header in front of them.
-    fn forget_sent(&mut self) {
-        if !self.initiating_stream().is_some_and(Initiating::awaits_header_behind_stanzas) {
-            self.forget_written();
-        }
-    }
-
-    /// Stanzas that are wholly written are the peer's.
-    fn forget_written(&mut self) {
-        while let Some(first) = self.in_flight.front().filter(|first| first.span.end <= self.sent) {
-            self.in_flight_bytes = self.in_flight_bytes.saturating_sub(first.cost());
-            self.in_flight.pop_front();
-            self.newly_written = self.newly_written.saturating_add(1);
-        }
-    }
-
-    /// Bytes of the stanzas that are not wholly written, with [`limits::QUEUED_STANZA_BYTES`] for each.
-    #[must_use]
-    pub const fn in_flight_bytes(&self) -> usize {
-        self.in_flight_bytes
     }
 
     /// Whether a handshake of TLS is under way.

@@ -98,7 +98,6 @@ impl Backoff {
     #[must_use]
     pub(crate) fn reason(&self, now: Instant, pair: &Pair, behalf: Behalf) -> Option<Reason> {
         let waiting = |failed| self.waiting(now, &failed, behalf).map(|entry| entry.reason);
-        let refused = self.failed.get(&Failed::Pair(pair.clone()));
         waiting(Failed::Domain(pair.remote.clone())).or_else(|| match behalf {
             // That it refuses us is no reason not to ask it: two servers would refuse each other for ever.
             Behalf::Peers => waiting(Failed::Questions(pair.remote.clone())),
@@ -106,7 +105,8 @@ impl Backoff {
                 .or_else(|| waiting(Failed::Stream(pair.clone())))
                 // A pair that was never refused may be welcome. One that was is told why it was.
                 .or_else(|| {
-                    refused.and_then(|own| waiting(Failed::Refuser(pair.remote.clone())).and(Some(own.reason)))
+                    let own = self.failed.get(&Failed::Pair(pair.clone()))?;
+                    waiting(Failed::Refuser(pair.remote.clone())).and(Some(own.reason))
                 }),
         })
     }

@@ -5,6 +5,7 @@
 use std::env;
 use std::path::PathBuf;
 
+use s2s_tests::adapter::Adapter;
 use s2s_tests::scaling::{memory, sockets};
 
 /// Stanzas for each node in memory, and for each direction over sockets.
@@ -27,7 +28,9 @@ fn main() {
     if wanted("sockets") {
         let beside = || env::current_exe().expect("a program").with_file_name("s2sd");
         let program = env::var_os("S2SD").map_or_else(beside, PathBuf::from);
+        let known = |name: String| Adapter::ALL.into_iter().find(|adapter| adapter.as_str() == name);
+        let only = argument(4).map(|name| known(name).expect("smol or threads"));
         println!("over sockets, {stanzas} stanzas each way, the medians of {rounds} rounds:");
-        print!("{}", sockets::run(&program, stanzas as u64, rounds, argument(4).as_deref()));
+        print!("{}", sockets::run(&program, stanzas as u64, rounds, only));
     }
 }

@@ -106,12 +106,12 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs `program` in each way, or in those of one runtime, in each of so many rounds, with so many stanzas either way.
+/// Runs `program` in each way, or in those with one adapter, in each of so many rounds, with so many stanzas either way.
 #[must_use]
-pub fn run(program: &Path, stanzas: u64, rounds: usize, runtime: Option<&str>) -> Report {
+pub fn run(program: &Path, stanzas: u64, rounds: usize, only: Option<Adapter>) -> Report {
     let mut measured: BTreeMap<_, Vec<Rates>> = BTreeMap::new();
     for _ in 0..rounds {
-        for (adapter, nodes) in ENGINES.into_iter().filter(|(it, _)| runtime.is_none_or(|name| name == it.as_str())) {
+        for (adapter, nodes) in ENGINES.into_iter().filter(|(adapter, _)| only.is_none_or(|only| only == *adapter)) {
             let mut bench = Bench::start(program, adapter, nodes);
             for way in Way::BOTH {
                 // The streams come up, and everything has been done once.

@@ -41,8 +41,10 @@ impl Federation {
                 if !self.sites[site].up.remove(&(pair.clone(), direction, conn)) {
                     self.break_law(format!("site {site} tells that {pair:?} is down on {conn:?}, and it was not up"));
                 }
-                // Whoever ends a stream by an error drops what is still under way on it (decision D-20).
-                if reason != Reason::Idle
+                // Whoever ends a stream by an error drops what is still under way on it (decision D-20). A peer that has
+                // ended it says nothing more.
+                if direction == Direction::Inbound
+                    && !matches!(reason, Reason::Idle | Reason::PeerStreamError)
                     && let Some(Place::Wire { wire, end }) = self.sites[site].conns.get(&conn)
                 {
                     self.ledger.note_loss(*wire, 1 - end);
