@@ -6,7 +6,7 @@ use crate::addr::{Domain, Pair};
 use crate::dialback::Confirmed;
 use crate::tls::verify::Verified;
 
-/// How a pair was proved.
+/// How the entity that opens a stream was proved to the one that accepts it, for one pair of domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
     /// SASL EXTERNAL: the certificate names the domain, [XEP-0178](https://xmpp.org/extensions/xep-0178.html).

@@ -37,8 +37,9 @@
 //!
 //! [`Driven`](machine::Driven) keeps the order of steps 2 to 4 for you, watches the wall clock, reports what failed at once,
 //! and says again what found no descriptor. What the machine cannot see is left to the adapter: connections should send small
-//! writes at once (`TCP_NODELAY`), acknowledge at once while [`is_negotiating`](machine::Machine::is_negotiating), and end
-//! when the peer's system is gone (keepalive).
+//! writes at once (`TCP_NODELAY`), acknowledge at once while [`is_negotiating`](machine::Machine::is_negotiating)
+//! (`TCP_QUICKACK` after each read: it does not last), and end when the peer's system is gone (`TCP_USER_TIMEOUT` of a
+//! minute, and keepalive that probes after a minute of silence).
 //!
 //! # The way of the bytes
 //!
@@ -88,11 +89,17 @@
 //! ```toml
 //! rustls = { version = "0.23", default-features = false, features = ["std", "tls12", "ring"] } # or "aws_lc_rs"
 //! rustls-pki-types = { version = "1", features = ["std"] }                                     # reads PEM
+//! getrandom = "0.4"                                                                            # fills Seed and Secret
+//!
+//! # In debug builds rustls asserts that it sends one alert at most, and a peer can make that fail.
+//! [profile.dev.package.rustls]
+//! debug-assertions = false
 //! ```
 //!
 //! Make a [`node::Config`] from a [`tls::Provider`] ([`tls::RustlsProvider`] is the real one), a
 //! [`tls::verify::Trust`] and a [`dialback::Secret`]; add a [`policy::HostOptions`] for each domain that you serve;
-//! make the [`node::Node`] from it, a [`Seed`](entropy::Seed) and an [`Anchor`](time::Anchor). Send with
+//! make the [`node::Node`] from it, a [`Seed`](entropy::Seed) and an [`Anchor`](time::Anchor). Seed and secret are random
+//! bytes of the operating system: the seed is drawn at every start, the secret kept. Send with
 //! [`node::Command::Send`], receive [`node::Event::Stanza`], and answer [`node::Event::Undeliverable`] with
 //! [`Stanza::bounce`](stanza::Stanza::bounce).
 //!
@@ -120,12 +127,16 @@
 //! and takes reports from a channel, beside a timer for its [`deadline`](machine::Driven::deadline). Each socket has a task
 //! that only waits until it is readable or writable, and says so; the machine's task then reads or writes once, without
 //! waiting. That way nothing is read that was not asked for, and a task that is aborted at [`Effect::Drop`](machine::Effect::Drop)
-//! takes nothing with it. `s2s-smol` has such tasks, and a machine that they share.
+//! takes nothing with it. Such a task waits for what [`interest`](machine::Machine::interest) says and for room to write while
+//! something is pending, and is told anew at each [`Effect::Wake`](machine::Effect::Wake); whoever waits to read behind the end
+//! of the peer's half is woken for ever. With tokio, `socket2::SockRef` sets the options that its sockets have not, and shuts
+//! down the writing half by reference. `s2s-smol` has such tasks, and a machine that they share.
 //!
 //! Two servers to federate with are there at once: `s2sd demo --guest DIRECTORY` starts them with a DNS server, and writes
 //! a certificate for the domain `guest.example` and that of their authority. It says where that domain is looked for, which
 //! address to ask, and which messages are answered. They are on loopback: [`private_addresses`](node::Config::private_addresses)
-//! has to allow that.
+//! has to allow that. Two of their four hosts show self-signed certificates, and are refused while
+//! [`secure_auth`](policy::HostOptions::secure_auth) demands valid ones.
 //!
 //! Here two nodes federate in memory. They have no certificates and no objection to that, so the message goes in
 //! clear and dialback proves its sender, over a second connection that the receiving node opens:

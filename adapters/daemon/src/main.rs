@@ -49,7 +49,7 @@ enum Command {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
         nodes: u16,
         /// Keep the servers up until a signal comes, and let a program of yours join: what it needs is written to this
-        /// directory.
+        /// directory, which is made if it is not there. Nothing is written over.
         #[arg(long, value_name = "DIRECTORY", conflicts_with = "json")]
         guest: Option<PathBuf>,
     },

@@ -51,7 +51,7 @@ pub enum Step<E> {
 pub enum Outlet {
     /// Events are taken from the machine as they come.
     Open,
-    /// One that was taken still waits for room: the others stay in the machine.
+    /// There is no room for another, or one that was taken still waits for it: the others stay in the machine.
     Full,
     /// Nobody will take another.
     Closed,
@@ -119,7 +119,8 @@ impl<M: Machine> Driven<M> {
         self.machine.poll_event().map(Step::Event)
     }
 
-    /// Says whether the application takes events.
+    /// Says whether the application takes events: [`Outlet::Open`] at first, and to be said before a [`step`](Self::step)
+    /// whenever it has changed.
     pub const fn set_outlet(&mut self, outlet: Outlet) {
         self.outlet = outlet;
     }
@@ -131,7 +132,8 @@ impl<M: Machine> Driven<M> {
     }
 
     /// What `effect` asks for cannot be done for now, through no fault of the other end: there is no descriptor for a socket.
-    /// It is a step again after [`POSTPONEMENT`], unless the machine has lost patience before.
+    /// It is a step again after [`POSTPONEMENT`], unless the machine has lost patience before. So sockets are made where the
+    /// step is taken, and not in a task that waits for the connection: there the effect is no longer at hand.
     pub fn postpone(&mut self, effect: Effect) {
         self.postponed.push(effect);
         self.again_at.get_or_insert_with(|| later(self.now, POSTPONEMENT));
@@ -160,7 +162,8 @@ impl<M: Machine> Driven<M> {
         }
     }
 
-    /// Whether the driver may end: the machine has finished and its events are taken, or nobody is there to take them.
+    /// Whether the driver may end: the machine has finished and its events are taken; or, finished or not, nobody is there
+    /// to take them ([`Outlet::Closed`]).
     #[must_use]
     pub fn is_over(&self) -> bool {
         match self.outlet {

@@ -60,7 +60,9 @@ pub enum Effect {
     CloseWrite(ConnId),
     /// End the connection, or the attempt to open it, at once. It is never named again.
     Drop(ConnId),
-    /// Send a DNS query. Every datagram that comes back is handed to [`Machine::handle_reply`] until [`Effect::Forget`].
+    /// Send a DNS query, from any address of the server's family. Every datagram that comes back is handed to
+    /// [`Machine::handle_reply`] until [`Effect::Forget`]; over TCP one message is read, then the connection may be closed.
+    /// After a `None` was reported nothing more has to be read. [`Effect::Forget`] follows in every case.
     Ask {
         /// Its name from now on.
         query: QueryId,

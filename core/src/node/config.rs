@@ -34,7 +34,9 @@ pub struct Config {
     pub routes_below: BTreeMap<Domain, StaticRoute>,
     /// Which addresses may be dialled although they are loopback, link-local or private.
     pub private_addresses: PrivateAddresses,
-    /// Our own listeners: never dialled.
+    /// Addresses of our own listeners, which are never dialled: without them a record of DNS can make us talk to ourselves.
+    /// They are compared as they stand here, so a listener at an unspecified address has to be named by the addresses that
+    /// lead to it, such as loopback.
     pub own_listeners: Vec<SocketAddr>,
     /// Addresses of ours to dial from, those of the peer's family in turn: `s2s_outgoing_addresses`. Where there is none of
     /// that family the system chooses.

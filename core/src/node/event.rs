@@ -72,7 +72,9 @@ pub enum Event {
     PeerUp {
         /// The pair.
         pair: Pair,
-        /// How it was proved.
+        /// How the entity that opened the stream was proved to the other: inbound the peer to us, outbound we to the peer.
+        /// Outbound it does not say what the peer has shown: whether it had to show a valid certificate is decided by
+        /// [`HostOptions::secure_auth`](crate::policy::HostOptions::secure_auth).
         by: Method,
         /// Over which connection.
         link: LinkInfo,

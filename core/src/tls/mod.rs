@@ -28,7 +28,7 @@ pub trait Provider: Send + Sync + fmt::Debug {
     fn server(&self, host: Option<&Domain>) -> Result<Box<dyn Session>, TlsError>;
 
     /// Tells the wall-clock time since 1970, which bounds the life of remembered sessions. Certificates are judged
-    /// elsewhere.
+    /// elsewhere. A [`Node`](crate::node::Node) calls it before it makes a session.
     fn set_time(&self, _unix: Duration) {}
 
     /// The certificates that `host` shows, in DER, its own first. Empty if it has none, or if they are not known.

@@ -20,7 +20,7 @@ use crate::demo::Sighting;
 /// Ids of messages that are to be echoed begin so; echoes begin otherwise, so that none is echoed again.
 pub(crate) const ASK: &str = "ask-";
 /// Ids of echoes.
-const ECHO: &str = "echo-";
+pub(crate) const ECHO: &str = "echo-";
 
 /// How long the server may take to accept us.
 const HANDSHAKE: Duration = Duration::from_secs(5);

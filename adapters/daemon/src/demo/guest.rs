@@ -12,7 +12,7 @@ use std::path::Path;
 use smol::future::or;
 
 use crate::demo::Narrator;
-use crate::demo::components::ASK;
+use crate::demo::components::{ASK, ECHO};
 use crate::demo::world::World;
 use crate::failure::Failure;
 use crate::signals::Signals;
@@ -36,10 +36,17 @@ pub(super) async fn receive(world: &World, narrator: &Narrator, directory: &Path
     let directory = directory.display();
     narrator.say(&format!("a guest may join, whose domain is {NAME}:"));
     narrator.say(&format!("    listen on {addr}, where both servers look for it (_xmpp-server, STARTTLS)"));
-    narrator.say(&format!("    ask the DNS server {}, or dial one of the addresses above", world.dns));
+    narrator.say(&format!("    ask the DNS server {}, or dial one of the addresses above in its place", world.dns));
     narrator
         .say(&format!("    its certificate is {directory}/guest.crt, with guest.key; trust {directory}/authority.pem"));
-    narrator.say(&format!("    a message whose id begins with '{ASK}' comes back from every host"));
+    narrator.say("    hosts with a self-signed certificate can be reached only if you do not demand valid ones");
+    narrator.say(&format!(
+        "    send to any address at these hosts, such as <message from='me@{NAME}' to='you@alpha.example'"
+    ));
+    narrator.say(&format!(
+        "        id='{ASK}1'><body>hello</body></message>; the answer has the id '{ECHO}1' and a body of its own"
+    ));
+    narrator.say(&format!("    what has an id that does not begin with '{ASK}' is taken, and not answered"));
     narrator.say("SIGINT (Ctrl-C) or SIGTERM ends this");
     let watching = async {
         while let Ok(sighting) = world.sightings.recv().await {

@@ -153,7 +153,8 @@ impl RustlsProvider {
     /// The suites are those of `crypto`; rustls knows none without forward secrecy.
     /// The order counts: on direct TLS the first host answers clients that name none.
     ///
-    /// The clock stands at 1970 until [`Provider::set_time`] is called.
+    /// The clock stands at 1970 until [`Provider::set_time`] is called. A [`Node`](crate::node::Node) does that; whoever has
+    /// links without a node has to.
     //= RFC9325-4.1-2
     //= RFC7590-3-1
     //= RFC9325-4.1-1
