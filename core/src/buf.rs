@@ -81,6 +81,9 @@ mod tests {
                 let n = pieces.next().unwrap_or(1).min(output.len());
                 read.extend_from_slice(&output.pending()[..n]);
                 output.consume(n);
+                // What was written is kept no longer than as much is still to be written, or it is little.
+                let written = output.bytes.len() - output.len();
+                prop_assert!(written < COMPACT_BYTES.max(output.len()), "{written} bytes beside {}", output.len());
             }
             read.extend_from_slice(output.pending());
             prop_assert_eq!(read, writes.concat());

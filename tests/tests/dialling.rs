@@ -325,6 +325,28 @@ fn a_peer_that_speaks_first_is_answered_where_another_domain_has_failed() {
 }
 
 #[test]
+fn a_domain_whose_only_address_waits_is_not_looked_up_again_before_that_may_be_dialled() {
+    const C: &str = "c.example.net";
+    let (mut world, a, _) = world();
+    publish_b(&mut world, &[addr(3)]);
+    world.publish(C, addr(3), true, false);
+    fail_for_long(&mut world, a);
+    let send = |world: &mut World| {
+        world.send(a, &format!("<message from='x@{A}' to='y@{C}'/>"));
+        world.run();
+        assert_eq!(bounces(&world.take_events(a)), [Reason::ConnectRefused]);
+        !world.take_asked().is_empty()
+    };
+    world.take_asked();
+    assert!(send(&mut world), "whether the two share an address is not known before");
+    // Failures of its own would be forgiven sooner.
+    for _ in 0..4 {
+        world.run_for(limits::BACKOFF_BASE * 2);
+        assert!(!send(&mut world), "looked up again, to dial nobody");
+    }
+}
+
+#[test]
 fn claims_to_domains_that_never_answer_do_not_hold_up_what_we_have_to_say() {
     let authority = Authority::root("the authority");
     let mut world = World::new(Cutting::Whole);

@@ -126,4 +126,14 @@ mod tests {
         assert!(recent.count(end).abs_diff(seconds * 30) <= 30, "{}", recent.count(end));
         assert_eq!(recent.count(end + limits::UNCERTAIN_AGE + Duration::from_secs(1)), 0);
     }
+
+    #[test]
+    fn what_is_as_old_as_that_still_counts_when_more_is_written() {
+        let (mut recent, start) = (Recent::default(), Instant::now());
+        recent.note(start, 1);
+        let end = start + limits::UNCERTAIN_AGE;
+        recent.note(end, 1);
+        assert_eq!(recent.count(end), 2);
+        assert_eq!(recent.count(end + Duration::from_nanos(1)), 1);
+    }
 }

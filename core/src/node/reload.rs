@@ -99,15 +99,19 @@ impl Node {
             let error = if host_gone { StreamError::HostGone } else { StreamError::Refused(Reason::Reload) };
             return self.with_link(conn, |link| link.refuse(now, &error, None));
         }
-        let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
+        // Others are left: the stream is a peer's, since one of ours carries a single pair.
         for pair in forbidden {
             if let Some(connected) = self.touch(conn) {
                 connected.link.revoke(&pair);
-                if connected.up.remove(&pair).is_some() && !outbound {
-                    self.admission.part(&pair);
-                }
+                connected.up.remove(&pair);
             }
-            self.events.push_back(Event::PeerDown { pair, direction, reason: Reason::Reload, conn });
+            self.admission.part(&pair);
+            self.events.push_back(Event::PeerDown {
+                pair,
+                direction: Direction::Inbound,
+                reason: Reason::Reload,
+                conn,
+            });
         }
     }
 

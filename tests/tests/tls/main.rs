@@ -18,7 +18,6 @@ use crate::sides::{
 };
 
 #[test]
-//= RFC9325-3.1.1-2 test
 //= RFC9325-3.1.1-3 test
 //= XEP0368-3-7 test
 //= RFC9325-3.7-1 test
@@ -47,6 +46,7 @@ fn a_handshake_shows_each_side_the_other() {
 
 #[test]
 //= RFC9325-3.1.1-1 test
+//= RFC9325-3.1.1-2 test
 //= RFC9325-4.1-2 test
 //= RFC7590-3-1 test
 //= RFC9325-4.1-1 test

@@ -3,7 +3,6 @@
 use super::*;
 
 #[test]
-//= RFC8305-3-1 test
 //= RFC8305-4-2 test
 fn addresses_of_a_target_come_in_turns_and_ipv6_first() {
     let hosts = Node::Data(Data { a: vec![v4(1), v4(2), v4(3)], aaaa: vec![v6(1)], ..Data::default() });

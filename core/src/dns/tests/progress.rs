@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 use proptest::prelude::*;
 
@@ -37,6 +38,17 @@ fn four(n: u8) -> Candidate {
 
 fn six(n: u8) -> Candidate {
     starttls(v6(n), 5269)
+}
+
+#[test]
+//= RFC8305-3-1 test
+fn aaaa_is_asked_first_and_a_right_behind_it() {
+    let (bench, _) = begun(&Zone::new([(DOMAIN, hosts(1, 1))]));
+    let asked =
+        bench.asked.iter().map(|out| Message::from_vec(&out.message).expect("a message").queries[0].query_type());
+    let addresses: Vec<_> = asked.filter(|kind| *kind != RecordType::SRV).collect();
+    assert_eq!(addresses, [RecordType::AAAA, RecordType::A]);
+    assert_eq!(bench.out.len(), 2, "neither waits for the other");
 }
 
 #[test]
