@@ -159,6 +159,12 @@ pub(super) struct Swarm {
     pub(super) span: Duration,
 }
 
+/// The longest run in which domains may say more than a federation-hour asks for.
+const DENSE: Duration = Duration::from_secs(600);
+
+/// From one stanza of a domain to its next, on average, in longer runs: 1.2 a minute.
+const SPARSE_PACE: Duration = Duration::from_secs(50);
+
 impl Swarm {
     /// The options of the run of `seed`: its remainder by 16 says how large it is.
     pub(super) fn draw(seed: u64, random: &mut Random) -> Self {
@@ -170,7 +176,9 @@ impl Swarm {
         };
         // Thirty faults an hour for five domains: some of them find nothing to break.
         let trouble = Duration::from_secs(3600) * 5 / (30 * u32::try_from(domains).unwrap_or(1));
-        Self::with(domains, span, trouble, random)
+        let swarm = Self::with(domains, span, trouble, random);
+        // Dense traffic has nothing to show in an hour that it does not show in ten minutes.
+        Self { pace: if span > DENSE { swarm.pace.max(SPARSE_PACE) } else { swarm.pace }, ..swarm }
     }
 
     /// The options of a run that is over soon, with much trouble.
