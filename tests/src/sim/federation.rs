@@ -349,7 +349,8 @@ impl Federation {
         self.agenda.plan(next, Happening::Write { domain });
         let home = self.homes[domain];
         let elsewhere: Vec<usize> = (0..self.names.len()).filter(|to| self.homes[*to] != home).collect();
-        let to = *self.random.pick(&elsewhere);
+        let reach = if self.random.one_in(8) { elsewhere.len() } else { self.swarm.circle.min(elsewhere.len()) };
+        let to = elsewhere[(domain + self.random.below(reach)) % elsewhere.len()];
         let long = self.random.one_in(self.swarm.long_stanza_in);
         let filling = self.random.below(if long { LONG_STANZA_BYTES } else { 400 });
         self.send(home, domain, to, filling, false);

@@ -146,6 +146,8 @@ pub(super) struct Swarm {
     pub(super) quality: Quality,
     /// From one stanza of a domain to its next, at most twice this.
     pub(super) pace: Duration,
+    /// To how many other domains a domain mostly writes: few have streams that stay up, all have streams that go idle.
+    pub(super) circle: usize,
     /// From one planned fault to the next, at most twice this.
     pub(super) trouble: Duration,
     pub(super) idle: Duration,
@@ -212,6 +214,7 @@ impl Swarm {
             faults,
             quality,
             pace: Duration::from_secs(*random.pick(&[5, 29, 50, 50])),
+            circle: *random.pick(&[1, 3, usize::MAX]),
             trouble: trouble / *random.pick(&[1, 1, 4]),
             idle: Duration::from_secs(*random.pick(&[30, 840, 840])),
             ttl: *random.pick(&[0, 1, 30, 120]),
