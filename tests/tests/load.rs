@@ -391,6 +391,19 @@ fn proved(world: &mut World, node: NodeIndex, authority: &Authority, name: &str)
 }
 
 #[test]
+fn who_has_proved_itself_is_no_stranger_and_makes_room_for_another_one() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let mut limited = config_of(&authority, A);
+    limited.limits.unauthenticated = 1;
+    let node = world.add(addr(1), limited);
+    let _known = proved(&mut world, node, &authority, B);
+    assert!(accept(&mut world, node, "198.51.100.1:1"), "the one that is there is known");
+    assert!(!accept(&mut world, node, "198.51.100.2:1"));
+    assert_eq!(turned_away(&world.take_events(node)), [(Bound::Unauthenticated, 1)]);
+}
+
+#[test]
 //= RFC6120-4.9.3.3-1 test
 fn dos_020_a_pair_has_so_many_streams_and_a_further_one_is_in_conflict_with_them() {
     let authority = Authority::root("the authority");

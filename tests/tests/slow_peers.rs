@@ -228,6 +228,27 @@ fn what_was_written_to_a_connection_that_broke_is_counted_as_uncertain_and_the_r
 }
 
 #[test]
+fn a_stanza_that_breaks_connections_comes_back_and_one_that_was_not_begun_does_not() {
+    let features = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
+    for begun in [1, 0] {
+        let (mut world, node) = world(|_| {});
+        world.send(node, &message(B, 0, 10));
+        for _ in 0..limits::INTERRUPTIONS {
+            assert_eq!(bounces(&world.take_events(node)), []);
+            let puppet = world.accept(server(9)).expect("the node dials");
+            world.say(puppet, response(B, A, "id") + features);
+            world.deafen(puppet);
+            world.say(puppet, format!("<db:result from='{B}' to='{A}' type='valid'/>"));
+            world.take_bytes(puppet, begun);
+            world.break_off(puppet);
+        }
+        let expected = if begun > 0 { vec![Reason::ConnectionReset] } else { Vec::new() };
+        assert_eq!(bounces(&world.take_events(node)), expected);
+        assert_eq!(world.accept(server(9)).is_some(), begun == 0, "it goes again");
+    }
+}
+
+#[test]
 //= RFC6120-4.4-2 test
 fn what_was_written_before_both_sides_said_goodbye_is_certain() {
     for (goodbye, uncertain_stanzas) in [

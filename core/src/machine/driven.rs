@@ -351,6 +351,22 @@ mod tests {
     }
 
     #[test]
+    fn of_a_query_that_is_forgotten_nothing_comes_again_and_nothing_is_told() {
+        let (mut driven, start) = driven();
+        let server = SocketAddr::from(([192, 0, 2, 53], 53));
+        let ask = |query| Effect::Ask { query: QueryId(query), server, transport: Transport::Udp, message: Vec::new() };
+        driven.postpone(ask(1));
+        driven.postpone(ask(2));
+        driven.fail(ask(3), io::ErrorKind::NetworkUnreachable);
+        driven.machine.effects = vec![Effect::Forget(QueryId(3)), Effect::Forget(QueryId(1))];
+        assert_eq!(driven.step(), Some(Step::Effect(Effect::Forget(QueryId(1)))));
+        assert_eq!(driven.step(), Some(Step::Effect(Effect::Forget(QueryId(3)))));
+        driven.handle_time(start + POSTPONEMENT, UNIX);
+        assert_eq!((driven.step(), driven.step()), (Some(Step::Effect(ask(2))), None));
+        assert_eq!(driven.machine().calls, []);
+    }
+
+    #[test]
     fn what_failed_at_once_is_told_after_all_effects_unless_it_is_unwanted_by_then() {
         let (mut driven, start) = driven();
         let dial =

@@ -455,6 +455,26 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_is_forgotten_when_the_longest_wait_has_passed_behind_its_own() {
+        let (mut backoff, now) = (backoff(), Instant::now());
+        let pair = pair("a.example", "b.example");
+        let until = now + limits::BACKOFF_BASE;
+        let second = |backoff: &mut Backoff, at: Instant| {
+            backoff.failed.clear();
+            backoff.note_waiting(now, &pair, until, Reason::ConnectRefused);
+            for entry in backoff.failed.values_mut() {
+                entry.times = 1;
+            }
+            backoff.note_failure(at, &pair, Behalf::Ours, Reason::ConnectRefused);
+            backoff.reason(at + limits::BACKOFF_BASE, &pair, Behalf::Ours)
+        };
+        let forgotten = until + limits::BACKOFF_CAP;
+        assert_eq!(second(&mut backoff, forgotten), None, "it is the first again");
+        let more = (0..20).any(|_| second(&mut backoff, forgotten - Duration::from_nanos(1)).is_some());
+        assert!(more, "the second in a row waits longer");
+    }
+
+    #[test]
     fn when_a_wait_is_over_one_tries_and_the_others_wait_for_what_it_comes_to() {
         let (mut backoff, start) = (backoff(), Instant::now());
         let (one, other) = (pair("a.example", "b.example"), pair("c.example", "b.example"));

@@ -108,3 +108,26 @@ impl PeerError {
         Some(Self { condition, text })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_condition_of_a_peer_is_the_element_of_its_namespace_that_is_no_text_wherever_it_stands() {
+        let defined = |name: &str| Element::new(ns::STREAM_ERRORS, name);
+        let text = || defined("text").with_text("because");
+        let of_an_application = || Element::new("urn:example:errors", "conflict");
+        let error = || Element::new(ns::STREAMS, "error");
+        for (element, condition, because) in [
+            (error().with_child(text()).with_child(defined("reset")), Condition::Reset, "because"),
+            (error().with_child(of_an_application()).with_child(defined("reset")), Condition::Reset, ""),
+            (error().with_child(text()).with_child(of_an_application()), Condition::UndefinedCondition, "because"),
+            (error(), Condition::UndefinedCondition, ""),
+        ] {
+            let read = PeerError::read(&element);
+            assert_eq!(read, Some(PeerError { condition, text: because.to_owned() }), "{element:?}");
+        }
+        assert_eq!(PeerError::read(&of_an_application()), None);
+    }
+}
