@@ -289,6 +289,30 @@ fn what_was_written_before_both_sides_said_goodbye_is_certain() {
 }
 
 #[test]
+fn a_peer_that_says_goodbye_behind_each_stanza_is_dialled_again_at_once_and_one_that_takes_none_is_not() {
+    for takes in [true, false] {
+        let (mut world, node) = world(|_| {});
+        let dialled = (0..10).take_while(|id| {
+            world.send(node, &message(B, *id, 10));
+            let Some(puppet) = world.accept(server(9)) else {
+                return false;
+            };
+            let features = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
+            world.say(puppet, response(B, A, "id") + features);
+            if !takes {
+                world.deafen(puppet);
+            }
+            world.say(puppet, format!("<db:result from='{B}' to='{A}' type='valid'/>"));
+            world.say(puppet, "</stream:stream>");
+            world.hang_up(puppet);
+            true
+        });
+        let dialled = dialled.count();
+        assert!(if takes { dialled == 10 } else { (1..=3).contains(&dialled) }, "dialled {dialled} times: {takes}");
+    }
+}
+
+#[test]
 fn what_is_under_way_counts_as_held_until_it_is_written() {
     let (mut world, node) = world(|_| {});
     world.send(node, &message(B, 0, 10));
