@@ -422,26 +422,41 @@ enum Fate {
     Closed,
 }
 
+/// A node sends, and the peer that it dials for that proves itself and takes its certificate.
+fn authenticated(world: &mut World, peer: &Peer, id: &str) -> (Puppet, Tls, String) {
+    world.send(peer.node, &message(id));
+    let puppet = world.accept(peer.place).expect("dialled");
+    let (mut tls, heard) = secured(world, &peer.authority, puppet);
+    assert!(heard.contains("<auth"), "{heard}");
+    tls.say(world, &format!("{HEADER}{OFFERS_EXTERNAL}"));
+    let heard = tls.say(world, "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+    (puppet, tls, heard)
+}
+
+/// A peer at `place` whose features `node` knows.
+struct Peer {
+    node: NodeIndex,
+    place: SocketAddr,
+    authority: Authority,
+}
+
+impl Peer {
+    fn met(world: &mut World) -> Self {
+        let (node, place) = dialled_puppet(world);
+        let peer = Self { node, place, authority: Authority::root("the authority") };
+        let (_, mut tls, _) = authenticated(world, &peer, "1");
+        assert!(tls.say(world, &format!("{HEADER}<stream:features/>")).starts_with("<message"));
+        fall_silent(world, node);
+        world.take_events(node);
+        peer
+    }
+}
+
 /// A stanza that went with the header behind `<success/>`, as its peer's features were known, and what came of it.
 fn stanza_ahead_of_its_header(fate: &Fate) -> (Vec<Event>, Option<String>) {
     let mut world = World::new(Cutting::Whole);
-    let (a, place) = dialled_puppet(&mut world);
-    let authority = Authority::root("the authority");
-    let success = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
-    let authenticated = |world: &mut World, id: &str| {
-        world.send(a, &message(id));
-        let puppet = world.accept(place).expect("dialled");
-        let (mut tls, heard) = secured(world, &authority, puppet);
-        assert!(heard.contains("<auth"), "{heard}");
-        tls.say(world, &format!("{HEADER}{OFFERS_EXTERNAL}"));
-        let heard = tls.say(world, success);
-        (puppet, tls, heard)
-    };
-    let (_, mut tls, _) = authenticated(&mut world, "1");
-    assert!(tls.say(&mut world, &format!("{HEADER}<stream:features/>")).starts_with("<message"));
-    fall_silent(&mut world, a);
-    world.take_events(a);
-    let (puppet, mut tls, heard) = authenticated(&mut world, "2");
+    let peer = Peer::met(&mut world);
+    let (puppet, mut tls, heard) = authenticated(&mut world, &peer, "2");
     assert!(heard.contains("<stream:stream") && heard.contains("<message"), "with the header: {heard}");
     match fate {
         Fate::Silence => world.run_for(s2s_core::limits::IDLE + Duration::from_secs(30)),
@@ -451,8 +466,19 @@ fn stanza_ahead_of_its_header(fate: &Fate) -> (Vec<Event>, Option<String>) {
         Fate::Closed => tls.close(&mut world),
     }
     world.run_for(Duration::from_secs(6));
-    let again = world.accept(place).map(|puppet| hears(&mut world, puppet));
-    (world.take_events(a), again)
+    let again = world.accept(peer.place).map(|puppet| hears(&mut world, puppet));
+    (world.take_events(peer.node), again)
+}
+
+#[test]
+fn behind_a_connection_that_broke_before_its_features_a_stanza_waits_for_those_of_the_next() {
+    let mut world = World::new(Cutting::Whole);
+    let peer = Peer::met(&mut world);
+    let (puppet, ..) = authenticated(&mut world, &peer, "2");
+    world.break_off(puppet);
+    let (_, mut tls, heard) = authenticated(&mut world, &peer, "3");
+    assert!(heard.contains("<stream:stream") && !heard.contains("<message"), "{heard}");
+    assert!(tls.say(&mut world, &format!("{HEADER}<stream:features/>")).starts_with("<message"));
 }
 
 #[test]
