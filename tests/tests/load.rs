@@ -352,6 +352,20 @@ fn a_connection_that_is_too_fast_is_not_read_for_a_while() {
 }
 
 #[test]
+//= RFC6120-13.12-6 test
+fn a_stranger_may_say_as_many_bytes_as_it_is_allowed_and_not_one_more() {
+    let (mut world, node) = limited(|_| {});
+    let puppet = world.connect(node, Listener::StartTls);
+    let header = header(B, A);
+    world.say(puppet, &header);
+    world.say(puppet, " ".repeat(limits::UNAUTHENTICATED_TOTAL_BYTES - header.len()));
+    assert_eq!(refusals(&world.take_events(node)), []);
+    world.say(puppet, " ");
+    let refused: Vec<_> = refusals(&world.take_events(node)).into_iter().map(|(reason, _)| reason).collect();
+    assert_eq!(refused, [Reason::Limit]);
+}
+
+#[test]
 fn a_connection_is_negotiated_until_a_pair_is_proved_on_it() {
     let mut world = World::new(Cutting::Whole);
     let [one, other] = [(1, A), (2, B)].map(|(last, host)| {
