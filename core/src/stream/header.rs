@@ -203,6 +203,16 @@ mod tests {
     }
 
     #[test]
+    fn an_id_may_be_as_long_as_the_limit_says_and_no_longer() {
+        let id = |length: usize| Some("i".repeat(length));
+        let root = Root { id: id(limits::STREAM_ID_BYTES), ..root() };
+        assert!(Header::judge(&root).is_ok());
+        for length in [limits::STREAM_ID_BYTES + 1, limits::STREAM_ID_BYTES * 2] {
+            assert_eq!(refused(|root| root.id = id(length)), StreamError::ImproperHeader.condition());
+        }
+    }
+
+    #[test]
     //= RFC6120-4.7.5-1 test
     //= RFC6120-4.7.5-2 test
     //= RFC6120-4.7.5-3 test
