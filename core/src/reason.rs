@@ -282,4 +282,20 @@ mod tests {
             assert_eq!(reason.stream_condition(), Condition::PolicyViolation, "{reason}");
         }
     }
+
+    #[test]
+    fn what_is_no_matter_of_the_peers_identity_has_a_condition_of_its_own() {
+        for (reason, condition) in [
+            (Reason::FromMismatch, Condition::InvalidFrom),
+            (Reason::HostUnknown, Condition::HostUnknown),
+            (Reason::Unresponsive, Condition::ConnectionTimeout),
+            (Reason::Shutdown, Condition::SystemShutdown),
+            (Reason::Malformed, Condition::BadFormat),
+            (Reason::AuthoritativeUnreachable, Condition::RemoteConnectionFailed),
+            (Reason::Reload, Condition::PolicyViolation),
+            (Reason::QueueFull, Condition::ResourceConstraint),
+        ] {
+            assert_eq!(reason.stream_condition(), condition, "{reason}");
+        }
+    }
 }

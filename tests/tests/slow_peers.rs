@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s2s_core::limits;
-use s2s_core::machine::Machine;
+use s2s_core::machine::{Listener, Machine};
 use s2s_core::node::{Command, Config, Event, Limits};
 use s2s_core::policy::HostOptions;
 use s2s_core::reason::Reason;
@@ -286,6 +286,59 @@ fn what_was_written_before_both_sides_said_goodbye_is_certain() {
     assert!(world.hear_text(puppet).ends_with("</stream:stream>"), "our goodbye");
     world.break_off(puppet);
     assert_eq!(uncertain(&world.take_events(node)), 1, "the peer never said that it has seen it");
+}
+
+#[test]
+fn whoever_refuses_our_key_is_told_of_with_what_it_said() {
+    let error = "<error type='wait'><remote-connection-failed xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>";
+    for (said, content, told) in
+        [("invalid", "", "invalid"), ("error", "", "error"), ("error", error, "remote-connection-failed")]
+    {
+        let (mut world, node) = world(|_| {});
+        world.send(node, &message(B, 0, 10));
+        let puppet = world.accept(server(9)).expect("the node dials");
+        let features = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
+        world.say(puppet, response(B, A, "id") + features);
+        world.say(puppet, format!("<db:result from='{B}' to='{A}' type='{said}'>{content}</db:result>"));
+        let events = world.take_events(node);
+        let details: Vec<_> = events
+            .iter()
+            .filter_map(|event| if let Event::Refused { detail, .. } = event { Some(detail.as_str()) } else { None })
+            .collect();
+        assert_eq!(details, [told], "{events:?}");
+    }
+}
+
+#[test]
+fn who_has_said_nothing_hears_nothing_when_we_go_down() {
+    let (mut world, node) = world(|_| {});
+    let stranger = world.connect(node, Listener::StartTls);
+    world.command(node, Command::Shutdown);
+    world.run();
+    assert_eq!(world.hear_text(stranger), "");
+    assert!(world.node(node).is_finished());
+}
+
+#[test]
+fn a_key_is_confirmed_by_the_second_address_when_the_first_says_nothing_for_a_moment() {
+    let (mut world, node) = world(|_| {});
+    let peer = "two.example.net";
+    for (priority, last) in [(0, 50), (1, 51)] {
+        let host = format!("host{last}.{peer}");
+        let zone = std::mem::take(&mut world.zone);
+        let zone =
+            zone.address(&host, addr(last)).service(&format!("_xmpp-server._tcp.{peer}"), priority, 0, 5269, &host);
+        world.zone = zone;
+    }
+    world.swallow(server(50));
+    world.listen(server(51));
+    let stranger = world.connect(node, Listener::StartTls);
+    world.say(stranger, header(peer, A));
+    world.say(stranger, format!("<db:result from='{peer}' to='{A}'>key</db:result>"));
+    assert_eq!(world.accept(server(51)), None, "not yet");
+    world.run_for(limits::DIAL_STAGGER);
+    let asked = world.accept(server(51)).expect("its server is asked");
+    assert!(world.hear_text(asked).contains("<stream:stream"));
 }
 
 #[test]

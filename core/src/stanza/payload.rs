@@ -100,6 +100,16 @@ mod tests {
     }
 
     #[test]
+    fn a_child_may_be_as_deep_in_its_request_as_any_element() {
+        let deep = |levels: usize| {
+            let inside = format!("{}{}", "<a xmlns='u'>".repeat(levels), "</a>".repeat(levels));
+            iq(&inside).payload().map(|element| element.name)
+        };
+        assert_eq!(deep(limits::ELEMENT_DEPTH - 1), Ok("a".to_owned()), "the request is a level itself");
+        assert_eq!(deep(limits::ELEMENT_DEPTH), Err(NoPayload::TooBig));
+    }
+
+    #[test]
     fn no_tree_is_built_of_what_is_too_big() {
         let long = format!("<ping xmlns='urn:xmpp:ping'>{}</ping>", " ".repeat(limits::UNAUTHENTICATED_ELEMENT_BYTES));
         assert_eq!(iq(&long).payload(), Err(NoPayload::TooBig));

@@ -112,6 +112,7 @@ impl PeerError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reason::Reason;
 
     #[test]
     fn the_condition_of_a_peer_is_the_element_of_its_namespace_that_is_no_text_wherever_it_stands() {
@@ -129,5 +130,10 @@ mod tests {
             assert_eq!(read, Some(PeerError { condition, text: because.to_owned() }), "{element:?}");
         }
         assert_eq!(PeerError::read(&of_an_application()), None);
+    }
+
+    #[test]
+    fn whoever_speaks_no_version_that_knows_starttls_is_refused_for_want_of_encryption() {
+        assert_eq!(StreamError::UnsupportedVersion.reason(), Reason::EncryptionRequired);
     }
 }

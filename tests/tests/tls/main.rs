@@ -8,8 +8,9 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::{ClientConnection, Connection, version};
 use rustls_pki_types::{PrivatePkcs8KeyDer, ServerName};
+use s2s_core::addr::Domain;
 use s2s_core::tls::verify::{Rejection, judge};
-use s2s_core::tls::{HostIdentity, IdentityError, Provider, RustlsProvider, TlsError, Version};
+use s2s_core::tls::{HostIdentity, IdentityError, Provider, RustlsProvider, Session, TlsError, Version};
 use s2s_tests::certificates::{END, Identity, Kind, NOW, tlv};
 
 use crate::sides::{
@@ -41,6 +42,30 @@ fn a_handshake_shows_each_side_the_other() {
         }
         assert_eq!(client.facts().server_name, None);
         assert_eq!(server.facts().server_name.as_deref(), Some("t.example"));
+    }
+}
+
+#[test]
+fn what_a_host_shows_is_known_before_any_handshake_where_a_provider_can_tell() {
+    #[derive(Debug)]
+    struct Taciturn;
+
+    impl Provider for Taciturn {
+        fn client(&self, _: &Domain, _: &Domain, _: bool) -> Result<Box<dyn Session>, TlsError> {
+            Err(TlsError::NoCertificate)
+        }
+        fn server(&self, _: Option<&Domain>) -> Result<Box<dyn Session>, TlsError> {
+            Err(TlsError::NoCertificate)
+        }
+        fn has_certificate(&self, _: &Domain) -> bool {
+            false
+        }
+    }
+
+    let provider = real(&["m.example", "t.example"]);
+    assert_eq!(provider.chain(&domain("m.example")), identity("m.example").chain);
+    for nothing in [provider.chain(&domain("x.example")), Taciturn.chain(&domain("m.example"))] {
+        assert_eq!(nothing, Vec::<Vec<u8>>::new());
     }
 }
 
