@@ -418,6 +418,20 @@ fn who_has_proved_itself_is_no_stranger_and_makes_room_for_another_one() {
 }
 
 #[test]
+fn a_peer_that_leaves_as_many_answers_unread_as_may_wait_is_read_no_more() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let node = world.add(addr(1), config_of(&authority, A));
+    let (puppet, mut tls) = proved(&mut world, node, &authority, B);
+    world.deafen(puppet);
+    let question = format!("<db:verify from='{B}' to='{A}' id='1'>k</db:verify>");
+    tls.say(&mut world, &question.repeat(10));
+    assert!(world.is_read(puppet), "little waits for it");
+    tls.say(&mut world, &question.repeat(limits::OUTPUT_HIGH_WATER_BYTES / question.len()));
+    assert!(!world.is_read(puppet));
+}
+
+#[test]
 //= RFC6120-4.9.3.3-1 test
 fn dos_020_a_pair_has_so_many_streams_and_a_further_one_is_in_conflict_with_them() {
     let authority = Authority::root("the authority");

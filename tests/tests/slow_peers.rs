@@ -190,7 +190,7 @@ fn a_peer_that_takes_a_byte_now_and_then_is_let_go_like_one_that_takes_nothing()
 }
 
 #[test]
-fn a_peer_that_reads_none_of_our_answers_is_read_no_more_and_let_go() {
+fn a_peer_that_reads_none_of_our_answers_is_let_go() {
     let (mut world, node) = world(|_| {});
     let puppet = world.connect(node, s2s_core::machine::Listener::StartTls);
     world.deafen(puppet);
