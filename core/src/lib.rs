@@ -84,7 +84,8 @@
 //!
 //! # How to begin
 //!
-//! Beside this crate, a program names two whose types it gives to it, with a provider of cryptography to choose:
+//! Beside this crate, a program names those whose types it gives to it, with a provider of cryptography to choose, and one
+//! for randomness:
 //!
 //! ```toml
 //! rustls = { version = "0.23", default-features = false, features = ["std", "tls12", "ring"] } # or "aws_lc_rs"
@@ -134,8 +135,8 @@
 //!
 //! Two servers to federate with are there at once: `s2sd demo --guest DIRECTORY` starts them with a DNS server, and writes
 //! a certificate for the domain `guest.example` and that of their authority. It says where that domain is looked for, which
-//! address to ask, and which messages are answered. They are on loopback: [`private_addresses`](node::Config::private_addresses)
-//! has to allow that. Two of their four hosts show self-signed certificates, and are refused while
+//! address to ask, and which messages are answered. They are on loopback: where DNS leads there
+//! [`private_addresses`](node::Config::private_addresses) has to allow it. Two of their four hosts show self-signed certificates, and are refused while
 //! [`secure_auth`](policy::HostOptions::secure_auth) demands valid ones.
 //!
 //! Here two nodes federate in memory. They have no certificates and no objection to that, so the message goes in

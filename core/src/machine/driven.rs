@@ -132,7 +132,7 @@ impl<M: Machine> Driven<M> {
     }
 
     /// What `effect` asks for cannot be done for now, through no fault of the other end: there is no descriptor for a socket.
-    /// It is a step again after [`POSTPONEMENT`], unless the machine has lost patience before. So sockets are made where the
+    /// It is a step again within [`POSTPONEMENT`], unless the machine has lost patience before. So sockets are made where the
     /// step is taken, and not in a task that waits for the connection: there the effect is no longer at hand.
     pub fn postpone(&mut self, effect: Effect) {
         self.postponed.push(effect);
@@ -162,8 +162,8 @@ impl<M: Machine> Driven<M> {
         }
     }
 
-    /// Whether the driver may end: the machine has finished and its events are taken; or, finished or not, nobody is there
-    /// to take them ([`Outlet::Closed`]).
+    /// Whether the driver may end, to be asked when there is no [`step`](Self::step) left: the machine has finished; or,
+    /// finished or not, nobody is there to take its events ([`Outlet::Closed`]).
     #[must_use]
     pub fn is_over(&self) -> bool {
         match self.outlet {

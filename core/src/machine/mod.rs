@@ -62,7 +62,8 @@ pub enum Effect {
     Drop(ConnId),
     /// Send a DNS query, from any address of the server's family. Every datagram that comes back is handed to
     /// [`Machine::handle_reply`] until [`Effect::Forget`]; over TCP one message is read, then the connection may be closed.
-    /// After a `None` was reported nothing more has to be read. [`Effect::Forget`] follows in every case.
+    /// After a `None` was reported nothing more has to be read. [`Effect::Forget`] follows in every case,
+    /// unless the machine finishes before.
     Ask {
         /// Its name from now on.
         query: QueryId,

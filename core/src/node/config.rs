@@ -34,9 +34,9 @@ pub struct Config {
     pub routes_below: BTreeMap<Domain, StaticRoute>,
     /// Which addresses may be dialled although they are loopback, link-local or private.
     pub private_addresses: PrivateAddresses,
-    /// Addresses of our own listeners, which are never dialled: without them a record of DNS can make us talk to ourselves.
-    /// They are compared as they stand here, so a listener at an unspecified address has to be named by the addresses that
-    /// lead to it, such as loopback.
+    /// Addresses of our own listeners: a record of DNS that leads there is not followed, so that we do not talk to
+    /// ourselves. IPv4 addresses count in either notation. A listener at an unspecified address has to be named by the
+    /// addresses that lead to it, such as loopback. Static routes are not compared.
     pub own_listeners: Vec<SocketAddr>,
     /// Addresses of ours to dial from, those of the peer's family in turn: `s2s_outgoing_addresses`. Where there is none of
     /// that family the system chooses.
@@ -54,7 +54,7 @@ pub struct Config {
     pub attempt_timeout: Duration,
     /// From our closing tag to the end of the connection: `s2s_close_timeout`.
     pub close_timeout: Duration,
-    /// Without a byte from the peer: `s2s_idle_timeout`.
+    /// Without a byte from the peer or a stanza of ours: `s2s_idle_timeout`.
     pub idle_timeout: Duration,
 }
 

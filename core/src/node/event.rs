@@ -73,8 +73,8 @@ pub enum Event {
         /// The pair.
         pair: Pair,
         /// How the entity that opened the stream was proved to the other: inbound the peer to us, outbound we to the peer.
-        /// Outbound it does not say what the peer has shown: whether it had to show a valid certificate is decided by
-        /// [`HostOptions::secure_auth`](crate::policy::HostOptions::secure_auth).
+        /// Outbound it does not say what the peer has shown: what it had to show is a matter of
+        /// [policy](crate::policy::HostOptions).
         by: Method,
         /// Over which connection.
         link: LinkInfo,
