@@ -12,7 +12,7 @@ use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_tests::certificates::{Authority, Kind};
 use s2s_tests::fake_tls::FakeProvider;
-use s2s_tests::puppetry::header;
+use s2s_tests::puppetry::{header, response};
 use s2s_tests::world::{Cutting, NodeIndex, World, domain};
 
 const A: &str = "a.example.org";
@@ -82,7 +82,7 @@ fn an_address_that_says_nothing_costs_one_moment() {
 
 #[test]
 //= RFC8305-5-3 test
-fn who_loses_the_race_is_dropped_at_once_whether_it_is_open_by_then_or_not() {
+fn who_loses_the_race_is_dropped() {
     for delay in [Duration::ZERO, limits::DIAL_STAGGER * 3 / 2] {
         let (mut world, a, b) = world();
         publish_b(&mut world, &[addr(9), addr(2)]);
@@ -365,6 +365,38 @@ fn a_domain_whose_only_address_waits_is_not_looked_up_again_before_that_may_be_d
         world.run_for(limits::BACKOFF_BASE * 2);
         assert!(!send(&mut world), "looked up again, to dial nobody");
     }
+}
+
+#[test]
+fn an_attempt_that_was_given_up_does_not_take_the_place_of_the_next_one_by_a_late_answer() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let mut lax = config(&authority, A);
+    lax.hosts.insert(domain(A), HostOptions::default());
+    let a = world.add(addr(1), lax);
+    publish_b(&mut world, &[addr(9)]);
+    let place = SocketAddr::new(addr(9), 5269);
+    world.listen(place);
+    let asked = |world: &mut World, id: &str| {
+        world.send(a, &message(id));
+        let puppet = world.accept(place).expect("dialled");
+        let features = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
+        world.say(puppet, response(B, A, id) + features);
+        assert!(world.hear_text(puppet).contains("<db:result"));
+        puppet
+    };
+    let accept = format!("<db:result from='{B}' to='{A}' type='valid'/>");
+    let late = asked(&mut world, "1");
+    world.run_for(limits::NEGOTIATION);
+    assert_eq!(bounces(&world.take_events(a)), [Reason::NegotiationTimeout]);
+    world.run_for(limits::BACKOFF_BASE);
+    let next = asked(&mut world, "2");
+    world.say(late, &accept);
+    let up = |events: Vec<Event>| events.iter().filter(|event| matches!(event, Event::PeerUp { .. })).count();
+    assert_eq!(up(world.take_events(a)), 0, "nobody waits for that answer");
+    world.say(next, &accept);
+    assert_eq!(up(world.take_events(a)), 1);
+    assert!(world.hear_text(next).contains("id='2'"));
 }
 
 #[test]

@@ -418,6 +418,8 @@ enum Fate {
     Cut,
     /// The peer says what is no header.
     Babble,
+    /// The same, and its closing tag a moment later.
+    BabbleInPieces,
     /// The peer ends its side.
     Closed,
 }
@@ -463,6 +465,11 @@ fn stanza_ahead_of_its_header(fate: &Fate) -> (Vec<Event>, Option<String>) {
         Fate::Broken => world.break_off(puppet),
         Fate::Cut => world.hang_up(puppet),
         Fate::Babble => drop(tls.say(&mut world, UNSUPPORTED)),
+        Fate::BabbleInPieces => {
+            let (error, goodbye) = UNSUPPORTED.split_at(UNSUPPORTED.len() - "</stream:stream>".len());
+            tls.say(&mut world, error);
+            tls.say(&mut world, goodbye);
+        }
         Fate::Closed => tls.close(&mut world),
     }
     world.run_for(Duration::from_secs(6));
@@ -476,14 +483,36 @@ fn behind_a_connection_that_broke_before_its_features_a_stanza_waits_for_those_o
     let peer = Peer::met(&mut world);
     let (puppet, ..) = authenticated(&mut world, &peer, "2");
     world.break_off(puppet);
-    let (_, mut tls, heard) = authenticated(&mut world, &peer, "3");
-    assert!(heard.contains("<stream:stream") && !heard.contains("<message"), "{heard}");
-    assert!(tls.say(&mut world, &format!("{HEADER}<stream:features/>")).starts_with("<message"));
+    // What those were is no reason to expect them again.
+    for id in ["3", "4"] {
+        let (_, mut tls, heard) = authenticated(&mut world, &peer, id);
+        assert!(heard.contains("<stream:stream") && !heard.contains("<message"), "{heard}");
+        assert!(tls.say(&mut world, &format!("{HEADER}<stream:features/>")).starts_with("<message"));
+        fall_silent(&mut world, peer.node);
+    }
+}
+
+#[test]
+fn what_stands_behind_a_header_that_is_never_answered_is_bounded_and_waited_for_as_any_answer_is() {
+    let mut world = World::new(Cutting::Whole);
+    let peer = Peer::met(&mut world);
+    let (_, mut tls, first) = authenticated(&mut world, &peer, "2");
+    let stanza = message("3").replace("<body>x", &format!("<body>{}", "x".repeat(1000)));
+    for _ in 0..1000 {
+        world.send(peer.node, &stanza);
+    }
+    let sent = first.matches("<message").count() + tls.hear(&mut world).matches("<message").count();
+    let most = s2s_core::limits::OUTPUT_LOW_WATER_BYTES / 1000;
+    assert!(sent > 1 && sent <= most, "{sent} were sent, of {most}");
+    world.run_for(s2s_core::limits::ATTEMPT);
+    let events = world.take_events(peer.node);
+    let down = |event: &Event| matches!(event, Event::PeerDown { reason: Reason::NegotiationTimeout, .. });
+    assert!(events.iter().any(down), "{events:?}");
 }
 
 #[test]
 fn a_stanza_ahead_of_a_header_that_was_perhaps_answered_is_uncertain_and_not_sent_again() {
-    for fate in [Fate::Silence, Fate::Broken, Fate::Cut, Fate::Babble] {
+    for fate in [Fate::Silence, Fate::Broken, Fate::Cut, Fate::Babble, Fate::BabbleInPieces] {
         let (told, again) = stanza_ahead_of_its_header(&fate);
         let uncertain: Vec<_> = told
             .iter()

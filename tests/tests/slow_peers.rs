@@ -192,7 +192,7 @@ fn a_peer_that_takes_a_byte_now_and_then_is_let_go_like_one_that_takes_nothing()
 #[test]
 fn a_peer_that_reads_none_of_our_answers_is_let_go() {
     let (mut world, node) = world(|_| {});
-    let puppet = world.connect(node, s2s_core::machine::Listener::StartTls);
+    let puppet = world.connect(node, Listener::StartTls);
     world.deafen(puppet);
     world.say(puppet, header(B, A));
     world.run_for(limits::WRITE_STALL);
@@ -320,7 +320,7 @@ fn who_has_said_nothing_hears_nothing_when_we_go_down() {
 }
 
 #[test]
-fn a_key_is_confirmed_by_the_second_address_when_the_first_says_nothing_for_a_moment() {
+fn the_second_address_is_asked_about_a_key_when_the_first_says_nothing_for_a_moment() {
     let (mut world, node) = world(|_| {});
     let peer = "two.example.net";
     for (priority, last) in [(0, 50), (1, 51)] {

@@ -156,7 +156,8 @@ impl Link {
         self.count_written(before);
         let body = self.ended_body();
         // Behind an error of its own it is no answer to ours: both were under way at once, and each drops what it reads.
-        self.peer_closed |= body.is_some_and(|body| !body.trim_ascii_end().ends_with(b"error>"));
+        let answers = body.is_some_and(|body| !body.trim_ascii_end().ends_with(b"error>"));
+        self.peer_closed |= answers && !self.peer_erred;
         self.drop_input(alive);
     }
 
@@ -284,6 +285,7 @@ impl Link {
         plain.extend_from_slice(stream::write_error(error).as_bytes());
         plain.extend_from_slice(stream::CLOSING.as_bytes());
         self.transmit(&plain);
+        self.peer_erred = !matches!(error, StreamError::Refused(_) | StreamError::HostGone);
         let unread = mem::take(&mut self.input);
         let alive = self.tls_failure.take().is_none();
         self.finish(now, Phase::Lingering, error.reason(), error.condition().as_str().to_owned());

@@ -84,6 +84,9 @@ impl Link {
             return Err(stanza);
         }
         self.touch(now);
+        if self.in_flight.is_empty() && self.awaits_header_behind_stanzas() {
+            self.timers.set(Timer::Attempt, later(now, self.settings.attempt_timeout));
+        }
         let begin = self.written;
         self.transmit(stanza.bytes());
         let in_flight = InFlight { span: begin..self.written, since, stanza };

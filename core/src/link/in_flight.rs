@@ -45,9 +45,14 @@ impl Link {
 
     /// Stanzas that are wholly written are the peer's: not before it has answered the header in front of them.
     pub(super) fn forget_sent(&mut self) {
-        if !self.initiating_stream().is_some_and(Initiating::awaits_header_behind_stanzas) {
+        if !self.awaits_header_behind_stanzas() {
             self.forget_written();
         }
+    }
+
+    /// Whether stanzas may be under way behind a header that the peer has not answered.
+    pub(super) fn awaits_header_behind_stanzas(&self) -> bool {
+        self.initiating_stream().is_some_and(Initiating::awaits_header_behind_stanzas)
     }
 
     /// Stanzas that are wholly written are the peer's.

@@ -111,6 +111,8 @@ pub struct Link {
     in_flight_bytes: usize,
     /// Stanzas that have become wholly written since this was last asked.
     newly_written: u64,
+    /// Whether we ended the stream because of what the peer said: its closing tag was under way then, and answers nothing.
+    peer_erred: bool,
     /// Whether the peer's closing tag came, and the connection has not broken since.
     peer_closed: bool,
     /// Whether the peer has announced its end, and all that it said was heard: what it did not answer it did not process.
@@ -208,6 +210,7 @@ impl Link {
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             newly_written: 0,
+            peer_erred: false,
             peer_closed: false,
             heard_out: false,
         }
@@ -260,10 +263,12 @@ impl Link {
         !self.phase.is_ended() && self.output.len() < limits::OUTPUT_HIGH_WATER_BYTES
     }
 
-    /// Whether stanzas may be sent without piling them up in memory.
+    /// Whether stanzas may be sent without piling them up in memory: behind a header that the peer has not answered they
+    /// are kept although they are written.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.output.len() < limits::OUTPUT_LOW_WATER_BYTES
+        let kept = if self.awaits_header_behind_stanzas() { self.in_flight_bytes } else { 0 };
+        self.output.len().max(kept) < limits::OUTPUT_LOW_WATER_BYTES
     }
 
     /// The next event. Input that follows an event is handled when the event was taken and answered: what the peer
@@ -403,10 +408,14 @@ impl Link {
 
     fn handle_frame(&mut self, frame: Frame) -> Result<Flow, StreamError> {
         let mut plain = Vec::new();
+        let awaited = self.awaits_header_behind_stanzas();
         let flow = match &mut self.role {
             Role::Initiating { stream, events, .. } => {
                 let flow = stream.handle(frame, &mut Sink { wire: &mut plain, events });
                 self.events.extend(events.drain(..).map(Event::Initiating));
+                if awaited && !self.awaits_header_behind_stanzas() {
+                    self.timers.cancel(Timer::Attempt);
+                }
                 self.forget_sent();
                 flow
             }

@@ -66,6 +66,9 @@ impl Node {
     /// The peer has proved itself by its certificate: welcome, unless it has enough streams.
     //= RFC6120-4.9.3.3-1
     fn handle_authenticated(&mut self, now: Instant, conn: ConnId, pair: Pair) {
+        if let Err(error) = self.judge_after_reload(now, conn, &pair, Method::External) {
+            return self.with_link(conn, |link| link.refuse(now, &error, Some(&pair.local)));
+        }
         if self.has_room_for(conn, &pair) {
             return self.raise_up(now, conn, pair, Method::External);
         }
@@ -156,14 +159,22 @@ impl Node {
 
     /// Tells the peer what became of its key, and the application if it proved the pair.
     pub(super) fn answer_key(&mut self, now: Instant, conn: ConnId, pair: &Pair, outcome: KeyOutcome) {
-        let outcome = match outcome {
+        let forbidden = match &outcome {
+            KeyOutcome::Proved(proof) => self.judge_after_reload(now, conn, pair, proof.by()).err(),
+            KeyOutcome::Denied | KeyOutcome::Failed(_) => None,
+        };
+        let outcome = match (outcome, forbidden) {
+            (_, Some(error)) => {
+                self.raise_refused_pair(now, conn, pair, error.reason(), "reload".to_owned());
+                KeyOutcome::Failed(dialback_condition(error.reason()))
+            }
             // Others have come while the authoritative server was asked.
-            KeyOutcome::Proved(_) if !self.has_room_for(conn, pair) => {
+            (KeyOutcome::Proved(_), None) if !self.has_room_for(conn, pair) => {
                 let bound = Bound::StreamsPerPair.as_str().to_owned();
                 self.raise_refused_pair(now, conn, pair, Reason::Limit, bound);
                 KeyOutcome::Failed(StanzaCondition::ResourceConstraint)
             }
-            outcome => outcome,
+            (outcome, None) => outcome,
         };
         let method = match &outcome {
             KeyOutcome::Proved(proof) => Some(proof.by()),

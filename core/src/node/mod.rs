@@ -135,6 +135,8 @@ struct Connected {
     proved: bool,
     /// Why it could not even be opened.
     connect_failure: Option<Reason>,
+    /// Whether there was a reload since it began: what was offered on it before may be forbidden now.
+    reloaded: bool,
     /// Pairs that are up on it, and how they were proved: for each, `PeerDown` is owed.
     up: BTreeMap<Pair, Method>,
     /// The read rate of this connection, where there is a limit.

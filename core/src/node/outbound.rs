@@ -27,7 +27,9 @@ impl Node {
             InitiatingEvent::Authorised { pair, by } => self.handle_authorised(now, conn, &pair, by),
             InitiatingEvent::Settled { max_bytes } => {
                 if let Some(pair) = self.errand_of(conn).and_then(|errand| self.pair_of(&errand)) {
-                    self.peers.note_last_features(&pair, Some(LastFeatures { max_bytes }));
+                    self.peers.note_last_features(&pair, LastFeatures { max_bytes });
+                    // What was kept until the peer had answered makes room.
+                    self.feed(now, &pair);
                 }
             }
             //= XEP0220-2.1.1-11
@@ -176,6 +178,13 @@ impl Node {
         if by == Method::External {
             self.peers.note_external(pair, External::Accepted);
         }
+        // An attempt that was given up may hear a late answer.
+        if !self.is_trying(&Errand::Route(pair.clone()), conn) {
+            return self.close(now, conn, Reason::Idle);
+        }
+        if let Err(error) = self.judge_after_reload(now, conn, pair, by) {
+            return self.with_link(conn, |link| link.refuse(now, &error, None));
+        }
         self.raise_up(now, conn, pair.clone(), by);
         self.route_is_up(now, pair, conn);
     }
@@ -215,7 +224,7 @@ impl Node {
             Purpose::Errand(Errand::Route(pair)) if was_up => {
                 let stream = self.links.get(&conn).and_then(|connected| connected.link.initiating_stream());
                 if stream.is_some_and(Initiating::is_settling) {
-                    self.peers.note_last_features(&pair, None);
+                    self.peers.note_early_stanzas_failed(&pair);
                 }
                 let served = self.links.get(&conn).is_some_and(|connected| connected.written.count(now) > 0);
                 self.backoff.note_end(now, &pair, age, served, reason);

@@ -1,4 +1,5 @@
-//! Another configuration: every pair that is up is judged again by it.
+//! Another configuration: every pair that is up is judged again by it, and every pair that is proved later on a stream
+//! that began before.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -75,9 +76,10 @@ impl Node {
     }
 
     fn judge_link_again(&mut self, now: Instant, conn: ConnId) {
-        let Some(connected) = self.links.get(&conn) else {
+        let Some(connected) = self.links.get_mut(&conn) else {
             return;
         };
+        connected.reloaded = true;
         let outbound = connected.purpose != Purpose::Inbound;
         let up: Vec<_> = connected.up.iter().map(|(pair, by)| (pair.clone(), *by)).collect();
         let count = up.len();
@@ -112,6 +114,24 @@ impl Node {
                 reason: Reason::Reload,
                 conn,
             });
+        }
+    }
+
+    /// Whether a pair that was just proved may come up, although it was invited to prove itself before a reload.
+    pub(super) fn judge_after_reload(
+        &self,
+        now: Instant,
+        conn: ConnId,
+        pair: &Pair,
+        by: Method,
+    ) -> Result<(), StreamError> {
+        let Some(connected) = self.links.get(&conn).filter(|connected| connected.reloaded) else {
+            return Ok(());
+        };
+        match self.judge_pair_again(now, conn, pair, by, connected.purpose != Purpose::Inbound) {
+            Verdict::Keep => Ok(()),
+            Verdict::HostGone => Err(StreamError::HostGone),
+            Verdict::Forbidden(reason) => Err(StreamError::Refused(reason)),
         }
     }
 

@@ -229,6 +229,7 @@ impl Node {
             served: false,
             proved: false,
             connect_failure: None,
+            reloaded: false,
             up: BTreeMap::new(),
             rate: self.config.limits.rate_per_connection.map(|rate| TokenBucket::new(now, rate)),
             paused_until: None,

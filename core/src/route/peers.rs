@@ -22,6 +22,8 @@ struct Peer {
     hasty: bool,
     external: External,
     last_features: Option<LastFeatures>,
+    /// Whether a stream ended on which stanzas did not wait for those features.
+    early_stanzas_failed: bool,
     noted: u64,
 }
 
@@ -59,7 +61,7 @@ impl Peers {
     /// The features behind authentication.
     #[must_use]
     pub(crate) fn last_features(&self, pair: &Pair) -> Option<LastFeatures> {
-        self.known.get(pair).filter(|peer| !peer.hasty)?.last_features
+        self.known.get(pair).filter(|peer| !peer.hasty && !peer.early_stanzas_failed)?.last_features
     }
 
     /// A stream failed on which we spoke ahead.
@@ -72,9 +74,14 @@ impl Peers {
         self.note(pair, |peer| peer.external = external);
     }
 
-    /// The features behind authentication came; `None`: they did not.
-    pub(crate) fn note_last_features(&mut self, pair: &Pair, features: Option<LastFeatures>) {
-        self.note(pair, |peer| peer.last_features = features);
+    /// The features behind authentication came.
+    pub(crate) fn note_last_features(&mut self, pair: &Pair, features: LastFeatures) {
+        self.note(pair, |peer| peer.last_features = Some(features));
+    }
+
+    /// They did not, although stanzas had gone ahead of them: no stanza does so again.
+    pub(crate) fn note_early_stanzas_failed(&mut self, pair: &Pair) {
+        self.note(pair, |peer| peer.early_stanzas_failed = true);
     }
 
     /// Our side has changed: what peers did says nothing any more.
@@ -88,7 +95,13 @@ impl Peers {
             let oldest = self.known.iter().min_by_key(|(_, peer)| peer.noted).map(|(pair, _)| pair.clone());
             oldest.map(|pair| self.known.remove(&pair));
         }
-        let stranger = Peer { hasty: false, external: External::Unknown, last_features: None, noted: 0 };
+        let stranger = Peer {
+            hasty: false,
+            external: External::Unknown,
+            last_features: None,
+            early_stanzas_failed: false,
+            noted: 0,
+        };
         let peer = self.known.entry(pair.clone()).or_insert(stranger);
         change(peer);
         peer.noted = self.noted;
@@ -109,7 +122,7 @@ mod tests {
     fn haste_that_failed_once_is_never_tried_again_with_that_peer() {
         let (mut peers, pair) = (Peers::default(), pair("b.example"));
         assert!(peers.may_speak_ahead(&pair));
-        peers.note_last_features(&pair, Some(LastFeatures { max_bytes: Some(10_000) }));
+        peers.note_last_features(&pair, LastFeatures { max_bytes: Some(10_000) });
         assert_eq!(peers.last_features(&pair), Some(LastFeatures { max_bytes: Some(10_000) }));
         peers.note_haste(&pair);
         peers.note_external(&pair, External::Accepted);

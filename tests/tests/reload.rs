@@ -1,0 +1,122 @@
+//! What another configuration means for what is under way: a pair that it forbids does not come up.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use s2s_core::machine::Listener;
+use s2s_core::node::{Command, Config, Event};
+use s2s_core::policy::{DomainList, HostOptions};
+use s2s_core::reason::Reason;
+use s2s_core::route::PrivateAddresses;
+use s2s_tests::certificates::{Authority, Kind};
+use s2s_tests::fake_tls::FakeProvider;
+use s2s_tests::puppetry::{AUTH, Tls, header, response};
+use s2s_tests::world::{Cutting, NodeIndex, World, domain};
+
+const A: &str = "a.example.org";
+const B: &str = "b.example.net";
+const OFFERS_DIALBACK: &str = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
+
+fn theirs() -> SocketAddr {
+    SocketAddr::new(IpAddr::from([192, 0, 2, 9]), 5269)
+}
+
+fn config(options: HostOptions) -> Config {
+    let authority = Authority::root("the authority");
+    let chain = authority.issue_kind(Kind::Valid, &domain(A)).chain;
+    let mut config = World::config(Arc::new(FakeProvider::new(vec![(domain(A), chain)])), authority.trust());
+    config.private_addresses = PrivateAddresses::Always;
+    config.hosts.insert(domain(A), options);
+    config
+}
+
+/// A node of [`A`], and a puppet at the server of [`B`].
+fn world() -> (World, NodeIndex) {
+    let mut world = World::new(Cutting::Whole);
+    let node = world.add(IpAddr::from([192, 0, 2, 1]), config(HostOptions::default()));
+    world.publish(B, theirs().ip(), true, false);
+    world.listen(theirs());
+    (world, node)
+}
+
+fn reload(world: &mut World, node: NodeIndex, options: HostOptions) {
+    world.command(node, Command::Reconfigure(Box::new(config(options))));
+    world.run();
+}
+
+fn denied() -> HostOptions {
+    let mut deny_domains = DomainList::default();
+    deny_domains.insert(B).expect("a domain");
+    HostOptions { deny_domains, ..HostOptions::default() }
+}
+
+/// Whether a pair came up, and why something was refused.
+fn told(world: &mut World, node: NodeIndex) -> (bool, Vec<Reason>) {
+    let events = world.take_events(node);
+    let up = events.iter().any(|event| matches!(event, Event::PeerUp { .. }));
+    let refused =
+        events.iter().filter_map(|event| if let Event::Refused { reason, .. } = event { Some(*reason) } else { None });
+    (up, refused.collect())
+}
+
+/// The value of the attribute `id` in what stands behind `element`.
+fn id_of<'t>(text: &'t str, element: &str) -> &'t str {
+    let behind = text.split(element).nth(1).and_then(|text| text.split(" id='").nth(1));
+    behind.and_then(|text| text.split('\'').next()).unwrap_or_else(|| panic!("no id: {text}"))
+}
+
+#[test]
+fn a_key_that_is_confirmed_behind_a_reload_proves_nobody_whom_that_denies() {
+    for (options, expected) in
+        [(HostOptions::default(), (true, vec![])), (denied(), (false, vec![Reason::DomainDenied]))]
+    {
+        let (mut world, node) = world();
+        let peer = world.connect(node, Listener::StartTls);
+        world.say(peer, header(B, A));
+        world.say(peer, format!("<db:result from='{B}' to='{A}'>key</db:result>"));
+        world.hear_text(peer);
+        let server = world.accept(theirs()).expect("its server is asked");
+        world.say(server, response(B, A, "server") + OFFERS_DIALBACK);
+        let question = world.hear_text(server);
+        let id = id_of(&question, "<db:verify");
+        reload(&mut world, node, options);
+        world.say(server, format!("<db:verify from='{B}' to='{A}' id='{id}' type='valid'/>"));
+        assert_eq!(told(&mut world, node), expected);
+        let answer = world.hear_text(peer);
+        assert_eq!(answer.contains("type='valid'"), expected.0, "{answer}");
+    }
+}
+
+#[test]
+fn a_certificate_that_was_invited_before_a_reload_proves_nobody_whom_that_denies() {
+    for (options, expected) in
+        [(HostOptions::default(), (true, vec![])), (denied(), (false, vec![Reason::DomainDenied]))]
+    {
+        let (mut world, node) = world();
+        let peer = world.connect(node, Listener::DirectTls);
+        let chain = Authority::root("the authority").issue_kind(Kind::Valid, &domain(B)).chain;
+        let mut tls = Tls::connect(&mut world, peer, &domain(B), chain, &domain(A));
+        let offer = tls.say(&mut world, &header(B, A));
+        assert!(offer.contains("EXTERNAL"), "{offer}");
+        reload(&mut world, node, options);
+        let heard = tls.say(&mut world, AUTH);
+        assert_eq!(told(&mut world, node), expected);
+        assert_eq!(heard.contains("<policy-violation"), !expected.0, "{heard}");
+    }
+}
+
+#[test]
+fn a_stream_in_clear_that_is_accepted_behind_a_reload_carries_nothing_if_that_demands_encryption() {
+    for demand in [false, true] {
+        let (mut world, node) = world();
+        world.send(node, &format!("<message from='x@{A}' to='y@{B}'/>"));
+        let server = world.accept(theirs()).expect("the node dials");
+        world.say(server, response(B, A, "server") + OFFERS_DIALBACK);
+        reload(&mut world, node, HostOptions { require_encryption: demand, ..HostOptions::default() });
+        world.say(server, format!("<db:result from='{B}' to='{A}' type='valid'/>"));
+        let expected = if demand { (false, vec![Reason::EncryptionRequired]) } else { (true, Vec::new()) };
+        let told = told(&mut world, node);
+        assert_eq!((told.0, told.1.first()), (expected.0, expected.1.first()));
+        assert_eq!(world.hear_text(server).contains("<message"), !demand);
+    }
+}
