@@ -136,8 +136,8 @@
 //! Two servers to federate with are there at once: `s2sd demo --guest DIRECTORY` starts them with a DNS server, and writes
 //! a certificate for the domain `guest.example` and that of their authority. It says where that domain is looked for, which
 //! address to ask, and which messages are answered. They are on loopback: where DNS leads there
-//! [`private_addresses`](node::Config::private_addresses) has to allow it. Two of their four hosts show self-signed certificates, and are refused while
-//! [`secure_auth`](policy::HostOptions::secure_auth) demands valid ones.
+//! [`private_addresses`](node::Config::private_addresses) has to allow it. Two of their four hosts show self-signed
+//! certificates, and are refused while [`secure_auth`](policy::HostOptions::secure_auth) demands valid ones.
 //!
 //! Here two nodes federate in memory. They have no certificates and no objection to that, so the message goes in
 //! clear and dialback proves its sender, over a second connection that the receiving node opens:

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_matter_of_the_peers_identity_has_a_condition_of_its_own() {
+    fn what_is_no_matter_of_the_peers_identity_is_not_told_as_not_authorized() {
         for (reason, condition) in [
             (Reason::FromMismatch, Condition::InvalidFrom),
             (Reason::HostUnknown, Condition::HostUnknown),
