@@ -75,8 +75,8 @@ pub const ERROR_TEXT_BYTES: usize = 256;
 /// Dialback verifications pending for streams from one address (IPv6: one /64).
 pub const PENDING_VERIFICATIONS_PER_ADDRESS: usize = 64;
 
-/// Streams of one pair that may end, one after the other, in the middle of a stanza before it goes back to its sender.
-/// It may be the stanza that ends them, for its size or its content, and others wait behind it.
+/// Streams of one pair that may end, one after the other, in the middle of the same stanza before it goes back to its
+/// sender. It may be the stanza that ends them, for its size or its content, and others wait behind it.
 pub const INTERRUPTIONS: u8 = 2;
 
 /// Addresses that one attempt to reach a domain may try.

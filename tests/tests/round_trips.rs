@@ -427,6 +427,11 @@ enum Fate {
 /// A node sends, and the peer that it dials for that proves itself and takes its certificate.
 fn authenticated(world: &mut World, peer: &Peer, id: &str) -> (Puppet, Tls, String) {
     world.send(peer.node, &message(id));
+    authenticated_again(world, peer)
+}
+
+/// The same, with nothing new to send.
+fn authenticated_again(world: &mut World, peer: &Peer) -> (Puppet, Tls, String) {
     let puppet = world.accept(peer.place).expect("dialled");
     let (mut tls, heard) = secured(world, &peer.authority, puppet);
     assert!(heard.contains("<auth"), "{heard}");
@@ -508,6 +513,30 @@ fn what_stands_behind_a_header_that_is_never_answered_is_bounded_and_waited_for_
     let events = world.take_events(peer.node);
     let down = |event: &Event| matches!(event, Event::PeerDown { reason: Reason::NegotiationTimeout, .. });
     assert!(events.iter().any(down), "{events:?}");
+}
+
+#[test]
+fn a_stanza_that_was_whole_when_a_later_one_was_interrupted_does_not_come_back() {
+    let mut world = World::new(Cutting::Whole);
+    let peer = Peer::met(&mut world);
+    let (puppet, mut tls, _) = authenticated(&mut world, &peer, "2");
+    tls.say(&mut world, &format!("{HEADER}<stream:features/>"));
+    world.deafen(puppet);
+    world.send(peer.node, &message("3"));
+    world.take_bytes(puppet, 1);
+    world.break_off(puppet);
+    let (puppet, mut tls, heard) = authenticated_again(&mut world, &peer);
+    assert!(heard.contains("id='3'"), "behind its header: {heard}");
+    world.deafen(puppet);
+    world.send(peer.node, &message("4"));
+    world.take_bytes(puppet, 1);
+    tls.close(&mut world);
+    let events = world.take_events(peer.node);
+    let came_back = |event: &Event| matches!(event, Event::Undeliverable { .. });
+    assert!(!events.iter().any(came_back), "each was interrupted once: {events:?}");
+    let (_, mut tls, _) = authenticated_again(&mut world, &peer);
+    let heard = tls.say(&mut world, &format!("{HEADER}<stream:features/>"));
+    assert!(heard.contains("id='3'") && heard.contains("id='4'"), "{heard}");
 }
 
 #[test]

@@ -248,6 +248,47 @@ fn a_stanza_that_breaks_connections_comes_back_and_one_that_was_not_begun_does_n
     }
 }
 
+/// The node reaches a puppet that takes `stanzas` whole stanzas and half of the next, and whose connection breaks then.
+fn break_behind(world: &mut World, stanzas: usize) {
+    let features = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
+    let puppet = world.accept(server(9)).expect("the node dials");
+    world.say(puppet, response(B, A, "id") + features);
+    world.deafen(puppet);
+    world.say(puppet, format!("<db:result from='{B}' to='{A}' type='valid'/>"));
+    let length = message(B, 0, 10).len();
+    world.take_bytes(puppet, stanzas * length + length / 2);
+    world.break_off(puppet);
+}
+
+#[test]
+fn stanzas_that_were_interrupted_once_each_all_go_again() {
+    let (mut world, node) = world(|_| {});
+    for id in 0..4 {
+        world.send(node, &message(B, id, 10));
+    }
+    break_behind(&mut world, 0);
+    break_behind(&mut world, 1);
+    assert_eq!(bounces(&world.take_events(node)), []);
+    let next = reached(&mut world, server(9), B);
+    let heard = world.hear_text(next);
+    assert!(heard.matches("<message ").count() == 3 && !heard.contains("id='0'"), "{heard}");
+}
+
+#[test]
+fn a_stanza_that_broke_two_connections_comes_back_although_the_first_had_taken_others() {
+    let (mut world, node) = world(|_| {});
+    for id in 0..3 {
+        world.send(node, &message(B, id, 10));
+    }
+    break_behind(&mut world, 1);
+    assert_eq!(bounces(&world.take_events(node)), []);
+    break_behind(&mut world, 0);
+    assert_eq!(bounces(&world.take_events(node)), [Reason::ConnectionReset]);
+    let next = reached(&mut world, server(9), B);
+    let heard = world.hear_text(next);
+    assert!(heard.matches("<message ").count() == 1 && heard.contains("id='2'"), "{heard}");
+}
+
 #[test]
 //= RFC6120-4.4-2 test
 fn what_was_written_before_both_sides_said_goodbye_is_certain() {

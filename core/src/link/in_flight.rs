@@ -85,10 +85,10 @@ impl Link {
         self.in_flight.drain(..).map(|in_flight| (in_flight.since, in_flight.stanza)).collect()
     }
 
-    /// Whether the first of the stanzas that were not wholly written was begun.
+    /// Whether the first of the stanzas that [`Link::take_unsent`] would give was begun and not ended.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
-        let first = self.in_flight.iter().find(|first| first.span.end > self.sent);
-        first.is_some_and(|first| first.span.start < self.sent)
+        let mut unsent = self.in_flight.iter().filter(|stanza| self.heard_out || stanza.span.end > self.sent);
+        unsent.next().is_some_and(|first| first.span.start < self.sent && first.span.end > self.sent)
     }
 }

@@ -101,6 +101,11 @@ impl Recent {
         }
     }
 
+    /// Whether none was ever written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.seconds.is_empty() // the newest is never dropped
+    }
+
     /// How many may not have arrived, if the connection breaks now.
     pub(super) fn count(&self, now: Instant) -> u64 {
         let recent = self.seconds.iter().filter(|(at, _)| later(*at, limits::UNCERTAIN_AGE) >= now);

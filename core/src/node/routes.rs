@@ -11,7 +11,7 @@ use crate::machine::ConnId;
 use crate::node::deadlines::Owner;
 use crate::node::{Errand, Event, Node};
 use crate::reason::Reason;
-use crate::route::{Queue, State};
+use crate::route::{Interrupted, Queue, State};
 use crate::stanza::Stanza;
 
 /// A stanza cannot be accepted. It is given back.
@@ -196,14 +196,14 @@ impl Node {
     }
 
     /// The connection of a route is gone. What was not wholly written to it goes out on the next one, but for a stanza
-    /// that was `interrupted` too often.
+    /// that was interrupted too often.
     pub(super) fn route_is_gone(
         &mut self,
         now: Instant,
         pair: &Pair,
         conn: ConnId,
         mut unsent: Vec<(Instant, Stanza)>,
-        interrupted: bool,
+        interrupted: Interrupted,
     ) {
         let leaving = self.routes.get_mut(pair).and_then(|route| match route.state {
             State::Leaving(leaving, reason) if leaving == conn => Some((route, reason)),
@@ -212,9 +212,7 @@ impl Node {
         match leaving {
             Some((route, reason)) => {
                 route.state = State::Idle;
-                route.interruptions = if interrupted { route.interruptions.saturating_add(1) } else { 0 };
-                if route.interruptions >= limits::INTERRUPTIONS {
-                    route.interruptions = 0;
+                if route.note_end(interrupted) {
                     let (_, stanza) = unsent.remove(0);
                     self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
                 }
@@ -256,6 +254,7 @@ impl Node {
         };
         while let Some(stanza) = route.queue.pop_expired(now, self.config.limits.queue_age) {
             self.queued_bytes = self.queued_bytes.saturating_sub(Queue::cost(&stanza));
+            route.interruptions = 0; // it was the first to go
             let reason = Reason::QueueExpired;
             self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
         }

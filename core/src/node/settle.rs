@@ -13,6 +13,7 @@ use crate::node::measures::Recent;
 use crate::node::{Bound, Command, Connected, Errand, Event, Node, Purpose};
 use crate::rate::TokenBucket;
 use crate::reason::Reason;
+use crate::route::Interrupted;
 use crate::time::{Anchor, later};
 
 impl Machine for Node {
@@ -340,6 +341,11 @@ impl Node {
                 let stanzas = connected.link.take_written();
                 connected.written.note(now, stanzas);
                 self.totals.written = self.totals.written.saturating_add(stanzas);
+                let interrupted = match interrupted {
+                    false => Interrupted::Nothing,
+                    true if connected.written.is_empty() => Interrupted::First,
+                    true => Interrupted::Later,
+                };
                 let stanzas = if connected.link.ended_in_good_order() { 0 } else { connected.written.count(now) };
                 if stanzas > 0 {
                     self.totals.uncertain = self.totals.uncertain.saturating_add(stanzas);

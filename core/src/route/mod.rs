@@ -10,6 +10,7 @@ mod queue;
 
 use std::time::Instant;
 
+use crate::limits;
 use crate::machine::ConnId;
 use crate::reason::Reason;
 use crate::time::later;
@@ -29,8 +30,19 @@ pub(crate) struct Route {
     pub(crate) state: State,
     /// What waits for it.
     pub(crate) queue: Queue,
-    /// How many of its streams have ended, one after the other, in the middle of a stanza.
+    /// How many of its streams have ended, one after the other, in the middle of the stanza that is the first to go.
     pub(crate) interruptions: u8,
+}
+
+/// Which stanza a stream has ended in the middle of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interrupted {
+    /// None.
+    Nothing,
+    /// The first that went over it: that may be the one that an earlier stream has ended in.
+    First,
+    /// Another one.
+    Later,
 }
 
 /// How far a route has come.
@@ -49,6 +61,20 @@ pub(crate) enum State {
 }
 
 impl Route {
+    /// A stream of this route has ended. Whether the stanza in the middle of which it did so ends too many of them.
+    pub(crate) const fn note_end(&mut self, interrupted: Interrupted) -> bool {
+        self.interruptions = match interrupted {
+            Interrupted::Nothing => 0,
+            Interrupted::First => self.interruptions.saturating_add(1),
+            Interrupted::Later => 1,
+        };
+        let too_many = self.interruptions >= limits::INTERRUPTIONS;
+        if too_many {
+            self.interruptions = 0;
+        }
+        too_many
+    }
+
     /// When something of this route is due: the end of an attempt, or of a stanza's patience.
     #[must_use]
     pub(crate) fn deadline(&self, queue_age: std::time::Duration) -> Option<(Instant, &'static str)> {
