@@ -87,11 +87,16 @@ impl Tls {
         self.turn(world)
     }
 
-    /// The puppet announces the end of what it says, and ends its half of the connection.
-    pub fn close(&mut self, world: &mut World) {
+    /// The puppet announces the end of what it says, and leaves its half of the connection open.
+    pub fn announce_end(&mut self, world: &mut World) {
         let mut wire = Vec::new();
         self.session.close(&mut wire);
         world.say(self.puppet, wire);
+    }
+
+    /// The puppet announces the end of what it says, and ends its half of the connection.
+    pub fn close(&mut self, world: &mut World) {
+        self.announce_end(world);
         world.hang_up(self.puppet);
     }
 

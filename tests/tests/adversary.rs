@@ -16,7 +16,7 @@ use s2s_smol::{Driver, Handle};
 use s2s_tests::certificates::{Authority, Kind, NOW};
 use s2s_tests::fake_tls::FakeProvider;
 use s2s_tests::puppetry::{AUTH, PROCEED, STARTTLS, Tls, header, response};
-use s2s_tests::world::{Cutting, World, domain};
+use s2s_tests::world::{Cutting, Puppet, World, domain};
 
 const OURS: &str = "v.example.org";
 const PEER: &str = "m.example.net";
@@ -92,6 +92,39 @@ fn a_stanza_of_a_domain_that_was_not_proved_ends_the_stream_and_is_not_delivered
     assert!(heard.starts_with("<stream:error><invalid-from "), "{heard}");
     assert!(heard.ends_with("</stream:stream>"), "{heard}");
     assert_eq!(judged(&world.take_events(node)), (1, vec![Reason::FromMismatch]), "the honest one only");
+}
+
+/// A stranger inside TLS whose stream was ended by an error, and who has not answered it yet.
+fn refused_inside_tls(world: &mut World) -> (Puppet, Tls) {
+    let authority = Authority::root("the authority");
+    let node = world.add(addr(1), config(&authority));
+    let puppet = world.connect(node, Listener::DirectTls);
+    let chain = authority.issue_kind(Kind::Valid, &domain(PEER)).chain;
+    let mut tls = Tls::connect(world, puppet, &domain(PEER), chain, &domain(OURS));
+    let heard = tls.say(world, &(header(PEER, OURS) + &stanza(PEER)));
+    assert!(heard.contains("<not-authorized ") && heard.ends_with("</stream:stream>"), "{heard}");
+    assert!(!world.has_ended(puppet), "our half is open until the peer ends its own");
+    (puppet, tls)
+}
+
+#[test]
+//= RFC6120-4.4-1 test
+fn behind_an_error_our_half_ends_when_the_peer_announces_the_end_of_its_own() {
+    let mut world = World::new(Cutting::Whole);
+    let (puppet, mut tls) = refused_inside_tls(&mut world);
+    tls.say(&mut world, "<message/>");
+    assert!(!world.has_ended(puppet), "what it says on the way is dropped");
+    tls.announce_end(&mut world);
+    assert!(world.has_ended(puppet), "nobody waits for a closing tag that cannot come");
+}
+
+#[test]
+//= RFC6120-4.4-1 test
+fn behind_an_error_our_half_ends_when_what_the_peer_says_is_no_tls() {
+    let mut world = World::new(Cutting::Whole);
+    let (puppet, _) = refused_inside_tls(&mut world);
+    world.say(puppet, "</stream:stream>");
+    assert!(world.has_ended(puppet), "nobody waits for a closing tag that cannot come");
 }
 
 #[test]

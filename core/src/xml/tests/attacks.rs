@@ -215,6 +215,14 @@ fn a_long_namespace_that_has_to_be_repeated_counts_each_time() {
 }
 
 #[test]
+fn repeated_namespaces_may_come_to_as_many_bytes_as_the_limit_and_to_no_more() {
+    let namespace = "u".repeat(BOUNDS.element_bytes / 10);
+    let inherited_by = |children: usize| format!("<x xmlns='{namespace}'>{}</x>", "<a/>".repeat(children));
+    assert_eq!(content(inherited_by(10)).1, Ok(()));
+    assert_eq!(content_error(inherited_by(11)), (0, XmlError::TooLong));
+}
+
+#[test]
 //= RFC6120-11.7-1 test
 fn white_space_between_elements_may_go_on_for_ever() {
     let mut framer = framer();
