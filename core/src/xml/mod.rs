@@ -12,6 +12,9 @@
 //! Namespaces are resolved by `scope`, so that prefixes survive and nothing that the specification
 //! forbids passes. What rxml does not bound is bounded by the framer.
 //!
+//! rxml 0.14 takes the characters from U+FDF0 to U+FFFD for no part of a name, although XML allows them there. No protocol
+//! has such names; a peer that sends one is told that its XML is not well-formed.
+//!
 //! - Streams and stanzas: [RFC 6120 section 4.1](https://www.rfc-editor.org/rfc/rfc6120#section-4.1)
 //! - Namespaces of streams: [RFC 6120 section 4.8](https://www.rfc-editor.org/rfc/rfc6120#section-4.8)
 //! - Restricted XML: [RFC 6120 section 11](https://www.rfc-editor.org/rfc/rfc6120#section-11)

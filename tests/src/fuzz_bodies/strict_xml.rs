@@ -65,6 +65,10 @@ pub(super) fn read(document: &[u8]) -> (Vec<Unit>, Verdict) {
     };
     let mut reading = Reading::default();
     let trimmed = text.trim_start_matches([' ', '\t', '\r', '\n']);
+    // quick-xml drops a byte order mark, which in a stream is text (decision D-14).
+    if trimmed.starts_with('\u{feff}') {
+        return (Vec::new(), Verdict::Wrong("text between elements"));
+    }
     let verdict = match reading.read(trimmed, trimmed.len() == text.len()) {
         Ok(Verdict::Fine | Verdict::Begun) if broken && !reading.ended => Verdict::Wrong("not UTF-8"),
         Ok(verdict) => verdict,
@@ -284,12 +288,13 @@ fn split(name: &str) -> Result<(Option<&str>, &str), Broken> {
     }
 }
 
-/// Whether this is a name without colon, section 2.3.
+/// Whether this is a name without colon, section 2.3, but for the characters from U+FDF0 to U+FFFD, which rxml takes for no
+/// part of a name.
 fn is_name(name: &str) -> bool {
     let start = |c: char| {
         matches!(c, 'A'..='Z' | '_' | 'a'..='z' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}'
             | '\u{370}'..='\u{37d}' | '\u{37f}'..='\u{1fff}' | '\u{200c}'..='\u{200d}' | '\u{2070}'..='\u{218f}'
-            | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}'
+            | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}'
             | '\u{10000}'..='\u{effff}')
     };
     let other = |c: char| {

@@ -18,6 +18,9 @@ const DOCUMENTS: &[(&str, XmlError, Condition)] = &[
     ("<>", XmlError::NotWellFormed, Condition::NotWellFormed),
     ("< a>", XmlError::NotWellFormed, Condition::NotWellFormed),
     ("<1a>", XmlError::NotWellFormed, Condition::NotWellFormed),
+    // XML allows these two, rxml does not.
+    ("<a\u{fdf0}>", XmlError::NotWellFormed, Condition::NotWellFormed),
+    ("<a\u{fffd}>", XmlError::NotWellFormed, Condition::NotWellFormed),
     ("</a>", XmlError::NotWellFormed, Condition::NotWellFormed),
     ("<a<", XmlError::NotWellFormed, Condition::NotWellFormed),
     // The declaration.
