@@ -2,14 +2,26 @@
 
 use std::fmt;
 use std::io;
-use std::process::ExitCode;
+use std::panic;
+use std::process::{self, ExitCode};
 
 use crate::config;
+use crate::loaded::NotLoaded;
 
 /// Exit code for failures of the world around us.
 const RUNTIME: u8 = 1;
 /// Exit code for what the operator wrote.
 const CONFIGURATION: u8 = 2;
+
+/// Makes a panic of any thread the end of the process, with the code for failures. A server of which one machine is gone
+/// looks alive and is not: whoever watches over it starts another one.
+pub(crate) fn end_with_panics() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        process::exit(RUNTIME.into());
+    }));
+}
 
 /// The end.
 #[derive(Debug)]
@@ -45,6 +57,12 @@ impl From<Vec<config::Error>> for Failure {
     }
 }
 
+impl From<NotLoaded> for Failure {
+    fn from(not_loaded: NotLoaded) -> Self {
+        Self::Configuration(not_loaded.errors)
+    }
+}
+
 impl fmt::Display for Failure {
     /// One line for each problem.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,3 +77,27 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::env;
+    use std::process::{Command, Stdio};
+    use std::thread;
+
+    const CHILD: &str = "S2SD_TEST_PANICS";
+
+    #[test]
+    fn a_thread_that_panics_ends_the_process_with_the_code_for_failures() {
+        if env::var_os(CHILD).is_some() {
+            end_with_panics();
+            let _ = thread::spawn(|| panic!("a machine has a bug")).join();
+            unreachable!("the process has ended");
+        }
+        let myself = env::current_exe().expect("a test program");
+        let mut child = Command::new(myself);
+        child.args(["--exact", "failure::tests::a_thread_that_panics_ends_the_process_with_the_code_for_failures"]);
+        let status = child.env(CHILD, "1").stdout(Stdio::null()).stderr(Stdio::null()).status().expect("it starts");
+        assert_eq!(status.code(), Some(RUNTIME.into()));
+    }
+}

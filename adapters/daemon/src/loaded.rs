@@ -7,6 +7,15 @@ use crate::config::{self, Error, Settings};
 use crate::trust::{self, Authorities};
 use crate::watch::{Snapshot, Watched};
 
+/// Why nothing could be read, and which files that concerns, as far as it could be told.
+#[derive(Debug)]
+pub(crate) struct NotLoaded {
+    /// Why.
+    pub(crate) errors: Vec<Error>,
+    /// Which files were named, and how they looked.
+    pub(crate) watched: Option<(Watched, Snapshot)>,
+}
+
 /// What was read.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -24,18 +33,28 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// Reads the configuration in `file` and all that it names.
-    pub(crate) fn read(file: &Path) -> Result<Self, Vec<Error>> {
+    pub(crate) fn read(file: &Path) -> Result<Self, NotLoaded> {
         Self::read_since(file, &Watched::file(file).look())
     }
 
     /// The same, where some of the files were looked at `earlier`.
-    pub(crate) fn read_since(file: &Path, earlier: &Snapshot) -> Result<Self, Vec<Error>> {
-        let settings = config::load(file)?;
+    pub(crate) fn read_since(file: &Path, earlier: &Snapshot) -> Result<Self, NotLoaded> {
+        let (settings, errors) = config::read(file);
+        let Some(settings) = settings else {
+            return Err(NotLoaded { errors, watched: None });
+        };
         let watched = Watched::of(&settings);
         let seen = watched.look().since(earlier);
-        let identities = certificates::load(&settings)?;
-        let authorities = trust::load(&settings)?;
-        Ok(Self { settings, identities, authorities, watched, seen })
+        let rest = if errors.is_empty() { Self::read_named(&settings) } else { Err(errors) };
+        match rest {
+            Ok((identities, authorities)) => Ok(Self { settings, identities, authorities, watched, seen }),
+            Err(errors) => Err(NotLoaded { errors, watched: Some((watched, seen)) }),
+        }
+    }
+
+    /// Reads the files that the settings name.
+    fn read_named(settings: &Settings) -> Result<(Identities, Authorities), Vec<Error>> {
+        Ok((certificates::load(settings)?, trust::load(settings)?))
     }
 
     /// What the operator should know.

@@ -266,6 +266,8 @@ impl fmt::Display for Record {
 /// Sends log lines to stderr from now on.
 pub(crate) fn install(format: LogFormat) {
     let subscriber = tracing_subscriber::fmt()
+        // A line that cannot be written is lost: to complain about that on the same stderr would panic.
+        .log_internal_errors(false)
         .event_format(Lines { format })
         .with_writer(std::io::stderr)
         .with_max_level(Level::INFO)

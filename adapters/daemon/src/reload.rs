@@ -54,7 +54,7 @@ pub(crate) struct Reloader {
     pub(crate) running: Running,
     /// What is told of the present settings.
     pub(crate) policies: Policies,
-    /// The files.
+    /// The files that were last named.
     pub(crate) watched: Watched,
     /// How they looked when they were last read, for better or worse.
     pub(crate) seen: Snapshot,
@@ -94,7 +94,7 @@ impl Reloader {
 
     /// One reload, and what the log has of it.
     async fn reload(&mut self, trigger: &'static str, now: Snapshot) {
-        match self.try_reload(now.clone()).await {
+        match self.try_reload(now).await {
             Ok(kept) => {
                 for warning in kept {
                     tracing::warn!(event = "reload", trigger, outcome = "kept", "{warning}");
@@ -102,8 +102,6 @@ impl Reloader {
                 tracing::info!(event = "reload", trigger, outcome = "done", "another configuration counts");
             }
             Err(failure) => {
-                // The same files would fail in the same way.
-                self.seen = now;
                 for reason in failure.to_string().lines() {
                     tracing::error!(event = "reload", trigger, outcome = "refused", reason, "nothing is changed");
                 }
@@ -113,10 +111,21 @@ impl Reloader {
 
     async fn try_reload(&mut self, now: Snapshot) -> Result<Vec<String>, Failure> {
         let file = self.file.clone();
-        let loaded = smol::unblock(move || Loaded::read_since(&file, &now)).await?;
+        // The same files would fail in the same way.
+        self.seen = now.clone();
+        let loaded = smol::unblock(move || Loaded::read_since(&file, &now)).await;
+        // What is missing is waited for, and what the last configuration was made of is not what the next one will be.
+        let watched = match &loaded {
+            Ok(loaded) => Some((loaded.watched.clone(), loaded.seen.clone())),
+            Err(not_loaded) => not_loaded.watched.clone(),
+        };
+        if let Some((watched, seen)) = watched {
+            (self.watched, self.seen) = (watched, seen);
+        }
+        let loaded = loaded?;
         certificates::check_kept(&loaded.settings, &self.certified, &loaded.identities)?;
         let warnings: Vec<_> = loaded.warnings().cloned().collect();
-        let Loaded { settings, identities, authorities, watched, seen } = loaded;
+        let Loaded { settings, identities, authorities, .. } = loaded;
         let prepared = self.running.prepare(&settings, identities.identities, &authorities)?;
         for warning in warnings {
             tracing::warn!(event = "configuration", "{warning}");
@@ -124,8 +133,6 @@ impl Reloader {
         // First, so that what is now refused is told by what now counts.
         self.policies.replace(settings);
         self.certified = identities.hosts;
-        self.watched = watched;
-        self.seen = seen;
         Ok(self.running.apply(prepared).await)
     }
 }

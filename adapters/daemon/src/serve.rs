@@ -1,10 +1,11 @@
 //! `s2sd serve`: one server with what the configuration says, until a signal ends it.
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use smol::future::or;
 
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::loaded::Loaded;
 use crate::log::{self, Record};
 use crate::reload::{Policies, Reloader};
@@ -30,7 +31,9 @@ pub(crate) fn serve(file: &Path) -> Result<(), Failure> {
         certified: identities.hosts,
     };
     let signals = Signals::register().map_err(Failure::runtime("signals cannot be received"))?;
-    eprintln!("s2sd ready {}", server.bound());
+    // Whoever cannot be told does not wait for it.
+    let _ = writeln!(io::stderr(), "s2sd ready {}", server.bound());
+    failure::end_with_panics();
 
     let journal = move |record: Record| policies.explain(record).write();
     let closed = smol::block_on(server.run(journal, async {

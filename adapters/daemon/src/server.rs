@@ -24,6 +24,7 @@ use s2s_core::time::Anchor;
 use s2s_core::tls::verify::Trust;
 use s2s_core::tls::{HostIdentity, Provider, RustlsProvider, Version};
 use s2s_sockets::{bind, bind_shared, stream_socket};
+use smol::channel::Sender;
 use smol::future::{or, pending, zip};
 use smol::{Async, Timer};
 
@@ -95,6 +96,8 @@ pub(crate) struct Bound {
     pub(crate) direct: Vec<SocketAddr>,
     /// Components.
     pub(crate) component: Vec<SocketAddr>,
+    /// Metrics.
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 impl Server {
@@ -116,12 +119,16 @@ impl Server {
         let direct = listeners(&settings.listen.direct, count)?;
         let component = listeners(&settings.listen.component, 1)?.remove(0);
         let first = |of: &[Vec<TcpListener>]| of.first().map_or_else(|| Ok(Vec::new()), |one| addresses(one));
-        let bound = Bound { s2s: first(&s2s)?, direct: first(&direct)?, component: addresses(&component)? };
-
         let metrics = settings.metrics_listen.map(metrics_listener).transpose()?;
+        let bound = Bound {
+            s2s: first(&s2s)?,
+            direct: first(&direct)?,
+            component: addresses(&component)?,
+            metrics: metrics.as_ref().and_then(|listener| listener.get_ref().local_addr().ok()),
+        };
 
         let anchor = anchor();
-        let config = node_config(settings, &tls, trust, secret.clone(), &bound);
+        let config = node_config(settings, count, &tls, trust, secret.clone(), &bound);
         let registered = || Failure::runtime("listeners cannot be watched");
         let (mut nodes, mut node_handles) = (Vec::new(), Vec::new());
         for (s2s, direct) in s2s.into_iter().zip(direct) {
@@ -170,17 +177,27 @@ impl Server {
     ) -> bool {
         let Self { nodes, hub, running, metrics: listener } = self;
         let metrics = Arc::new(Metrics::new(nodes.len()));
+        // Each way from a node to the hub has the sender until that node has ended.
+        let (carrying, carried) = smol::channel::bounded::<Infallible>(1);
         let ended = async {
-            running.drive(nodes, hub, journal, &metrics).await;
+            running.drive(nodes, hub, journal, &metrics, carrying).await;
             true
         };
         let stopped = async {
             stop.await;
             running.nodes.tell(&node::Command::Shutdown).await;
-            running.hub.send(component::Command::Shutdown).await;
             let close_timeout = running.with_current(|current| current.close_timeout);
-            Timer::after(close_timeout + SHUTDOWN_GRACE).await;
-            false
+            let late = async {
+                Timer::after(close_timeout + SHUTDOWN_GRACE).await;
+                false
+            };
+            // Components stay until they have what the nodes still got and what they give back.
+            let hub = async {
+                let _ = carried.recv().await;
+                running.hub.send(component::Command::Shutdown).await;
+                pending().await
+            };
+            or(late, hub).await
         };
         let ticking = async {
             loop {
@@ -207,19 +224,26 @@ impl Running {
         hub: Driver<Hub>,
         journal: impl Fn(Record) + Clone + Send + 'static,
         metrics: &Arc<Metrics>,
+        carrying: Sender<Infallible>,
     ) {
         let outward = bridge::outward(self.hub.clone(), self.nodes.clone(), journal.clone(), Arc::clone(metrics));
         let inward = self.nodes.0.iter().enumerate().map(|(number, node)| {
-            bridge::inward(
+            let way = bridge::inward(
                 number,
                 node.clone(),
                 self.nodes.clone(),
                 self.hub.clone(),
                 journal.clone(),
                 Arc::clone(metrics),
-            )
+            );
+            let carrying = carrying.clone();
+            async move {
+                way.await;
+                drop(carrying);
+            }
         });
         let mut parts: Vec<_> = nodes.into_iter().zip(inward).collect();
+        drop(carrying);
         if self.fixed.runtime == Runtime::Smol && parts.len() == 1 {
             let Some((node, inward)) = parts.pop() else { return };
             zip(zip(node.run(), inward), zip(hub.run(), outward)).await;
@@ -254,7 +278,7 @@ impl Running {
             Some(secret) => secret.clone(),
             None => self.with_current(|current| current.secret.clone()),
         };
-        let node = node_config(settings, &tls, trust, secret.clone(), &self.fixed.bound);
+        let node = node_config(settings, self.fixed.nodes, &tls, trust, secret.clone(), &self.fixed.bound);
         Ok(Prepared {
             node: Box::new(node),
             hub: hub_config(settings),
@@ -313,10 +337,12 @@ fn protection(
     // The first draw collects entropy for tens of milliseconds: not during somebody's handshake.
     let _ = crypto.secure_random.fill(&mut [0; 32]);
     let trust = trust::build(&crypto, authorities, settings)?;
-    // Each identity carries the minimum of its host; this one is for hosts that have none.
-    let minimum = settings.hosts.values().map(|host| host.tls_min_version).min().unwrap_or(Version::Tls12);
-    let tls = RustlsProvider::new(Arc::new(crypto), identities, minimum)
-        .map_err(|error| vec![certificates::refused(settings, &error)])?;
+    let refused = |error| vec![certificates::refused(settings, &error)];
+    // Each identity carries the minimum of its host; a host without one may have a minimum too.
+    let mut tls = RustlsProvider::new(Arc::new(crypto), identities, Version::Tls12).map_err(refused)?;
+    for (name, host) in settings.hosts.iter().filter(|(_, host)| host.tls_min_version > Version::Tls12) {
+        tls = tls.with_nameless_host(name.clone(), host.tls_min_version).map_err(refused)?;
+    }
     tls.set_time(unix_now());
     Ok((Arc::new(tls), trust))
 }
@@ -376,8 +402,10 @@ fn on(kind: Listener, listeners: Vec<TcpListener>) -> impl Iterator<Item = (List
     listeners.into_iter().map(move |listener| (kind, listener))
 }
 
+/// The configuration of each of so many `nodes`.
 fn node_config(
     settings: &Settings,
+    nodes: usize,
     tls: &Arc<RustlsProvider>,
     trust: Trust,
     secret: Secret,
@@ -391,7 +419,7 @@ fn node_config(
         resolver: ResolverConfig {
             ipv4: settings.ipv4,
             ipv6: settings.ipv6,
-            queries: settings.limits.dns_queries.div_ceil(settings.nodes),
+            queries: settings.limits.dns_queries.div_ceil(nodes),
             ..defaults.resolver
         },
         routes: settings.routes.iter().map(|(name, route)| (name.clone(), route.to)).collect(),
@@ -404,30 +432,33 @@ fn node_config(
         attempt_timeout: settings.attempt_timeout,
         close_timeout: settings.close_timeout,
         idle_timeout: settings.idle_timeout,
-        limits: share(&settings.limits.node, settings.nodes),
+        limits: share(&settings.limits.node, nodes, settings.stanza_bytes),
         ..defaults
     }
 }
 
 /// What one of so many nodes may hold, so that all of them hold what one would.
 ///
-/// What counts for one address, one pair or one connection counts at each node.
-fn share(limits: &node::Limits, nodes: usize) -> node::Limits {
+/// What counts for one address, one pair or one connection counts at each node; and however many there are, each has room
+/// for all that waits for one pair, and for one stanza of `stanza_bytes`.
+fn share(limits: &node::Limits, nodes: usize, stanza_bytes: usize) -> node::Limits {
     let part = |of: usize| of.div_ceil(nodes);
+    let one = config::Limits::one_stanza(stanza_bytes);
     node::Limits {
         connections: part(limits.connections),
         unauthenticated: part(limits.unauthenticated),
         handshakes: part(limits.handshakes),
         handshake_rate: limits.handshake_rate.div_ceil(nodes as u64),
-        queue_bytes: part(limits.queue_bytes),
+        queue_bytes: part(limits.queue_bytes).max(limits.queue_bytes_per_pair).max(one),
         verifications: part(limits.verifications),
         ..limits.clone()
     }
 }
 
-/// Where a dial would reach ourselves: a listener on every address is one on the loopback address too.
+/// Where a dial would reach ourselves: a listener on every address is one on the loopback address too. Its other addresses
+/// nobody knows; who is dialled there answers that it does not serve the domain.
 fn own_addresses(bound: &Bound) -> Vec<SocketAddr> {
-    let listeners = bound.s2s.iter().chain(&bound.direct).chain(&bound.component);
+    let listeners = bound.s2s.iter().chain(&bound.direct).chain(&bound.component).chain(&bound.metrics);
     let mut own = Vec::new();
     for addr in listeners {
         own.push(*addr);
@@ -530,6 +561,8 @@ mod tests {
         let keys: Vec<_> = other.kept.iter().filter_map(|line| line.split('\'').nth(1)).collect();
         assert_eq!(keys, ["s2s_ports", "s2s_direct_tls_ports", "component_ports", "log_format", "runtime", "nodes"]);
         assert_eq!((other.node.negotiation_timeout.as_secs(), other.node.hosts.len()), (7, 2));
+        assert_eq!(other.node.limits, prepared(&server, START).node.limits, "there is one node still");
+        assert_eq!(other.node.resolver.queries, prepared(&server, START).node.resolver.queries);
         let limited = prepared(
             &server,
             &format!("{START}\n[limits]\nconnections = 7\ndns_queries = 9\nqueue_bytes_per_component = 10000"),
@@ -540,5 +573,14 @@ mod tests {
         assert_eq!(other.node.own_listeners, [server.bound().s2s[0], server.bound().component[0]]);
         let interfaces = START.replace("127.0.0.1\"]\ns2s_ports", "::1\"]\ns2s_ports");
         assert!(prepared(&server, &interfaces).kept[0].contains("'s2s_interfaces'"));
+    }
+
+    #[test]
+    fn each_of_many_nodes_has_room_for_one_stanza_and_for_what_waits_for_one_pair() {
+        let limits = node::Limits { queue_bytes: 20_000_000, ..node::Limits::default() };
+        let each = |nodes, stanza_bytes| share(&limits, nodes, stanza_bytes).queue_bytes;
+        assert_eq!(each(4, 1_000_000), 5_000_000);
+        assert_eq!(each(256, 1_000_000), limits.queue_bytes_per_pair.max(config::Limits::one_stanza(1_000_000)));
+        assert_eq!(each(4, 10_485_760), config::Limits::one_stanza(10_485_760));
     }
 }

@@ -188,6 +188,26 @@ fn serve_says_where_it_listens_survives_sighup_and_ends_with_0_on_sigterm() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_log_that_cannot_be_written_ends_nothing() {
+    let home = home();
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+    let text = SMALL.replace("component_ports = [0]", &format!("component_ports = [{port}]"));
+    fs::write(home.path().join("s2sd.toml"), text).expect("writable");
+    let full = fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let mut child = s2sd(home.path(), &["serve", "--config", "s2sd.toml"]).stderr(full).spawn().expect("it starts");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert_eq!(child.try_wait().expect("a child"), None, "it has ended");
+        assert!(Instant::now() < deadline, "it does not listen");
+        std::thread::yield_now();
+    }
+    let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+    assert!(told.success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
 fn a_log_for_programs_has_one_object_a_line() {
     let home = home();
     let serving = Serving::start(home.path(), &format!("log_format = \"json\"\n{SMALL}"));

@@ -11,7 +11,7 @@ use s2s_sockets::{acknowledge, begin_to_connect, tune};
 use smol::future::{try_zip, yield_now};
 
 use crate::bell::Bell;
-use crate::run::{Shared, out_of_descriptors};
+use crate::run::{Shared, out_of_resources};
 
 /// What the machine's effects tell the task of a connection.
 #[derive(Default)]
@@ -56,7 +56,7 @@ pub(crate) async fn serve<M: Machine + 'static>(shared: Rc<Shared<M>>, conn: Con
 async fn dial(addr: SocketAddr, from: Option<IpAddr>) -> io::Result<Async<TcpStream>> {
     loop {
         match begin_to_connect(addr, from) {
-            Err(error) if out_of_descriptors(&error).await => {}
+            Err(error) if out_of_resources(&error).await => {}
             socket => {
                 let socket = Async::new_nonblocking(socket?)?;
                 // Writable when it is open, and when it has failed.

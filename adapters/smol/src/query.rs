@@ -11,7 +11,7 @@ use s2s_sockets::{framed, query_socket};
 use smol::future::yield_now;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::run::{Shared, out_of_descriptors};
+use crate::run::{Shared, out_of_resources};
 
 /// A query that is to be sent.
 pub(crate) struct Question {
@@ -29,7 +29,7 @@ pub(crate) async fn ask<M: Machine + 'static>(shared: Rc<Shared<M>>, question: Q
             Transport::Tcp => ask_tcp(&shared, &question).await,
         };
         // No fault of the server: tried again, as long as the machine has patience.
-        if !out_of_descriptors(&error).await {
+        if !out_of_resources(&error).await {
             break;
         }
     }

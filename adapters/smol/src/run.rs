@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use async_io::{Async, Timer};
 use s2s_core::machine::{ConnId, Driven, Effect, Listener, Machine, Outlet, QueryId, Step};
-use s2s_sockets::{ACCEPT_RETRY, READ_BYTES, is_out_of_descriptors, tune};
+use s2s_sockets::{ACCEPT_RETRY, READ_BYTES, is_out_of_resources, tune};
 use smol::channel::{Receiver, Sender, TrySendError};
 use smol::future::{or, yield_now};
 use smol::{LocalExecutor, Task};
@@ -22,9 +22,9 @@ use crate::bell::Bell;
 use crate::connection::{self, Line, Origin};
 use crate::query::{self, Question};
 
-/// Waits a while where descriptors have run out, then says so. No other error is worth another attempt.
-pub(crate) async fn out_of_descriptors(error: &io::Error) -> bool {
-    let out = is_out_of_descriptors(error);
+/// Waits a while where descriptors or threads have run out, then says so. No other error is worth another attempt.
+pub(crate) async fn out_of_resources(error: &io::Error) -> bool {
+    let out = is_out_of_resources(error);
     if out {
         Timer::after(ACCEPT_RETRY).await;
     }

@@ -35,13 +35,15 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// How long to wait before asking again.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Whether no socket could be made because descriptors have run out, of this process or of the system: no fault of the
-/// other end.
+/// Whether no socket could be made, or no thread for it, because descriptors or threads have run out, of this process or
+/// of the system: no fault of the other end.
 #[must_use]
-pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+pub fn is_out_of_resources(error: &io::Error) -> bool {
     /// `ENFILE` and `EMFILE`, which have the same numbers on all systems that have them.
     const NUMBERS: [i32; 2] = [23, 24];
-    cfg!(unix) && error.raw_os_error().is_some_and(|number| NUMBERS.contains(&number))
+    // `EAGAIN` is what a system says that has no thread left.
+    let threads = error.kind() == io::ErrorKind::WouldBlock;
+    threads || cfg!(unix) && error.raw_os_error().is_some_and(|number| NUMBERS.contains(&number))
 }
 
 /// Listens on an address. With port 0, ask the listener for its port.
@@ -143,6 +145,20 @@ mod tests {
 
     fn loopback() -> SocketAddr {
         (Ipv4Addr::LOCALHOST, 0).into()
+    }
+
+    #[test]
+    fn descriptors_and_threads_that_have_run_out_are_no_fault_of_the_other_end() {
+        let is_ours = |number| is_out_of_resources(&io::Error::from_raw_os_error(number));
+        // `ENFILE`, `EMFILE`, and `EAGAIN` of Linux.
+        for number in [23, 24, 11] {
+            assert!(is_ours(number), "{number}");
+        }
+        for kind in
+            [io::ErrorKind::ConnectionRefused, io::ErrorKind::AddrNotAvailable, io::ErrorKind::NetworkUnreachable]
+        {
+            assert!(!is_out_of_resources(&kind.into()), "{kind}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use s2s_core::machine::{ConnId, Driven, Effect, Listener, Machine, Outlet, QueryId, Step};
-use s2s_sockets::{ACCEPT_RETRY, COMMANDS, EVENTS, is_out_of_descriptors, stream_socket, wall_clock};
+use s2s_sockets::{ACCEPT_RETRY, COMMANDS, EVENTS, is_out_of_resources, stream_socket, wall_clock};
 
 use crate::connection::{Connection, News};
 use crate::query::ask;
@@ -196,7 +196,7 @@ where
             match step {
                 Step::Effect(effect) => match self.perform(&effect) {
                     Ok(()) => {}
-                    Err(error) if is_out_of_descriptors(&error) => self.driven.postpone(effect),
+                    Err(error) if is_out_of_resources(&error) => self.driven.postpone(effect),
                     Err(error) => self.driven.fail(effect, error.kind()),
                 },
                 Step::Event(event) => {

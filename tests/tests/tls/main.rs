@@ -122,6 +122,22 @@ fn a_host_can_demand_the_newer_version_for_itself() {
 }
 
 #[test]
+//= RFC9325-3.1.3-1 test
+fn a_host_without_a_certificate_can_demand_the_newer_version_too() {
+    let provider = real(&[]).with_nameless_host(domain("s.example"), Version::Tls13).expect("a version");
+    for direct in [false, true] {
+        let old = |host: &str| {
+            let mut client = Ours::new(provider.client(&domain(host), &domain("m.example"), direct));
+            run(&mut client, &mut their_server(&version::TLS12, &identity("m.example")))
+        };
+        assert_eq!(old("t.example"), (Ok(()), Ok(())));
+        let (client, server) = old("s.example");
+        assert!(client.is_err(), "{client:?}");
+        assert!(server.is_err(), "{server:?}");
+    }
+}
+
+#[test]
 //= RFC7590-3.3-1 test
 //= RFC6120-3.3-3 test
 fn a_resumed_session_shows_the_chain_and_is_judged_again() {

@@ -36,14 +36,18 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// The room that one stanza of the largest size takes where nothing else waits.
+    pub(crate) const fn one_stanza(stanza_bytes: usize) -> usize {
+        stanza_bytes.saturating_add(defaults::QUEUED_STANZA_BYTES)
+    }
+
     /// Those of `[limits]`; `stanza_bytes` is the size that one stanza may have.
     pub(crate) fn read<'t>(reader: &mut Reader<'t>, top: &Section<'t>, stanza_bytes: usize) -> Self {
         let table = reader.value(top, "limits", "a table", DeValue::as_table);
         let section = table.map(|table| reader.section(table.value, Place::Limits)).unwrap_or_default();
         let mut table = Table { reader, section };
         let default = node::Limits::default();
-        // One stanza of the largest size has room where nothing else waits.
-        let one = stanza_bytes.saturating_add(defaults::QUEUED_STANZA_BYTES);
+        let one = Self::one_stanza(stanza_bytes);
         let limits = Self {
             node: node::Limits {
                 connections: table.count("connections", default.connections),

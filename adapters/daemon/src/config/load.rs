@@ -44,9 +44,22 @@ const PRIVATE: &str = "true, false or a list of networks such as \"10.0.0.0/8\""
 
 /// Reads and validates a configuration file.
 pub(crate) fn load(path: &Path) -> Result<Settings, Vec<Error>> {
-    let unreadable = |error: std::io::Error| vec![Error::of(path, Problem::Unreadable(error.kind()))];
-    let text = fs::read_to_string(path).map_err(unreadable)?;
-    let mut settings = parse(&text, path)?;
+    match read(path) {
+        (Some(settings), problems) if problems.is_empty() => Ok(settings),
+        (_, problems) => Err(problems),
+    }
+}
+
+/// Reads a configuration file: what it says, as far as it can be read, and all that is wrong with it.
+pub(crate) fn read(path: &Path) -> (Option<Settings>, Vec<Error>) {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return (None, vec![Error::of(path, Problem::Unreadable(error.kind()))]),
+    };
+    let (mut settings, problems) = match read_text(&text, path) {
+        Ok(read) => read,
+        Err(error) => return (None, vec![error]),
+    };
     if settings.dns_servers.is_empty() {
         settings.sources.push(PathBuf::from(RESOLV_CONF));
         settings.dns_servers = nameservers(&fs::read_to_string(RESOLV_CONF).unwrap_or_default());
@@ -56,13 +69,19 @@ pub(crate) fn load(path: &Path) -> Result<Settings, Vec<Error>> {
         settings.dns_servers = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, DNS_PORT))];
         settings.warnings.push(format!("{RESOLV_CONF} names no DNS server: asking 127.0.0.1"));
     }
-    Ok(settings)
+    (Some(settings), problems)
 }
 
 /// Validates the text of a configuration file. Reads no other files than those of secrets, of lists, and those that it
 /// includes.
 pub(crate) fn parse(text: &str, path: &Path) -> Result<Settings, Vec<Error>> {
-    let document = document(text, path).map_err(|error| vec![error])?;
+    let (settings, problems) = read_text(text, path).map_err(|error| vec![error])?;
+    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+/// What a text says, as far as it is a configuration, and all that is wrong with it; or why it is no TOML.
+fn read_text(text: &str, path: &Path) -> Result<(Settings, Vec<Error>), Error> {
+    let document = document(text, path)?;
     let mut reader = Reader::new(path, text);
     let top = reader.section(document.get_ref(), Place::Top);
     let mut settings = settings(&mut reader, &top, path);
@@ -72,7 +91,7 @@ pub(crate) fn parse(text: &str, path: &Path) -> Result<Settings, Vec<Error>> {
     // A contradiction of the global lists shows once for each host that has them.
     problems.dedup_by_key(|problem| problem.to_string());
     settings.sources.extend(reader.sources);
-    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    Ok((settings, problems))
 }
 
 fn document<'t>(text: &'t str, path: &Path) -> Result<Spanned<DeTable<'t>>, Error> {

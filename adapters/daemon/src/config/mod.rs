@@ -33,7 +33,7 @@ pub(crate) use document::Position;
 pub(crate) use error::{Error, Problem};
 pub(crate) use host::{Decider, Shared};
 pub(crate) use limits::Limits;
-pub(crate) use load::{load, parse};
+pub(crate) use load::{load, parse, read};
 
 /// What the operator wrote, validated, with the defaults filled in.
 #[derive(Debug)]

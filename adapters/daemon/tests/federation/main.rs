@@ -6,6 +6,7 @@ mod descriptors;
 mod metrics;
 mod pair;
 mod reload;
+mod shutdown;
 mod world;
 
 use std::fs;

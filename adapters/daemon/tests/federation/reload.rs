@@ -98,6 +98,23 @@ fn a_file_that_cannot_be_used_changes_nothing_and_why_is_told() {
 }
 
 #[test]
+fn a_file_that_is_named_before_it_is_there_is_waited_for() {
+    let mut world = Federation::start(|_, _, _| {});
+    let refused = [("event", "reload"), ("outcome", "refused"), ("level", "error")];
+    let named = "s2s_deny_domains_file = \"deny\"\ncafile = \"new.pem\"";
+    world.edit("cafile = \"ca.pem\"", named);
+    for (missing, text) in [("left/deny", "elsewhere.example\n".to_owned()), ("left/new.pem", world.authority.0.pem())]
+    {
+        let line = world.left.wait(&refused);
+        let name = missing.rsplit('/').next().expect("a name");
+        assert!(line["reason"].as_str().expect("a reason").contains(name), "{line}");
+        fs::write(world.file(missing), text).expect("writable");
+    }
+    world.left.wait(&[("event", "reload"), ("trigger", "files"), ("outcome", "done")]);
+    world.talk();
+}
+
+#[test]
 fn a_peer_whose_certificate_was_revoked_is_closed_when_the_list_says_so() {
     let list = |authority: &Authority, serial: Option<SerialNumber>| {
         let revoked = serial.map(|serial_number| RevokedCertParams {

@@ -108,11 +108,13 @@ impl std::error::Error for IdentityError {}
 
 /// Makes TLS sessions with rustls.
 pub struct RustlsProvider {
-    clock: Arc<Clock>,
+    builder: Builder,
     hosts: BTreeMap<Domain, Host>,
     direct: Arc<DirectHosts>,
     /// For domains of ours without a certificate; without resumption, since they share it.
     nameless: Client,
+    /// For those of them that have a minimum of their own.
+    nameless_hosts: BTreeMap<Domain, Client>,
 }
 
 /// What one of our domains needs in both directions.
@@ -191,13 +193,21 @@ impl RustlsProvider {
             hosts.insert(host, Host { chain, client, server: Arc::new(server) });
         }
         let direct = Arc::new(DirectHosts { hosts: direct, first });
-        Ok(Self { clock: builder.clock, hosts, direct, nameless })
+        Ok(Self { builder, hosts, direct, nameless, nameless_hosts: BTreeMap::new() })
+    }
+
+    /// The same, where `host` initiates no version below `minimum` although it has no identity. Where it has one, that
+    /// decides.
+    pub fn with_nameless_host(mut self, host: Domain, minimum: Version) -> Result<Self, IdentityError> {
+        let client = self.builder.client(None, minimum)?;
+        self.nameless_hosts.insert(host, client);
+        Ok(self)
     }
 }
 
 impl Provider for RustlsProvider {
     fn set_time(&self, unix: Duration) {
-        self.clock.0.store(unix.as_secs(), Ordering::Relaxed);
+        self.builder.clock.0.store(unix.as_secs(), Ordering::Relaxed);
     }
 
     //= XEP0368-3-7
@@ -205,7 +215,8 @@ impl Provider for RustlsProvider {
     //= RFC6120-5.3.6-1
     //= RFC7590-3.5-1
     fn client(&self, local: &Domain, remote: &Domain, direct: bool) -> Result<Box<dyn Session>, TlsError> {
-        let client = self.hosts.get(local).map_or(&self.nameless, |host| &host.client);
+        let named = self.hosts.get(local).map(|host| &host.client);
+        let client = named.or_else(|| self.nameless_hosts.get(local)).unwrap_or(&self.nameless);
         let config = if direct { &client.direct } else { &client.starttls };
         let name =
             ServerName::try_from(remote.as_str().to_owned()).map_err(|error| TlsError::Failed(error.to_string()))?;

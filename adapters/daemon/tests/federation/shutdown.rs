@@ -1,0 +1,34 @@
+//! What waits when a server is told to end.
+
+use std::fs;
+use std::net::TcpListener;
+
+use crate::world::{Authority, Component, SECRET, Serving, configuration};
+
+#[test]
+fn a_component_gets_back_what_waits_before_it_is_told_to_go() {
+    for runtime in ["", "nodes = 2", "runtime = \"threads\""] {
+        let home = tempfile::tempdir().expect("a directory");
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let route = format!("address = \"{}\"", silent.local_addr().expect("bound"));
+        let text = configuration("left.example", "s2s_ports = [0]", "right.example", &route);
+        Authority::new().issue("left.example", &home.path().join("certs/l.crt"), &home.path().join("certs/l.key"));
+        for (name, text) in [
+            ("s2sd.toml", format!("{runtime}\n{text}")),
+            ("ca.pem", Authority::new().0.pem()),
+            ("secret", SECRET.to_owned()),
+            ("dialback", "sixteen bytes, at least".to_owned()),
+        ] {
+            fs::write(home.path().join(name), text).expect("writable");
+        }
+        let server = Serving::start(home.path());
+        let mut romeo = Component::attach(server.component, "left.example");
+        romeo
+            .send("<message from='romeo@left.example' to='juliet@right.example' id='waits'><body>Ay?</body></message>");
+        let _dialled = silent.accept().expect("it is on its way");
+        server.end();
+        romeo.wait("id='waits'");
+        romeo.wait("type='error'");
+        romeo.wait("</stream:stream>");
+    }
+}
