@@ -71,6 +71,7 @@ pub(super) fn read(document: &[u8]) -> (Vec<Unit>, Verdict) {
     }
     let verdict = match reading.read(trimmed, trimmed.len() == text.len()) {
         Ok(Verdict::Fine | Verdict::Begun) if broken && !reading.ended => Verdict::Wrong("not UTF-8"),
+        Ok(Verdict::Fine) if text.len() < document.len() && !reading.ended => Verdict::Begun,
         Ok(verdict) => verdict,
         Err(Broken(rule)) => Verdict::Wrong(rule),
     };

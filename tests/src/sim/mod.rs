@@ -69,7 +69,7 @@ const LIVENESS: Duration = Duration::from_secs(600);
 const SHUTDOWN: Duration = Duration::from_secs(60);
 
 /// Pairs that are asked whether all is well.
-const PROBED_PAIRS: usize = 200;
+const PROBED_PAIRS: usize = 40;
 
 /// What a run was.
 #[derive(Clone, Debug, Default, PartialEq)]

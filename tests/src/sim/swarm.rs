@@ -161,16 +161,23 @@ pub(super) struct Swarm {
     pub(super) span: Duration,
 }
 
-/// The longest run in which domains may say more than a federation-hour asks for.
+/// The longest run in which domains may say more than a federation-hour asks for, in tiny segments, and
+/// at length.
 const DENSE: Duration = Duration::from_secs(600);
 
 /// From one stanza of a domain to its next, on average, in longer runs: 1.2 a minute.
 const SPARSE_PACE: Duration = Duration::from_secs(50);
 
+/// Bytes of the longest segment in longer runs, at least.
+const SPARSE_SEGMENT: usize = 1460;
+
+/// One stanza in so many, or more, is long in longer runs.
+const SPARSE_LONG_STANZA_IN: usize = 1000;
+
 impl Swarm {
     /// The options of the run of `seed`: its remainder by 16 says how large it is.
     pub(super) fn draw(seed: u64, random: &mut Random) -> Self {
-        let span = Duration::from_secs(if seed % 16 < 8 { 600 } else { 3600 });
+        let span = Duration::from_secs(if matches!(seed % 16, 0 | 1 | 4 | 7) { 600 } else { 3600 });
         let domains = match seed % 8 {
             0..4 => random.between(2, 6),
             4..7 => random.between(5, 12),
@@ -178,9 +185,14 @@ impl Swarm {
         };
         // Thirty faults an hour for five domains: some of them find nothing to break.
         let trouble = Duration::from_secs(3600) * 5 / (30 * u32::try_from(domains).unwrap_or(1));
-        let swarm = Self::with(domains, span, trouble, random);
-        // Dense traffic has nothing to show in an hour that it does not show in ten minutes.
-        Self { pace: if span > DENSE { swarm.pace.max(SPARSE_PACE) } else { swarm.pace }, ..swarm }
+        let mut swarm = Self::with(domains, span, trouble, random);
+        // Dense traffic, tiny segments and long stanzas have nothing to show in an hour that ten minutes do not show.
+        if span > DENSE {
+            swarm.pace = swarm.pace.max(SPARSE_PACE);
+            swarm.quality.segment = swarm.quality.segment.max(SPARSE_SEGMENT);
+            swarm.long_stanza_in = swarm.long_stanza_in.max(SPARSE_LONG_STANZA_IN);
+        }
+        swarm
     }
 
     /// The options of a run that is over soon, with much trouble.
