@@ -128,6 +128,42 @@ fn behind_an_error_our_half_ends_when_what_the_peer_says_is_no_tls() {
 }
 
 #[test]
+fn a_key_that_was_given_in_clear_is_not_taken_into_tls() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let node = world.add(addr(1), config(&authority));
+    world.publish(PEER, addr(9), true, false);
+    world.listen(SocketAddr::new(addr(9), 5269));
+    let puppet = world.connect(node, Listener::StartTls);
+    world.say(puppet, header(PEER, OURS));
+    world.say(puppet, format!("<db:result from='{PEER}' to='{OURS}'>key</db:result>"));
+    world.hear(puppet);
+    assert!(world.accept(SocketAddr::new(addr(9), 5269)).is_some(), "the key is being verified");
+    world.say(puppet, STARTTLS);
+    let heard = world.hear_text(puppet);
+    assert!(heard.starts_with("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"), "{heard}");
+}
+
+#[test]
+fn external_does_not_begin_a_stream_anew_on_which_keys_were_given() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let node = world.add(addr(1), config(&authority));
+    world.publish(OTHER, addr(9), true, false);
+    world.listen(SocketAddr::new(addr(9), 5269));
+    let puppet = world.connect(node, Listener::DirectTls);
+    let chain = authority.issue_kind(Kind::Valid, &domain(PEER)).chain;
+    let mut tls = Tls::connect(&mut world, puppet, &domain(PEER), chain, &domain(OURS));
+    tls.say(&mut world, &header(PEER, OURS));
+    tls.say(&mut world, &format!("<db:result from='{OTHER}' to='{OURS}'>key</db:result>"));
+    let heard = tls.say(&mut world, AUTH);
+    assert!(heard.contains("<not-authorized/>"), "{heard}");
+    // It may prove its own domain in the same way as the other.
+    let key = format!("<db:result from='{PEER}' to='{OURS}'>key</db:result>");
+    assert!(tls.say(&mut world, &key).contains("type='valid'"));
+}
+
+#[test]
 //= RFC6120-5.4.2.3-1 test
 //= RFC6120-5.4.3.2-2 test
 fn plaintext_behind_starttls_is_never_xml() {

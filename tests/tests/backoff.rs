@@ -134,7 +134,7 @@ fn refusers() -> Vec<(&'static str, Refuser, Vec<Reason>)> {
             Answers(|world, puppet| answer(world, puppet, "<stream:features/>")),
             // A peer that says nothing of dialback may know it all the same: it has its time to answer, and meanwhile the queue
             // is full.
-            vec![Reason::NegotiationTimeout, Reason::QueueFull],
+            vec![Reason::DialbackTimeout, Reason::QueueFull],
         ),
         (
             "an invalid key",

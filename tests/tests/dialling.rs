@@ -381,7 +381,7 @@ fn an_attempt_that_was_given_up_does_not_take_the_place_of_the_next_one_by_a_lat
     let accept = format!("<db:result from='{B}' to='{A}' type='valid'/>");
     let late = asked(&mut world, "1");
     world.run_for(limits::NEGOTIATION);
-    assert_eq!(bounces(&world.take_events(a)), [Reason::NegotiationTimeout]);
+    assert_eq!(bounces(&world.take_events(a)), [Reason::DialbackTimeout]);
     world.run_for(limits::BACKOFF_BASE);
     let next = asked(&mut world, "2");
     world.say(late, &accept);

@@ -12,7 +12,7 @@ use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_tests::certificates::{Authority, Kind};
 use s2s_tests::fake_tls::FakeProvider;
-use s2s_tests::puppetry::{header, response};
+use s2s_tests::puppetry::{AUTH, Tls, header, response};
 use s2s_tests::world::{Cutting, NodeIndex, Puppet, World, domain};
 
 const A: &str = "a.example.org";
@@ -183,4 +183,77 @@ fn a_reload_changes_how_often_one_address_may_connect() {
     };
     assert_eq!(come(&mut world, 1), 2);
     assert_eq!(come(&mut world, 100), 50);
+}
+
+#[test]
+fn who_leaves_a_key_unanswered_is_tried_for_another_host() {
+    let (mut world, node) = world();
+    world.listen(server());
+    send(&mut world, node, A);
+    let silent = world.accept(server()).expect("dialled");
+    world.say(silent, response(B, A, "id") + DIALBACK);
+    assert!(world.hear_text(silent).contains("<db:result"));
+    world.run_for(limits::NEGOTIATION);
+    let events = world.take_events(node);
+    let reasons = events.iter().filter_map(|event| match event {
+        Event::Undeliverable { reason, .. } => Some(("comes back", *reason)),
+        Event::Refused { reason, .. } => Some(("is reported", *reason)),
+        _ => None,
+    });
+    let expected = [("is reported", Reason::DialbackTimeout), ("comes back", Reason::DialbackTimeout)];
+    assert_eq!(reasons.collect::<Vec<_>>(), expected);
+    send(&mut world, node, A);
+    world.run();
+    assert_eq!(bounces(&mut world, node), [Reason::DialbackTimeout], "this one waits");
+    send(&mut world, node, OTHER);
+    assert!(world.accept(server()).is_some(), "the peer lives");
+}
+
+#[test]
+fn what_one_host_may_not_ask_another_may() {
+    let (mut world, node) = world();
+    world.listen(server());
+    let mut config = config();
+    config.hosts.insert(domain(A), HostOptions { tls_disabled: true, ..HostOptions::default() });
+    world.command(node, Command::Reconfigure(Box::new(config)));
+    let demands = "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>\
+                   </stream:features>";
+    stranger(&mut world, node);
+    let asked = world.accept(server()).expect("dialled");
+    world.say(asked, response(B, A, "id") + demands);
+    let refusals = |events: Vec<Event>| {
+        let reasons = events.into_iter().filter_map(|event| match event {
+            Event::Refused { reason, .. } => Some(reason),
+            _ => None,
+        });
+        reasons.collect::<Vec<_>>()
+    };
+    assert_eq!(refusals(world.take_events(node))[0], Reason::EncryptionRequired);
+    // The same host does not ask again, another one does.
+    stranger(&mut world, node);
+    assert!(world.accept(server()).is_none());
+    let honest = world.connect(node, Listener::StartTls);
+    world.say(honest, header(B, OTHER) + &format!("<db:result from='{B}' to='{OTHER}'>key</db:result>"));
+    assert!(world.accept(server()).is_some());
+}
+
+#[test]
+fn whoever_is_connected_to_us_is_dialled_although_another_was_not_reached_at_its_address() {
+    for connected in [false, true] {
+        let (mut world, node) = world();
+        world.publish("c.example.net", server().ip(), true, false);
+        world.send(node, &format!("<message from='x@{A}' to='y@c.example.net'/>"));
+        world.run();
+        assert_eq!(bounces(&mut world, node), [Reason::ConnectRefused]);
+        world.listen(server());
+        if connected {
+            let puppet = world.connect(node, Listener::DirectTls);
+            let chain = Authority::root("the authority").issue_kind(Kind::Valid, &domain(B)).chain;
+            let mut tls = Tls::connect(&mut world, puppet, &domain(B), chain, &domain(A));
+            tls.say(&mut world, &header(B, A));
+            assert!(tls.say(&mut world, AUTH).contains("<success"));
+        }
+        send(&mut world, node, A);
+        assert_eq!(world.accept(server()).is_some(), connected);
+    }
 }

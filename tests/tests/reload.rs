@@ -87,6 +87,61 @@ fn a_key_that_is_confirmed_behind_a_reload_proves_nobody_whom_that_denies() {
     }
 }
 
+/// The peer at `server` says that the key is valid which it was asked about.
+fn confirm(world: &mut World, from: &str) {
+    let server = world.accept(theirs()).expect("its server is asked");
+    world.say(server, response(from, A, "server") + OFFERS_DIALBACK);
+    let question = world.hear_text(server);
+    let id = id_of(&question, "<db:verify");
+    world.say(server, format!("<db:verify from='{from}' to='{A}' id='{id}' type='valid'/>"));
+}
+
+#[test]
+fn a_domain_that_has_become_one_of_ours_is_nobody_elses_any_more() {
+    for ours in [false, true] {
+        let (mut world, node) = world();
+        world.send(node, &format!("<message from='x@{A}' to='y@{B}'/>"));
+        let server = world.accept(theirs()).expect("the node dials");
+        world.say(server, response(B, A, "server") + OFFERS_DIALBACK);
+        world.say(server, format!("<db:result from='{B}' to='{A}' type='valid'/>"));
+        let peer = world.connect(node, Listener::StartTls);
+        world.say(peer, header(B, A));
+        world.say(peer, format!("<db:result from='{B}' to='{A}'>key</db:result>"));
+        confirm(&mut world, B);
+        world.take_events(node);
+
+        let mut after = config(HostOptions::default());
+        if ours {
+            after.hosts.insert(domain(B), HostOptions::default());
+        }
+        world.command(node, Command::Reconfigure(Box::new(after)));
+        world.run();
+        world.say(peer, format!("<message from='x@{B}' to='y@{A}'/>"));
+        let events = world.take_events(node);
+        let heard = events.iter().any(|event| matches!(event, Event::Stanza { .. }));
+        let down = events.iter().filter(|event| matches!(event, Event::PeerDown { .. })).count();
+        assert_eq!((heard, down), if ours { (false, 2) } else { (true, 0) }, "{events:?}");
+    }
+}
+
+#[test]
+fn a_stanza_on_its_way_to_a_domain_that_a_reload_denies_comes_back_for_that() {
+    let (mut world, node) = world();
+    world.send(node, &format!("<message from='x@{A}' to='y@{B}'/>"));
+    let server = world.accept(theirs()).expect("the node dials");
+    world.say(server, response(B, A, "server") + OFFERS_DIALBACK);
+    world.deafen(server);
+    world.say(server, format!("<db:result from='{B}' to='{A}' type='valid'/>"));
+    reload(&mut world, node, denied());
+    world.break_off(server);
+    let events = world.take_events(node);
+    let reasons = events.iter().filter_map(|event| match event {
+        Event::Undeliverable { reason, .. } => Some(*reason),
+        _ => None,
+    });
+    assert_eq!(reasons.collect::<Vec<_>>(), [Reason::DomainDenied]);
+}
+
 #[test]
 fn a_certificate_that_was_invited_before_a_reload_proves_nobody_whom_that_denies() {
     for (options, expected) in

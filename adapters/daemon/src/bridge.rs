@@ -12,6 +12,7 @@ use std::sync::Arc;
 use s2s_core::addr::Pair;
 use s2s_core::component;
 use s2s_core::node;
+use s2s_core::reason::Reason;
 use s2s_core::stanza::Stanza;
 
 use crate::log::Record;
@@ -26,14 +27,18 @@ use crate::runtime::Handle;
 pub(crate) struct Nodes(pub(crate) Vec<Handle<node::Command, node::Event>>);
 
 impl Nodes {
-    /// Sends a stanza through the node of its pair.
-    async fn send(&self, stanza: Stanza) {
+    /// Sends a stanza through the node of its pair. A node that has ended gives it back.
+    async fn send(&self, stanza: Stanza) -> Result<(), Stanza> {
         let mut hasher = DefaultHasher::new();
         (stanza.head().from.domain(), stanza.head().to.domain()).hash(&mut hasher);
         let count = u64::try_from(self.0.len()).unwrap_or(u64::MAX).max(1);
         let own = usize::try_from(hasher.finish() % count).unwrap_or_default();
-        if let Some(node) = self.0.get(own) {
-            node.send(node::Command::Send(stanza)).await;
+        match self.0.get(own) {
+            Some(node) => match node.send(node::Command::Send(stanza)).await {
+                Err(node::Command::Send(stanza)) => Err(stanza),
+                _ => Ok(()),
+            },
+            None => Err(stanza),
         }
     }
 
@@ -53,7 +58,7 @@ impl Nodes {
     /// Tells all of them the same.
     pub(crate) async fn tell(&self, command: &node::Command) {
         for node in &self.0 {
-            node.send(command.clone()).await;
+            let _ = node.send(command.clone()).await; // whoever has ended need not know
         }
     }
 }
@@ -82,7 +87,7 @@ pub(crate) async fn inward(
             _ => continue,
         };
         // A hub that has ended serves nobody who could miss it.
-        hub.send(command).await;
+        let _ = hub.send(command).await;
     }
 }
 
@@ -98,9 +103,11 @@ pub(crate) async fn outward(
         if let Some(record) = Record::of_hub(&event) {
             journal(record);
         }
-        if let component::Event::Outbound(stanza) = event {
-            // A node that has ended has told its peers so.
-            nodes.send(stanza).await;
+        // While the server goes down, one node may have ended and others not yet.
+        if let component::Event::Outbound(stanza) = event
+            && let Err(stanza) = nodes.send(stanza).await
+        {
+            let _ = hub.send(component::Command::Undeliverable(stanza, Reason::Shutdown)).await;
         }
     }
 }

@@ -76,11 +76,11 @@ where
 
 /// What waits does so on a thread of its own where the runtime is one of threads: there it blocks.
 impl<C, E> Handle<C, E> {
-    /// Sends a command, waiting while too many wait already. It is lost if the machine has ended.
-    pub(crate) async fn send(&self, command: C) {
+    /// Sends a command, waiting while too many wait already. A machine that has ended gives it back.
+    pub(crate) async fn send(&self, command: C) -> Result<(), C> {
         match self {
-            Self::Smol(handle) => drop(handle.send(command).await),
-            Self::Threads(handle) => drop(handle.send(command)),
+            Self::Smol(handle) => handle.send(command).await.map_err(smol::channel::SendError::into_inner),
+            Self::Threads(handle) => handle.send(command).map_err(|std::sync::mpsc::SendError(command)| command),
         }
     }
 

@@ -191,10 +191,12 @@ impl Server {
                 Timer::after(close_timeout + SHUTDOWN_GRACE).await;
                 false
             };
-            // Components stay until they have what the nodes still got and what they give back.
+            // Components stay until they have what the nodes still got and what they give back, and hear of the end in any case.
             let hub = async {
-                let _ = carried.recv().await;
-                running.hub.send(component::Command::Shutdown).await;
+                let carried = async { carried.recv().await.is_err() };
+                let patience = async { Timer::after(close_timeout).await <= Instant::now() };
+                or(carried, patience).await;
+                let _ = running.hub.send(component::Command::Shutdown).await;
                 pending().await
             };
             or(late, hub).await
@@ -293,7 +295,7 @@ impl Running {
         let Prepared { node, hub, current, kept } = prepared;
         self.with_current(|last| *last = current);
         self.nodes.tell(&node::Command::Reconfigure(node)).await;
-        self.hub.send(component::Command::Reconfigure(hub)).await;
+        let _ = self.hub.send(component::Command::Reconfigure(hub)).await;
         kept
     }
 

@@ -39,11 +39,9 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// of the system: no fault of the other end.
 #[must_use]
 pub fn is_out_of_resources(error: &io::Error) -> bool {
-    /// `ENFILE` and `EMFILE`, which have the same numbers on all systems that have them.
-    const NUMBERS: [i32; 2] = [23, 24];
-    // `EAGAIN` is what a system says that has no thread left.
-    let threads = error.kind() == io::ErrorKind::WouldBlock;
-    threads || cfg!(unix) && error.raw_os_error().is_some_and(|number| NUMBERS.contains(&number))
+    // `ENFILE` and `EMFILE`, which have the same numbers on all systems that have them; who has no thread left says `EAGAIN`.
+    let is_descriptors = |number| matches!(number, 23 | 24);
+    error.kind() == io::ErrorKind::WouldBlock || cfg!(unix) && error.raw_os_error().is_some_and(is_descriptors)
 }
 
 /// Listens on an address. With port 0, ask the listener for its port.

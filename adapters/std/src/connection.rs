@@ -1,8 +1,9 @@
-//! One TCP connection: a thread that says when there is something to read, and one that writes.
+//! One TCP connection: a thread that says when there is something to read, and one that says when there is room to write.
 //!
 //! The first peeks and leaves the bytes in the socket; the machine's thread reads them when it wants them, and does not
-//! block, because they are there. That thread also writes as much as the socket takes at once; the second thread gets one
-//! chunk at a time of what does not fit.
+//! block, because they are there. That thread also writes as much as the socket takes at once. What does not fit waits for
+//! the second thread, which writes one byte of it: where the connection is dropped meanwhile, nobody would know how much of
+//! a longer piece the system had taken, and stanzas would be sent twice.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::iter;
@@ -16,9 +17,6 @@ use s2s_sockets::{READ_BYTES, acknowledge, tune};
 use socket2::SockRef;
 
 use crate::driver::{Crew, Leash, Report};
-
-/// Bytes that are handed to the writing thread at once.
-const WRITE_BYTES: usize = 65_536;
 
 /// `MSG_DONTWAIT` and `MSG_NOSIGNAL` of Linux: what does not fit fails, and so does what nobody will read.
 const AT_ONCE: i32 = 0x40 | 0x4000;
@@ -52,7 +50,7 @@ pub(crate) struct Connection {
     reading: Half,
     writing: Half,
     watch: SyncSender<()>,
-    chunks: SyncSender<Vec<u8>>,
+    byte: SyncSender<u8>,
     /// Shut down the writing half once nothing is pending.
     pub(crate) close_write: bool,
     /// Writing failed. What the peer said before is still read, then this is reported.
@@ -71,7 +69,7 @@ impl Connection {
         let _ = tune(&socket);
         let leash = Leash(Arc::new(socket));
         let (watch, watched) = sync_channel(1);
-        let (chunks, waiting) = sync_channel::<Vec<u8>>(1);
+        let (byte, waiting) = sync_channel(1);
         // It fails when the driver has ended, and the connection with it.
         let tell = move |reports: &SyncSender<Report<C>>, news| drop(reports.send(Report::Socket(conn, news)));
         let socket = Arc::clone(&leash.0);
@@ -89,12 +87,12 @@ impl Connection {
         })?;
         let socket = Arc::clone(&leash.0);
         crew.spawn(move |reports| {
-            for chunk in waiting {
-                tell(reports, News::Wrote((&*socket).write(&chunk).map_err(|error| error.kind())));
+            for byte in waiting {
+                tell(reports, News::Wrote((&*socket).write(&[byte]).map_err(|error| error.kind())));
             }
         })?;
         let half = if dial.is_some() { Half::Busy } else { Half::Idle };
-        Ok(Self { conn, socket: leash, reading: half, writing: half, watch, chunks, close_write: false, broken: None })
+        Ok(Self { conn, socket: leash, reading: half, writing: half, watch, byte, close_write: false, broken: None })
     }
 
     /// Takes what one of the threads tells. Fails if the connection has broken.
@@ -139,7 +137,7 @@ impl Connection {
             match SockRef::from(&*self.socket.0).send_with_flags(pending, AT_ONCE).map_err(|error| error.kind()) {
                 Err(ErrorKind::WouldBlock) => {
                     self.writing = Half::Busy;
-                    let _ = self.chunks.try_send(pending.get(..WRITE_BYTES).unwrap_or(pending).to_vec());
+                    let _ = pending.first().map(|first| self.byte.try_send(*first));
                 }
                 sent => return self.wrote(sent, driven).map(|()| true),
             }

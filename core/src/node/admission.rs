@@ -194,6 +194,11 @@ impl Admission {
         self.streams.get(pair).is_none_or(|streams| *streams < limits.streams_per_pair)
     }
 
+    /// Whether a stream has proved `pair` and is still there.
+    pub(super) fn is_proved(&self, pair: &Pair) -> bool {
+        self.streams.contains_key(pair)
+    }
+
     /// A stream has proved `pair`.
     pub(super) fn join(&mut self, pair: &Pair) {
         let streams = self.streams.entry(pair.clone()).or_default();

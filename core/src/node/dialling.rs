@@ -73,7 +73,9 @@ impl Node {
             return;
         };
         let (lacks_tls, allowed) = (self.lacks_tls_for(&pair, &candidate), self.may_dial(&candidate));
-        let wait = self.backoff.address_wait(now, &pair, candidate.addr, errand.behalf());
+        // Whoever is connected to us lives, whatever others met at its address.
+        let lives = self.admission.is_proved(&pair);
+        let wait = self.backoff.address_wait(now, &pair, candidate.addr, errand.behalf()).filter(|_| !lives);
         if let Some(dial) = self.dial_mut(errand) {
             match wait {
                 _ if lacks_tls => dial.note_lack_of_tls(),
@@ -241,7 +243,7 @@ impl Node {
     }
 
     /// There is nobody to dial: reported like any other attempt that fails.
-    fn raise_unreached(&mut self, pair: Pair, reason: Reason) {
+    pub(super) fn raise_unreached(&mut self, pair: Pair, reason: Reason) {
         self.events.push_back(Event::Refused {
             local: Some(pair.local),
             remote: Some(pair.remote),

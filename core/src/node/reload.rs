@@ -42,13 +42,9 @@ impl Node {
         }
         let waiting: Vec<_> = self.routes.keys().cloned().collect();
         for pair in waiting {
-            let verdict = match self.config.hosts.get(&pair.local) {
-                Some(options) => options.admit_outbound(&pair.remote),
-                None => Err(Reason::HostUnknown),
-            };
-            match verdict {
-                Ok(()) => self.arm_route(&pair), // the patience of what waits may be another
-                Err(reason) => self.fail_route(now, &pair, reason),
+            match self.refusal_to_send(&pair) {
+                None => self.arm_route(&pair), // the patience of what waits may be another
+                Some(reason) => self.fail_route(now, &pair, reason),
             }
         }
         self.settle(now);
@@ -139,6 +135,10 @@ impl Node {
         let Some(options) = self.config.hosts.get(&pair.local) else {
             return Verdict::HostGone;
         };
+        // A domain that has become one of ours is nobody else's any more.
+        if self.config.hosts.contains_key(&pair.remote) {
+            return Verdict::Forbidden(if outbound { Reason::HostUnknown } else { Reason::FromMismatch });
+        }
         let certificate = self.certificate(now, conn, &pair.remote);
         let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
         let verdict = if outbound {

@@ -227,12 +227,42 @@ impl Node {
                 }
             }
             None => {
+                let reason = self.refusal_to_send(pair).unwrap_or(Reason::ConnectionReset);
                 for (_, stanza) in unsent {
-                    let reason = Reason::ConnectionReset;
                     self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
                 }
             }
         }
+    }
+
+    /// Why nothing may be sent for `pair`, whatever its peer does.
+    pub(super) fn refusal_to_send(&self, pair: &Pair) -> Option<Reason> {
+        match self.config.hosts.get(&pair.local) {
+            _ if self.shutting_down => Some(Reason::Shutdown),
+            None => Some(Reason::HostUnknown),
+            Some(_) if self.config.hosts.contains_key(&pair.remote) => Some(Reason::HostUnknown),
+            Some(options) => options.admit_outbound(&pair.remote).err(),
+        }
+    }
+
+    /// The time that an attempt may take is over. Who has not answered a key lives, and is silent about that key only.
+    fn expire_attempt(&mut self, now: Instant, pair: &Pair) {
+        let errand = Errand::Route(pair.clone());
+        let Some(conn) = self.dial_mut(&errand).map(|dial| dial.race().active()) else {
+            return;
+        };
+        let stream = conn.and_then(|conn| self.links.get(&conn)?.link.initiating_stream());
+        let asked = stream.is_some_and(|stream| stream.awaits_answer_to_key(pair));
+        let reason = if asked { Reason::DialbackTimeout } else { Reason::NegotiationTimeout };
+        let failure = self.dial_mut(&errand).map_or(reason, |dial| {
+            dial.note_failure(reason);
+            dial.failure()
+        });
+        match conn {
+            Some(conn) => self.raise_refused_pair(now, conn, pair, failure, String::new()),
+            None => self.raise_unreached(pair.clone(), failure),
+        }
+        self.fail_errand(now, &errand, failure);
     }
 
     /// The deadline of a route has come: of its attempt, or of its oldest stanza.
@@ -243,9 +273,7 @@ impl Node {
         };
         if let State::Reaching(dial) = &mut route.state {
             if dial.deadline() <= now {
-                dial.note_failure(Reason::NegotiationTimeout);
-                let failure = dial.failure();
-                return self.fail_errand(now, &Errand::Route(pair.clone()), failure);
+                return self.expire_attempt(now, pair);
             }
             self.start_candidates(now, &Errand::Route(pair.clone()));
         }

@@ -309,10 +309,12 @@ impl Node {
         if let Some(per_domain) = self.config.limits.rate_per_domain {
             // Each domain that is proved here has said it, as far as anybody can tell.
             let domains: BTreeSet<_> = connected.up.keys().map(|pair| &pair.remote).collect();
+            // To look at all of them takes long: not for every domain of a wildcard certificate.
+            let is_new = domains.iter().any(|domain| !self.rates.contains_key(*domain));
+            if is_new && self.rates.len() >= limits::RATED_DOMAINS {
+                self.rates.retain(|_, rate| !rate.is_full(now));
+            }
             for domain in domains {
-                if self.rates.len() >= limits::RATED_DOMAINS {
-                    self.rates.retain(|_, rate| !rate.is_full(now));
-                }
                 let rate = self.rates.entry(domain.clone()).or_insert_with(|| TokenBucket::new(now, per_domain));
                 rate.spend(now, bytes);
                 ready = ready.max(rate.ready_at(now));

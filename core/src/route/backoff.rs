@@ -5,8 +5,9 @@
 //! remembered for the pair, because another one may be welcome; but pairs that one domain has refused wait together, so
 //! that however many of them there are it hears from us no more often than it would from one. A peer that accepts us
 //! and breaks the stream at once, again and again, is waited for too. That a reachable peer does not answer questions
-//! about keys counts for questions only: whoever makes us ask does not decide whether we may send. And that it refuses
-//! us does not count for questions: two servers that had each refused the other would do so for ever.
+//! about keys counts for questions only: whoever makes us ask does not decide whether we may send. Where it is our own
+//! host that may not ask, it counts for the questions of that host. And that a peer refuses us does not count for
+//! questions: two servers that had each refused the other would do so for ever.
 //!
 //! Attempts that fail while there is a wait began before it: they are the same failure. When a wait is over one attempt
 //! begins, and until it has come to something nobody else tries; but one to send something and one to verify a key may
@@ -47,6 +48,8 @@ enum Failed {
     Stream(Pair),
     /// It does not answer questions about keys.
     Questions(Domain),
+    /// One of our hosts may not ask it: its policy forbids what it met there.
+    Question(Pair),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,13 +103,16 @@ impl Backoff {
         let waiting = |failed| self.waiting(now, &failed, behalf).map(|entry| entry.reason);
         waiting(Failed::Domain(pair.remote.clone())).or_else(|| match behalf {
             // That it refuses us is no reason not to ask it: two servers would refuse each other for ever.
-            Behalf::Peers => waiting(Failed::Questions(pair.remote.clone())),
+            Behalf::Peers => {
+                waiting(Failed::Questions(pair.remote.clone())).or_else(|| waiting(Failed::Question(pair.clone())))
+            }
             Behalf::Ours => waiting(Failed::Pair(pair.clone()))
                 .or_else(|| waiting(Failed::Stream(pair.clone())))
-                // A pair that was never refused may be welcome. One that was is told why it was.
+                // A pair that was never refused may be welcome. One that was is told why, as long as that is remembered.
                 .or_else(|| {
                     let own = self.failed.get(&Failed::Pair(pair.clone()))?;
-                    waiting(Failed::Refuser(pair.remote.clone())).and(Some(own.reason))
+                    let refuser = waiting(Failed::Refuser(pair.remote.clone()))?;
+                    Some(if own.is_remembered(now) { own.reason } else { refuser })
                 }),
         })
     }
@@ -168,6 +174,7 @@ impl Backoff {
     pub(crate) fn note_answer(&mut self, pair: &Pair) {
         self.failed.remove(&Failed::Domain(pair.remote.clone()));
         self.failed.remove(&Failed::Questions(pair.remote.clone()));
+        self.failed.remove(&Failed::Question(pair.clone()));
     }
 
     /// An attempt for `pair` failed for good.
@@ -188,6 +195,9 @@ impl Backoff {
             | Reason::HostDisabled
             | Reason::DomainDenied
             | Reason::AnonymousHost => {}
+            _ if behalf == Behalf::Peers && is_verdict_of_ours(reason) => {
+                self.note(now, Failed::Question(pair.clone()), reason);
+            }
             _ if behalf == Behalf::Peers => self.note(now, Failed::Questions(pair.remote.clone()), reason),
             Reason::NegotiationTimeout => self.note(now, Failed::Domain(pair.remote.clone()), reason),
             _ => {
@@ -239,10 +249,9 @@ impl Backoff {
 
     /// A stream of ours for `pair` is up.
     pub(crate) fn note_success(&mut self, pair: &Pair) {
-        for failed in
-            every(pair).into_iter().filter(|failed| !matches!(failed, Failed::Stream(_) | Failed::Questions(_)))
-        {
-            self.failed.remove(&failed);
+        let asked = |failed: &Failed| matches!(failed, Failed::Questions(_) | Failed::Question(_));
+        for failed in every(pair).iter().filter(|failed| !asked(failed) && !matches!(failed, Failed::Stream(_))) {
+            self.failed.remove(failed);
         }
     }
 
@@ -253,10 +262,12 @@ impl Backoff {
         let address = self.failed.range(at(0)..=at(u16::MAX)).map(|(failed, _)| failed.clone());
         for failed in address.chain(every(pair)).collect::<Vec<_>>() {
             if let Some(entry) = self.failed.get_mut(&failed)
-                && [Behalf::Ours, Behalf::Peers].iter().any(|behalf| entry.is_waiting(now, *behalf))
                 && entry.ended.is_none_or(|ended| later(ended, limits::BACKOFF_END_INTERVAL) <= now)
             {
-                (entry.until, entry.ended, entry.probes) = (now, Some(now), Probes::NONE);
+                entry.ended = Some(now);
+                if [Behalf::Ours, Behalf::Peers].iter().any(|behalf| entry.is_waiting(now, *behalf)) {
+                    (entry.until, entry.probes) = (now, Probes::NONE);
+                }
             }
         }
     }
@@ -312,10 +323,30 @@ impl Backoff {
 }
 
 /// What may have failed of `pair`, but for addresses.
-fn every(pair: &Pair) -> [Failed; 5] {
+fn every(pair: &Pair) -> [Failed; 6] {
     let [domain, refuser, questions] =
         [Failed::Domain, Failed::Refuser, Failed::Questions].map(|of| of(pair.remote.clone()));
-    [domain, refuser, questions, Failed::Pair(pair.clone()), Failed::Stream(pair.clone())]
+    let [refused, stream, question] = [Failed::Pair, Failed::Stream, Failed::Question].map(|of| of(pair.clone()));
+    [domain, refuser, questions, refused, stream, question]
+}
+
+/// Whether it was the policy of one of our hosts that ended an attempt, and the peer had no say in it: another host may
+/// go on where this one may not.
+const fn is_verdict_of_ours(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::EncryptionRequired
+            | Reason::StarttlsNotOffered
+            | Reason::CertMissing
+            | Reason::CertExpired
+            | Reason::CertNotYetValid
+            | Reason::CertSelfSigned
+            | Reason::CertUnknownIssuer
+            | Reason::CertNameMismatch
+            | Reason::CertPurpose
+            | Reason::CertRevoked
+            | Reason::CertPinMismatch
+    )
 }
 
 impl Entry {
@@ -400,6 +431,37 @@ mod tests {
             (backoff.reason(later, &pair, Behalf::Ours), backoff.address_wait(later, &pair, addr, Behalf::Ours)),
             (None, None)
         );
+    }
+
+    #[test]
+    fn a_pair_whose_refusal_is_long_over_is_told_why_others_are_refused() {
+        let (mut backoff, mut now) = (backoff(), Instant::now());
+        let early = pair("early.example", "b.example");
+        backoff.note_failure(now, &early, Behalf::Ours, Reason::CertExpired);
+        let told = [Reason::CertExpired, Reason::CertPinMismatch];
+        for told in told {
+            for n in 0..limits::REFUSALS + 4 {
+                now += Duration::from_secs(1);
+                let other = pair(&format!("h{n}.example"), "b.example");
+                backoff.note_failure(now, &other, Behalf::Ours, Reason::CertPinMismatch);
+            }
+            assert_eq!(backoff.reason(now, &early, Behalf::Ours), Some(told));
+            now += limits::BACKOFF_BASE + limits::BACKOFF_CAP;
+        }
+    }
+
+    #[test]
+    fn a_sign_of_life_counts_whether_or_not_anybody_waits_for_the_domain_just_then() {
+        let (mut backoff, start) = (backoff(), Instant::now());
+        let pair = pair("a.example", "b.example");
+        let addr = SocketAddr::from(([192, 0, 2, 1], 5269));
+        backoff.note_failure(start, &pair, Behalf::Ours, Reason::ConnectRefused);
+        let now = start + limits::BACKOFF_BASE;
+        backoff.note_address(now, addr, Reason::ConnectRefused);
+        assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None);
+        assert!(backoff.address_wait(now, &pair, addr, Behalf::Ours).is_some());
+        backoff.note_sign_of_life(now, &pair, IpAddr::from([192, 0, 2, 77]));
+        assert_eq!(backoff.address_wait(now, &pair, addr, Behalf::Ours), None);
     }
 
     #[test]

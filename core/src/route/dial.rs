@@ -150,6 +150,12 @@ impl Race {
         self.rest.extend(candidates);
     }
 
+    /// The connection that is open and negotiates.
+    #[must_use]
+    pub(crate) fn active(&self) -> Option<ConnId> {
+        self.active.as_ref().map(|(conn, _)| *conn)
+    }
+
     /// No further candidates will come.
     pub(crate) const fn complete(&mut self) {
         self.lookup = None;

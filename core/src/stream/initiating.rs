@@ -280,6 +280,12 @@ impl Initiating {
         matches!(&self.state, State::Open(open) if open.authorised.contains_key(pair))
     }
 
+    /// Whether a key of `pair` was sent that the peer has not answered.
+    #[must_use]
+    pub fn awaits_answer_to_key(&self, pair: &Pair) -> bool {
+        matches!(&self.state, State::Open(open) if open.keys.contains(pair))
+    }
+
     /// Whether stanzas of any pair may be sent.
     #[must_use]
     pub fn has_authorised(&self) -> bool {

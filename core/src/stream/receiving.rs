@@ -404,7 +404,8 @@ impl Receiving {
         sink: &mut Sink<'_, ReceivingEvent>,
     ) -> Result<Flow, StreamError> {
         match message {
-            starttls::Message::Request if open.offer.starttls.is_some() && open.proofs.is_empty() => {
+            // Decision D-33: what was said in clear does not count after TLS, so nothing may be under way.
+            starttls::Message::Request if open.offer.starttls.is_some() && open.is_untouched() => {
                 sink.events.push_back(ReceivingEvent::StartTlsRequested);
                 self.state = State::AskedForTls(open.local.clone());
                 Ok(Flow::Undecided)
@@ -420,6 +421,11 @@ impl Receiving {
 }
 
 impl Open {
+    /// Whether no pair has proved itself here, and none is about to.
+    fn is_untouched(&self) -> bool {
+        self.proofs.is_empty() && self.pending.is_empty()
+    }
+
     /// Whether a stanza belongs to a pair that was proved here.
     //= RFC6120-8.1.1.2-3
     //= RFC6120-8.1.2.2-3
@@ -497,7 +503,8 @@ impl Open {
         if !self.secured {
             return Err(sasl::Failure::EncryptionRequired);
         }
-        if self.offer.external.is_none() {
+        // Decision D-04: EXTERNAL begins the stream anew, and what keys have proved on it would be lost.
+        if self.offer.external.is_none() || !self.is_untouched() {
             return Err(sasl::Failure::NotAuthorized);
         }
         Ok(())

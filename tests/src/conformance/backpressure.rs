@@ -141,6 +141,26 @@ pub(super) fn writes_that_find_little_room_lose_nothing(adapter: Adapter) {
     assert_eq!(stage.leave().ghosts, 0);
 }
 
+pub(super) fn what_the_system_had_taken_of_a_connection_that_is_dropped_was_told(adapter: Adapter) {
+    let stage = Stage::narrow(adapter, Manner::Tell);
+    let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    client.set_recv_buffer_size(TINY_BYTES).unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    client.connect(&stage.addr.into()).unwrap();
+    let Told::Accepted(conn, ..) = stage.told() else { panic!("nobody was accepted") };
+    stage.order(Order::Write(conn, noise(1_000_000)));
+    let mut client = std::net::TcpStream::from(client);
+    let mut heard = vec![0; 20_000];
+    client.read_exact(&mut heard).unwrap();
+    stage.order(Order::Drop(conn));
+    // Its end may be a reset: what was heard before counts.
+    let _ = client.read_to_end(&mut heard);
+    let sent = stage.gauge.sent.load(SeqCst);
+    // The byte that a thread may be waiting with is not known of.
+    assert!(heard.len() <= sent + 1, "{} bytes arrived, of which {sent} were known", heard.len());
+    assert_eq!(stage.leave().ghosts, 0);
+}
+
 pub(super) fn a_peer_that_never_reads_is_no_burden_to_others(adapter: Adapter) {
     let stage = Stage::narrow(adapter, Manner::Tell);
     let (_deaf, deaf_conn) = stage.accepted();

@@ -111,6 +111,7 @@ cases! {
     backpressure: One ten_megabytes_in_tiny_pieces_come_back_as_they_were, One a_byte_at_a_time_is_as_good_as_all_at_once,
         One writes_that_find_little_room_lose_nothing, One an_echo_that_nobody_reads_stops_reading,
         One a_peer_that_never_reads_is_no_burden_to_others,
+        One what_the_system_had_taken_of_a_connection_that_is_dropped_was_told,
         One an_application_that_takes_no_events_stops_the_reading_and_memory_stays_flat,
         One commands_are_obeyed_while_events_wait;
     life: One the_timer_fires_once_and_no_earlier_than_asked, One a_deadline_that_moves_is_followed_both_ways,
