@@ -36,7 +36,7 @@
 //! - [`is_finished`](machine::Machine::is_finished) turns true after a shutdown, when everything is closed.
 //!
 //! [`Driven`](machine::Driven) keeps the order of steps 2 to 4 for you, watches the wall clock, reports what failed at once,
-//! and says again what found no descriptor. What the machine cannot see is left to the adapter: connections should send small
+//! and says again what found no descriptor or thread. What the machine cannot see is left to the adapter: connections should send small
 //! writes at once (`TCP_NODELAY`), acknowledge at once while [`is_negotiating`](machine::Machine::is_negotiating)
 //! (`TCP_QUICKACK` after each read: it does not last), and end when the peer's system is gone (`TCP_USER_TIMEOUT` of a
 //! minute, and keepalive that probes after a minute of silence).

@@ -257,3 +257,39 @@ fn whoever_is_connected_to_us_is_dialled_although_another_was_not_reached_at_its
         assert_eq!(world.accept(server()).is_some(), connected);
     }
 }
+
+#[test]
+fn a_key_that_comes_while_another_of_its_domain_is_asked_about_is_not_refused_for_that() {
+    for answer in ["valid", "silence"] {
+        let (mut world, node) = world();
+        let nobody = stranger(&mut world, node);
+        world.run_for(limits::BACKOFF_BASE);
+        assert!(world.hear_text(nobody).contains("type='error'"), "its server was not reached");
+        world.break_off(nobody);
+        world.listen(server());
+        let peers = [A, OTHER].map(|host| {
+            let puppet = world.connect(node, Listener::StartTls);
+            world.say(puppet, header(B, host) + &format!("<db:result from='{B}' to='{host}'>key</db:result>"));
+            assert!(!world.hear_text(puppet).contains("type='error'"), "{host}");
+            (host, puppet)
+        });
+        if answer == "silence" {
+            world.accept(server()).expect("asked about the first");
+            world.run_for(limits::NEGOTIATION);
+            assert!(world.accept(server()).is_none(), "and about no other");
+            for (host, peer) in peers {
+                assert!(world.hear_text(peer).contains("type='error'"), "{host}");
+            }
+            continue;
+        }
+        for (host, peer) in peers {
+            let asked = world.accept(server()).expect("asked");
+            world.say(asked, response(B, host, "id") + DIALBACK);
+            let question = world.hear_text(asked);
+            let id = question.split("<db:verify").nth(1).and_then(|text| text.split(" id='").nth(1)).expect("an id");
+            let id = id.split('\'').next().expect("quoted").to_owned();
+            world.say(asked, format!("<db:verify from='{B}' to='{host}' id='{id}' type='valid'/>"));
+            assert!(world.hear_text(peer).contains("type='valid'"), "{host}");
+        }
+    }
+}

@@ -27,7 +27,8 @@ use crate::runtime::Handle;
 pub(crate) struct Nodes(pub(crate) Vec<Handle<node::Command, node::Event>>);
 
 impl Nodes {
-    /// Sends a stanza through the node of its pair. A node that has ended gives it back.
+    /// Sends a stanza through the node of its pair. A node that has ended gives it back, but not what it had not taken yet
+    /// when it ended.
     async fn send(&self, stanza: Stanza) -> Result<(), Stanza> {
         let mut hasher = DefaultHasher::new();
         (stanza.head().from.domain(), stanza.head().to.domain()).hash(&mut hasher);

@@ -194,7 +194,7 @@ impl Server {
             // Components stay until they have what the nodes still got and what they give back, and hear of the end in any case.
             let hub = async {
                 let carried = async { carried.recv().await.is_err() };
-                let patience = async { Timer::after(close_timeout).await <= Instant::now() };
+                let patience = async { Timer::after(close_timeout / 2).await <= Instant::now() };
                 or(carried, patience).await;
                 let _ = running.hub.send(component::Command::Shutdown).await;
                 pending().await

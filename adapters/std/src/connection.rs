@@ -72,6 +72,13 @@ impl Connection {
         let (byte, waiting) = sync_channel(1);
         // It fails when the driver has ended, and the connection with it.
         let tell = move |reports: &SyncSender<Report<C>>, news| drop(reports.send(Report::Socket(conn, news)));
+        // First, because nothing is to have begun where a second thread cannot be had.
+        let socket = Arc::clone(&leash.0);
+        crew.spawn(move |reports| {
+            for byte in waiting {
+                tell(reports, News::Wrote((&*socket).write(&[byte]).map_err(|error| error.kind())));
+            }
+        })?;
         let socket = Arc::clone(&leash.0);
         crew.spawn(move |reports| {
             if let Some(addr) = dial {
@@ -83,12 +90,6 @@ impl Connection {
                 let mut failures = iter::repeat_with(|| socket.peek(&mut [0]).err().map(|error| error.kind()));
                 let failure = failures.find(|failure| *failure != Some(ErrorKind::Interrupted)).flatten();
                 tell(reports, failure.map_or(News::Readable, News::Broken));
-            }
-        })?;
-        let socket = Arc::clone(&leash.0);
-        crew.spawn(move |reports| {
-            for byte in waiting {
-                tell(reports, News::Wrote((&*socket).write(&[byte]).map_err(|error| error.kind())));
             }
         })?;
         let half = if dial.is_some() { Half::Busy } else { Half::Idle };

@@ -5,7 +5,8 @@
 //! back whoever waits for it.
 //!
 //! One thread, that of [`Driver::run`], owns the machine and waits for reports. Each connection has two more: one that
-//! says when there is something to read, and one that writes. Bytes stay in the socket until the machine wants them.
+//! says when there is something to read, and one that says when there is room to write. Bytes stay in the socket until the
+//! machine wants them.
 //!
 //! Here two nodes federate over loopback. Where each finds the other is configured; without that they ask the DNS
 //! servers that stand in place of the empty list.

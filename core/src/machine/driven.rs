@@ -131,8 +131,8 @@ impl<M: Machine> Driven<M> {
         self.failed.push((effect, error));
     }
 
-    /// What `effect` asks for cannot be done for now, through no fault of the other end: there is no descriptor for a socket.
-    /// It is a step again within [`POSTPONEMENT`], unless the machine has lost patience before. So sockets are made where the
+    /// What `effect` asks for cannot be done for now, through no fault of the other end: there is no descriptor for a socket,
+    /// or no thread, and nothing has begun. It is a step again within [`POSTPONEMENT`], unless the machine has lost patience before. So sockets are made where the
     /// step is taken, and not in a task that waits for the connection: there the effect is no longer at hand.
     pub fn postpone(&mut self, effect: Effect) {
         self.postponed.push(effect);

@@ -67,7 +67,7 @@ impl Node {
             handshakes,
             routes: self.routes.len(),
             queued_bytes: self.queued_bytes,
-            verifications: self.verifications.len(),
+            verifications: self.verifications.len().saturating_add(self.held_keys.len()),
             lookups: self.lookups.len(),
             dns_queries: self.resolver.queries(),
             backoff: self.backoff.len(),

@@ -47,7 +47,7 @@ use admission::{Admission, TurnedAway};
 use certificates::Certificates;
 use deadlines::Deadlines;
 use measures::Recent;
-use verify::Verification;
+use verify::{HeldKey, Verification};
 
 /// Server-to-server federation for a set of domains, without I/O.
 #[derive(Debug)]
@@ -59,6 +59,8 @@ pub struct Node {
     links: BTreeMap<ConnId, Connected>,
     routes: BTreeMap<Pair, Route>,
     verifications: BTreeMap<VerificationId, Verification>,
+    /// Keys that wait for one of those.
+    held_keys: Vec<HeldKey>,
     resolver: Resolver,
     lookups: BTreeMap<LookupId, Errand>,
     backoff: Backoff,
@@ -183,6 +185,7 @@ impl Node {
             links: BTreeMap::new(),
             routes: BTreeMap::new(),
             verifications: BTreeMap::new(),
+            held_keys: Vec::new(),
             resolver,
             lookups: BTreeMap::new(),
             backoff,

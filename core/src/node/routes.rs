@@ -128,6 +128,7 @@ impl Node {
             //= XEP0478-4-2
             if max_bytes.is_some_and(|max| stanza.bytes().len() as u64 > u64::from(max)) {
                 let reason = Reason::StanzaTooBig;
+                route.interruptions = 0; // it was the first to go
                 self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
             } else if let Err(stanza) = link.send_stanza(now, since, stanza) {
                 self.queued_bytes = self.queued_bytes.saturating_add(Queue::cost(&stanza));

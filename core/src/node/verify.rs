@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::addr::Pair;
+use crate::addr::{Domain, Pair};
 use crate::auth::Proof;
 use crate::dialback::{Answer, Confirmed};
 use crate::dns::Behalf;
@@ -31,6 +31,15 @@ pub(super) struct Verification {
     pub(super) dial: Dial,
 }
 
+/// A key whose verification waits for what that of another key of the same domain comes to.
+#[derive(Debug)]
+pub(super) struct HeldKey {
+    pub(super) pair: Pair,
+    pub(super) inbound: ConnId,
+    pub(super) from: IpAddr,
+    pub(super) key: String,
+}
+
 impl Node {
     /// Begins to ask the authoritative server of `pair.remote` about `key`, over a connection of its own: never the
     /// one that the key came on.
@@ -44,12 +53,15 @@ impl Node {
         else {
             return;
         };
-        if self.verifications.len() >= self.config.limits.verifications
+        if self.verifications.len().saturating_add(self.held_keys.len()) >= self.config.limits.verifications
             || self.has_enough_verifications(from)
             || self.shutting_down
         {
             self.raise_refused_pair(now, inbound, &pair, Reason::Limit, "pending verifications".to_owned());
             return self.answer_key(now, inbound, &pair, KeyOutcome::Failed(StanzaCondition::ResourceConstraint));
+        }
+        if self.backoff.awaits_another_question(now, &pair) && self.is_asking(&pair.remote) {
+            return self.held_keys.push(HeldKey { pair, inbound, from, key });
         }
         if let Some(reason) = self.backoff.reason(now, &pair, Behalf::Peers) {
             return self.answer_unreachable(now, inbound, &pair, reason, false);
@@ -61,10 +73,26 @@ impl Node {
         self.start_candidates(now, &errand);
     }
 
+    /// Whether an authoritative server of `remote` is being asked.
+    fn is_asking(&self, remote: &Domain) -> bool {
+        self.verifications.values().any(|verification| verification.pair.remote == *remote)
+    }
+
+    /// The verification of a key of `remote` is over: those that have waited for that begin, or learn what it came to.
+    fn release_held_keys(&mut self, now: Instant, remote: &Domain) {
+        let held = std::mem::take(&mut self.held_keys);
+        let (released, held) = held.into_iter().partition(|held| held.pair.remote == *remote);
+        self.held_keys = held;
+        for HeldKey { pair, inbound, key, .. } in released {
+            self.begin_verification(now, inbound, pair, key);
+        }
+    }
+
     /// Whether as many verifications as may be are pending for streams from one of the places of `from`.
     fn has_enough_verifications(&self, from: IpAddr) -> bool {
         let pending = |place| {
-            let whose = self.verifications.values().map(|verification| verification.from);
+            let held = self.held_keys.iter().map(|held| held.from);
+            let whose = self.verifications.values().map(|verification| verification.from).chain(held);
             whose.filter(|from| places(*from).any(|(of, _)| of == place)).count()
         };
         places(from)
@@ -87,6 +115,7 @@ impl Node {
         self.dial_succeeded(&dial);
         self.backoff.note_answer(&pair);
         self.backoff.end(&pair, Behalf::Peers);
+        self.release_held_keys(now, &pair.remote);
         if !self.links.contains_key(&inbound) {
             return;
         }
@@ -115,6 +144,7 @@ impl Node {
         let Verification { pair, inbound, dial, .. } = verification;
         self.abandon_dial(now, &dial);
         self.answer_unreachable(now, inbound, &pair, reason, dial.race().has_begun());
+        self.release_held_keys(now, &pair.remote);
     }
 
     /// Tells the peer why its authoritative server could not be asked. A connection that failed was reported with its
@@ -181,6 +211,7 @@ impl Node {
         if let Some(verification) = self.take_verification(id) {
             self.abandon_dial(now, &verification.dial);
             self.backoff.end(&verification.pair, Behalf::Peers);
+            self.release_held_keys(now, &verification.pair.remote);
         }
     }
 

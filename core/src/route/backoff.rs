@@ -6,8 +6,8 @@
 //! that however many of them there are it hears from us no more often than it would from one. A peer that accepts us
 //! and breaks the stream at once, again and again, is waited for too. That a reachable peer does not answer questions
 //! about keys counts for questions only: whoever makes us ask does not decide whether we may send. Where it is our own
-//! host that may not ask, it counts for the questions of that host. And that a peer refuses us does not count for
-//! questions: two servers that had each refused the other would do so for ever.
+//! host that may not ask, it counts for the questions of that host, and those of many hosts wait together. And that a peer
+//! refuses us does not count for questions: two servers that had each refused the other would do so for ever.
 //!
 //! Attempts that fail while there is a wait began before it: they are the same failure. When a wait is over one attempt
 //! begins, and until it has come to something nobody else tries; but one to send something and one to verify a key may
@@ -50,6 +50,8 @@ enum Failed {
     Questions(Domain),
     /// One of our hosts may not ask it: its policy forbids what it met there.
     Question(Pair),
+    /// Hosts of ours may not ask it, one or many.
+    Unasked(Domain),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +61,8 @@ struct Entry {
     reason: Reason,
     /// When a sign of life of the peer last ended the wait.
     ended: Option<Instant>,
+    /// When there was one last, whether or not anybody waited.
+    alive: Option<Instant>,
     /// The wait is over and somebody tries.
     probes: Probes,
 }
@@ -101,20 +105,31 @@ impl Backoff {
     #[must_use]
     pub(crate) fn reason(&self, now: Instant, pair: &Pair, behalf: Behalf) -> Option<Reason> {
         let waiting = |failed| self.waiting(now, &failed, behalf).map(|entry| entry.reason);
+        // A pair that never failed may be welcome. One that did waits with the others, and is told why it did, as long as
+        // that is remembered.
+        let together = |own: Failed, others: Failed| {
+            let own = self.failed.get(&own)?;
+            let others = waiting(others)?;
+            Some(if own.is_remembered(now) { own.reason } else { others })
+        };
         waiting(Failed::Domain(pair.remote.clone())).or_else(|| match behalf {
             // That it refuses us is no reason not to ask it: two servers would refuse each other for ever.
-            Behalf::Peers => {
-                waiting(Failed::Questions(pair.remote.clone())).or_else(|| waiting(Failed::Question(pair.clone())))
-            }
+            Behalf::Peers => waiting(Failed::Questions(pair.remote.clone()))
+                .or_else(|| waiting(Failed::Question(pair.clone())))
+                .or_else(|| together(Failed::Question(pair.clone()), Failed::Unasked(pair.remote.clone()))),
             Behalf::Ours => waiting(Failed::Pair(pair.clone()))
                 .or_else(|| waiting(Failed::Stream(pair.clone())))
-                // A pair that was never refused may be welcome. One that was is told why, as long as that is remembered.
-                .or_else(|| {
-                    let own = self.failed.get(&Failed::Pair(pair.clone()))?;
-                    let refuser = waiting(Failed::Refuser(pair.remote.clone()))?;
-                    Some(if own.is_remembered(now) { own.reason } else { refuser })
-                }),
+                .or_else(|| together(Failed::Pair(pair.clone()), Failed::Refuser(pair.remote.clone()))),
         })
+    }
+
+    /// Whether the verification of a key of `pair` waits for nothing but what another one comes to.
+    #[must_use]
+    pub(crate) fn awaits_another_question(&self, now: Instant, pair: &Pair) -> bool {
+        let [domain, _, questions, unasked, _, _, question] = every(pair);
+        let is_over = |failed| self.failed.get(failed).is_none_or(|entry: &Entry| entry.until <= now);
+        self.reason(now, pair, Behalf::Peers).is_some()
+            && [&domain, &questions, &unasked, &question].into_iter().all(is_over)
     }
 
     /// Why and until when `addr` is not dialled for `pair`, if it is not; if somebody else tries it at present, until that
@@ -130,7 +145,7 @@ impl Backoff {
     ) -> Option<(Instant, Reason)> {
         let lives = [Failed::Domain(pair.remote.clone()), Failed::Pair(pair.clone())]
             .iter()
-            .any(|failed| self.failed.get(failed).is_some_and(Entry::was_ended));
+            .any(|failed| self.failed.get(failed).is_some_and(Entry::is_alive));
         let entry = self.waiting(now, &Failed::Address(addr), behalf).filter(|_| !lives)?;
         Some((entry.until.max(now), entry.reason))
     }
@@ -175,6 +190,7 @@ impl Backoff {
         self.failed.remove(&Failed::Domain(pair.remote.clone()));
         self.failed.remove(&Failed::Questions(pair.remote.clone()));
         self.failed.remove(&Failed::Question(pair.clone()));
+        self.failed.remove(&Failed::Unasked(pair.remote.clone()));
     }
 
     /// An attempt for `pair` failed for good.
@@ -197,6 +213,7 @@ impl Backoff {
             | Reason::AnonymousHost => {}
             _ if behalf == Behalf::Peers && is_verdict_of_ours(reason) => {
                 self.note(now, Failed::Question(pair.clone()), reason);
+                self.note_beyond(now, Failed::Unasked(pair.remote.clone()), reason, limits::REFUSALS);
             }
             _ if behalf == Behalf::Peers => self.note(now, Failed::Questions(pair.remote.clone()), reason),
             Reason::NegotiationTimeout => self.note(now, Failed::Domain(pair.remote.clone()), reason),
@@ -217,7 +234,7 @@ impl Backoff {
         let failed = Failed::Domain(pair.remote.clone());
         let known = self.failed.get(&failed).filter(|entry| entry.is_remembered(now));
         let (times, ended) = known.map_or((0, None), |entry| (entry.times, entry.ended));
-        self.insert(failed, Entry { times, until, reason, ended, probes: Probes::NONE });
+        self.insert(failed, Entry { times, until, reason, ended, alive: None, probes: Probes::NONE });
     }
 
     /// A stream of ours for `pair` that was up has ended, for this reason, so long after it was dialled. Whether it `served`
@@ -249,7 +266,7 @@ impl Backoff {
 
     /// A stream of ours for `pair` is up.
     pub(crate) fn note_success(&mut self, pair: &Pair) {
-        let asked = |failed: &Failed| matches!(failed, Failed::Questions(_) | Failed::Question(_));
+        let asked = |failed: &Failed| matches!(failed, Failed::Questions(_) | Failed::Question(_) | Failed::Unasked(_));
         for failed in every(pair).iter().filter(|failed| !asked(failed) && !matches!(failed, Failed::Stream(_))) {
             self.failed.remove(failed);
         }
@@ -261,13 +278,12 @@ impl Backoff {
         let at = |port| Failed::Address(SocketAddr::new(from, port));
         let address = self.failed.range(at(0)..=at(u16::MAX)).map(|(failed, _)| failed.clone());
         for failed in address.chain(every(pair)).collect::<Vec<_>>() {
-            if let Some(entry) = self.failed.get_mut(&failed)
+            let Some(entry) = self.failed.get_mut(&failed) else { continue };
+            entry.alive = Some(now);
+            if [Behalf::Ours, Behalf::Peers].iter().any(|behalf| entry.is_waiting(now, *behalf))
                 && entry.ended.is_none_or(|ended| later(ended, limits::BACKOFF_END_INTERVAL) <= now)
             {
-                entry.ended = Some(now);
-                if [Behalf::Ours, Behalf::Peers].iter().any(|behalf| entry.is_waiting(now, *behalf)) {
-                    (entry.until, entry.probes) = (now, Probes::NONE);
-                }
+                (entry.until, entry.ended, entry.probes) = (now, Some(now), Probes::NONE);
             }
         }
     }
@@ -292,7 +308,7 @@ impl Backoff {
                 let times = times.saturating_add(1);
                 let wait =
                     times.checked_sub(free).filter(|times| *times > 0).map_or(Duration::ZERO, |times| self.wait(times));
-                Entry { times, until: later(now, wait), reason, ended, probes: Probes::NONE }
+                Entry { times, until: later(now, wait), reason, ended, alive: None, probes: Probes::NONE }
             }
         };
         self.insert(failed, entry);
@@ -323,11 +339,11 @@ impl Backoff {
 }
 
 /// What may have failed of `pair`, but for addresses.
-fn every(pair: &Pair) -> [Failed; 6] {
-    let [domain, refuser, questions] =
-        [Failed::Domain, Failed::Refuser, Failed::Questions].map(|of| of(pair.remote.clone()));
+fn every(pair: &Pair) -> [Failed; 7] {
+    let [domain, refuser, questions, unasked] =
+        [Failed::Domain, Failed::Refuser, Failed::Questions, Failed::Unasked].map(|of| of(pair.remote.clone()));
     let [refused, stream, question] = [Failed::Pair, Failed::Stream, Failed::Question].map(|of| of(pair.clone()));
-    [domain, refuser, questions, refused, stream, question]
+    [domain, refuser, questions, unasked, refused, stream, question]
 }
 
 /// Whether it was the policy of one of our hosts that ended an attempt, and the peer had no say in it: another host may
@@ -360,9 +376,9 @@ impl Entry {
         later(self.until, limits::BACKOFF_CAP) > now
     }
 
-    /// Whether a sign of life has ended its wait and nothing has failed since.
-    fn was_ended(&self) -> bool {
-        self.ended.is_some_and(|ended| self.until <= ended)
+    /// Whether there was a sign of life, and nothing has failed since.
+    fn is_alive(&self) -> bool {
+        self.alive.is_some_and(|alive| self.until <= alive)
     }
 }
 

@@ -93,6 +93,20 @@ fn a_sign_of_life_counts_whether_or_not_anybody_waits_for_the_domain_just_then()
 }
 
 #[test]
+fn a_sign_of_life_that_ends_no_wait_does_not_spend_the_one_that_does() {
+    let (mut backoff, start) = (backoff(), Instant::now());
+    let pair = pair("a.example", "b.example");
+    let from = IpAddr::from([192, 0, 2, 77]);
+    backoff.note_failure(start, &pair, Behalf::Ours, Reason::ConnectRefused);
+    let now = start + limits::BACKOFF_BASE;
+    backoff.note_sign_of_life(now, &pair, from);
+    backoff.note_failure(now, &pair, Behalf::Ours, Reason::ConnectRefused);
+    assert!(backoff.reason(now, &pair, Behalf::Ours).is_some());
+    backoff.note_sign_of_life(now, &pair, from);
+    assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None);
+}
+
+#[test]
 fn pairs_that_one_domain_has_refused_wait_together_and_others_are_tried() {
     let (mut backoff, start) = (backoff(), Instant::now());
     let pairs: Vec<_> = (0..40).map(|n| pair(&format!("h{n}.example"), "b.example")).collect();
@@ -278,4 +292,22 @@ fn however_many_fail_the_memory_is_bounded() {
         backoff.note_failure(now, &pair("a.example", &format!("d{n}.example")), Behalf::Ours, Reason::DnsNxdomain);
     }
     assert_eq!(backoff.len(), limits::BACKOFF_ENTRIES);
+}
+
+#[test]
+fn hosts_that_may_not_ask_a_domain_wait_together_and_others_may_ask_it() {
+    let (mut backoff, start) = (backoff(), Instant::now());
+    let pairs: Vec<_> = (0..40).map(|n| pair(&format!("h{n}.example"), "b.example")).collect();
+    let (mut asked, mut now) = (0, start);
+    for _ in 0..600 {
+        now += Duration::from_secs(1);
+        for pair in &pairs {
+            if backoff.reason(now, pair, Behalf::Peers).is_none() {
+                backoff.note_failure(now, pair, Behalf::Peers, Reason::StarttlsNotOffered);
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked < pairs.len() + 20, "{asked}");
+    assert_eq!(backoff.reason(now, &pair("new.example", "b.example"), Behalf::Peers), None);
 }
