@@ -68,8 +68,8 @@
 //! node
 //! ```
 //!
-//! There are two exceptions, for names only: [`reason`] knows the conditions that [`stanza`] and [`stream`] define,
-//! and each error of [`xml`] knows its stream condition.
+//! There are three exceptions, for names only: [`reason`] knows the conditions that [`stanza`] and [`stream`] define,
+//! each error of [`xml`] knows its stream condition, and [`policy::explain`](policy::explain()) names a direction of [`node`].
 //!
 //! - [`addr`]: domains, pairs, addresses; [`ns`]: namespaces; [`limits`]: every bound; [`reason`]: every reason.
 //! - [`time`], [`entropy`]: wall-clock time; randomness from one seed.

@@ -21,8 +21,7 @@ pub const MIN_STANZA_BYTES: usize = 10_000;
 /// Default stanza limit, in bytes: `s2s_stanza_size_limit`.
 pub const STANZA_BYTES: usize = 10_485_760;
 
-/// Elements open at once in one first-level element. rxml resolves names in linear time of the depth,
-/// so that without a bound the work is quadratic.
+/// Elements open at once in one first-level element: each takes memory while it is open.
 pub const ELEMENT_DEPTH: usize = 100;
 
 /// Attributes of one start tag, namespace declarations not counted.
@@ -222,7 +221,8 @@ pub const QUEUE_AGE: Duration = Duration::from_secs(90);
 /// From the lookup to the end of authentication: `s2s_timeout`. Inbound: from the accept.
 pub const NEGOTIATION: Duration = Duration::from_secs(90);
 
-/// One candidate without a protected stream header: `s2s_attempt_timeout`.
+/// One candidate, from the dial to features that can be acted on, and the answer to a question about a key:
+/// `s2s_attempt_timeout`.
 pub const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// From features that do not offer what was asked for ahead of them to the answer, which should be right behind (decision
@@ -232,7 +232,7 @@ pub const UNASKED_ANSWER: Duration = Duration::from_secs(2);
 /// From our closing tag to the end of the connection: `s2s_close_timeout` (decision D-20).
 pub const CLOSE: Duration = Duration::from_secs(5);
 
-/// Without a byte from the peer: `s2s_idle_timeout`.
+/// Without a byte from the peer or a stanza of ours: `s2s_idle_timeout`.
 pub const IDLE: Duration = Duration::from_secs(840);
 
 /// One DNS query over one transport to one server.

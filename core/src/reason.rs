@@ -133,7 +133,9 @@ impl Reason {
     ///
     /// Nothing could be reached: `remote-server-not-found`. Something was: `remote-server-timeout`. Our own
     /// policy: `not-allowed`. Queues: `resource-constraint`. Size: `policy-violation`
-    /// ([RFC 6120 section 8.3.3](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.3)).
+    /// ([RFC 6120 section 8.3.3](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.3)). A key of ours that was denied:
+    /// `internal-server-error` ([XEP-0220 section 2.1.1](https://xmpp.org/extensions/xep-0220.html#outbound-originating)).
+    /// Nobody is there on our side: `service-unavailable`.
     //= RFC6120-10.4.3-2
     //= RFC6120-10.4.3-3
     //= XEP0220-2.1.1-14

@@ -13,7 +13,7 @@
 //!    [`Link::connection`] says, which is [`Connection::Drop`] in the end.
 //! 4. Read while [`Link::wants_read`] says so, and arm the timer for [`Link::poll_timeout`]. How long the peer may take to
 //!    answer a key or EXTERNAL on a stream that we opened, the owner knows: until something is authorised there, no timer
-//!    of the link runs behind the features.
+//!    of the link runs behind the features, but for a question about a key and for EXTERNAL that was not offered.
 //!
 //! After EXTERNAL the stream begins anew, so that a header comes once more: [`Receiving::settled_pair`] tells.
 //! The functions of [`policy`](crate::policy) and [`verify`](crate::tls::verify) are there for the decisions.

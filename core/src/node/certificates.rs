@@ -1,4 +1,4 @@
-//! The certificates that peers showed when they proved themselves, to tell when one changes.
+//! The certificates that peers showed on streams that came up, to tell when one changes.
 //!
 //! - What administrators see of a stream: [RFC 7590 section 3.6](https://www.rfc-editor.org/rfc/rfc7590#section-3.6)
 

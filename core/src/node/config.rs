@@ -38,8 +38,8 @@ pub struct Config {
     /// ourselves. IPv4 addresses count in either notation. A listener at an unspecified address has to be named by the
     /// addresses that lead to it, such as loopback. Static routes are not compared.
     pub own_listeners: Vec<SocketAddr>,
-    /// Addresses of ours to dial from, those of the peer's family in turn: `s2s_outgoing_addresses`. Where there is none of
-    /// that family the system chooses.
+    /// Addresses of ours to dial from, one of the peer's family, by the number of all dials so far: `s2s_outgoing_addresses`.
+    /// Where there is none of that family the system chooses.
     pub outgoing_addresses: Vec<IpAddr>,
     /// Bytes of a stanza from an authenticated peer: `s2s_stanza_size_limit`.
     pub stanza_bytes: usize,
@@ -50,7 +50,8 @@ pub struct Config {
     pub speak_ahead: bool,
     /// From the lookup to authentication; inbound from the accept: `s2s_timeout`.
     pub negotiation_timeout: Duration,
-    /// One candidate without a protected header: `s2s_attempt_timeout`.
+    /// One candidate, from the dial to features that can be acted on, and the answer to a question about a key:
+    /// `s2s_attempt_timeout`.
     pub attempt_timeout: Duration,
     /// From our closing tag to the end of the connection: `s2s_close_timeout`.
     pub close_timeout: Duration,

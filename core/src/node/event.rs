@@ -79,8 +79,9 @@ pub enum Event {
         /// Over which connection.
         link: LinkInfo,
     },
-    /// A domain has proved itself on a connection with a certificate that it has not shown before, while others are
-    /// remembered: a renewal, another of its servers, or somebody in between. A [`PeerUp`](Self::PeerUp) goes before.
+    /// A pair is up on a connection on which the domain has shown a certificate that it has not shown before, while others
+    /// are remembered: a renewal, another of its servers, or somebody in between. On a stream that we opened it need not
+    /// have proved itself by it. A [`PeerUp`](Self::PeerUp) goes before.
     CertificateChanged {
         /// The pair.
         pair: Pair,

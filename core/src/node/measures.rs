@@ -29,7 +29,7 @@ pub struct Measures {
     pub lookups: usize,
     /// DNS queries under way.
     pub dns_queries: usize,
-    /// Domains, pairs and addresses that are not tried because they failed.
+    /// Failures of domains, pairs and addresses that are remembered, whether or not anybody waits for them.
     pub backoff: usize,
     /// What there was in all.
     pub totals: Totals,
