@@ -293,3 +293,52 @@ fn a_key_that_comes_while_another_of_its_domain_is_asked_about_is_not_refused_fo
         }
     }
 }
+
+/// B was not reached a while ago, a key of its for [`A`] is being asked about, and one for [`OTHER`] waits for that.
+fn one_asked_and_one_held(world: &mut World, node: NodeIndex) -> (Puppet, [Puppet; 2]) {
+    let nobody = stranger(world, node);
+    world.run_for(limits::BACKOFF_BASE);
+    world.break_off(nobody);
+    world.listen(server());
+    let peers = [A, OTHER].map(|host| {
+        let puppet = world.connect(node, Listener::StartTls);
+        world.say(puppet, header(B, host) + &format!("<db:result from='{B}' to='{host}'>key</db:result>"));
+        puppet
+    });
+    let asked = world.accept(server()).expect("the first is asked about");
+    assert!(world.accept(server()).is_none());
+    (asked, peers)
+}
+
+#[test]
+fn a_key_that_is_held_is_asked_about_when_its_domain_shows_that_it_lives() {
+    let (mut world, node) = world();
+    let (_asked, _peers) = one_asked_and_one_held(&mut world, node);
+    let puppet = world.connect(node, Listener::DirectTls);
+    let chain = Authority::root("the authority").issue_kind(Kind::Valid, &domain(B)).chain;
+    let mut tls = Tls::connect(&mut world, puppet, &domain(B), chain, &domain(A));
+    tls.say(&mut world, &header(B, A));
+    assert!(tls.say(&mut world, AUTH).contains("<success"));
+    assert!(world.accept(server()).is_some());
+}
+
+#[test]
+fn a_key_that_is_held_is_forgotten_with_its_stream_and_denied_by_a_reload() {
+    for denied in [false, true] {
+        let (mut world, node) = world();
+        let (asked, [_, held]) = one_asked_and_one_held(&mut world, node);
+        if denied {
+            let mut config = config();
+            let mut deny = s2s_core::policy::DomainList::default();
+            deny.insert(B).expect("a domain");
+            config.hosts.insert(domain(OTHER), HostOptions { deny_domains: deny, ..HostOptions::default() });
+            world.command(node, Command::Reconfigure(Box::new(config)));
+        } else {
+            world.say(held, "</stream:stream>");
+        }
+        world.say(asked, UNSUPPORTED);
+        world.run();
+        assert!(world.accept(server()).is_none(), "denied: {denied}");
+        assert_eq!(world.node(node).measures().verifications, 0);
+    }
+}

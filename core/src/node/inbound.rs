@@ -132,7 +132,7 @@ impl Node {
     }
 
     /// A dialback key: each pair is judged on its own, before any lookup or connection.
-    fn handle_key(&mut self, now: Instant, conn: ConnId, pair: Pair, key: String) {
+    pub(super) fn handle_key(&mut self, now: Instant, conn: ConnId, pair: Pair, key: String) {
         let certificate = self.certificate(now, conn, &pair.remote);
         let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
         let verdict = match self.config.hosts.get(&pair.local) {
@@ -229,13 +229,18 @@ impl Node {
                 self.admission.join(&pair);
             }
         }
-        if link.direction == Direction::Inbound {
+        let is_inbound = link.direction == Direction::Inbound;
+        if is_inbound {
             self.backoff.note_sign_of_life(now, &pair, link.addr.ip());
         }
+        let remote = pair.remote.clone();
         let before = link.certificate.and_then(|certificate| self.certificates.note(&pair.remote, certificate));
         let changed = before.map(|before| Event::CertificateChanged { pair: pair.clone(), link: link.clone(), before });
         self.events.push_back(Event::PeerUp { pair, by, link });
         self.events.extend(changed);
+        if is_inbound {
+            self.release_held_keys(now, &remote);
+        }
     }
 
     /// Reports a refusal on an inbound stream, with the domains of its header.

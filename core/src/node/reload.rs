@@ -47,6 +47,7 @@ impl Node {
                 Some(reason) => self.fail_route(now, &pair, reason),
             }
         }
+        self.release_all_held_keys(now);
         self.settle(now);
     }
 

@@ -128,7 +128,9 @@ impl Node {
             //= XEP0478-4-2
             if max_bytes.is_some_and(|max| stanza.bytes().len() as u64 > u64::from(max)) {
                 let reason = Reason::StanzaTooBig;
-                route.interruptions = 0; // it was the first to go
+                if connected.written.is_empty() && link.in_flight_bytes() == 0 {
+                    route.interruptions = 0; // it was the first to go
+                }
                 self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
             } else if let Err(stanza) = link.send_stanza(now, since, stanza) {
                 self.queued_bytes = self.queued_bytes.saturating_add(Queue::cost(&stanza));
@@ -181,6 +183,7 @@ impl Node {
                 }
                 self.backoff.note_success(pair);
                 self.backoff.end(pair, Behalf::Ours);
+                self.release_held_keys(now, &pair.remote);
                 self.feed(now, pair);
             }
             _ => self.close(now, conn, Reason::Idle),

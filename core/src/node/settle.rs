@@ -148,7 +148,11 @@ impl Machine for Node {
                 }
             }
             Command::Measure => self.events.push_back(Event::Measured(self.measures())),
-            Command::SignOfLife { pair, from } => self.backoff.note_sign_of_life(now, &pair, from),
+            Command::SignOfLife { pair, from } => {
+                self.backoff.note_sign_of_life(now, &pair, from);
+                self.release_held_keys(now, &pair.remote);
+                self.settle(now);
+            }
             Command::Reconfigure(config) => self.reconfigure(now, *config),
             Command::Shutdown => self.shutdown(now),
         }

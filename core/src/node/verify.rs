@@ -46,16 +46,17 @@ impl Node {
     //= XEP0220-2.1.2-2
     //= XEP0220-2.1.2-3
     pub(super) fn begin_verification(&mut self, now: Instant, inbound: ConnId, pair: Pair, key: String) {
-        let Some((from, stream_id)) = self
-            .links
-            .get(&inbound)
+        let connected = self.links.get(&inbound).filter(|connected| !connected.link.is_closing());
+        let Some((from, stream_id)) = connected
             .and_then(|connected| Some((connected.addr.ip(), connected.link.receiving_stream()?.id().to_owned())))
         else {
             return;
         };
+        if self.shutting_down {
+            return self.answer_unreachable(now, inbound, &pair, Reason::Shutdown, false);
+        }
         if self.verifications.len().saturating_add(self.held_keys.len()) >= self.config.limits.verifications
             || self.has_enough_verifications(from)
-            || self.shutting_down
         {
             self.raise_refused_pair(now, inbound, &pair, Reason::Limit, "pending verifications".to_owned());
             return self.answer_key(now, inbound, &pair, KeyOutcome::Failed(StanzaCondition::ResourceConstraint));
@@ -78,13 +79,25 @@ impl Node {
         self.verifications.values().any(|verification| verification.pair.remote == *remote)
     }
 
-    /// The verification of a key of `remote` is over: those that have waited for that begin, or learn what it came to.
-    fn release_held_keys(&mut self, now: Instant, remote: &Domain) {
+    /// The verification of a key of `remote` is over, or `remote` has shown to be alive: keys that have waited for that are
+    /// judged as if they came now.
+    pub(super) fn release_held_keys(&mut self, now: Instant, remote: &Domain) {
+        self.release_held_keys_if(now, |held| held.pair.remote == *remote);
+    }
+
+    /// The same for all that have waited.
+    pub(super) fn release_all_held_keys(&mut self, now: Instant) {
+        self.release_held_keys_if(now, |_| true);
+    }
+
+    fn release_held_keys_if(&mut self, now: Instant, is_released: impl Fn(&HeldKey) -> bool) {
         let held = std::mem::take(&mut self.held_keys);
-        let (released, held) = held.into_iter().partition(|held| held.pair.remote == *remote);
+        let (released, held) = held.into_iter().partition(is_released);
         self.held_keys = held;
         for HeldKey { pair, inbound, key, .. } in released {
-            self.begin_verification(now, inbound, pair, key);
+            if self.links.get(&inbound).is_some_and(|connected| !connected.link.is_closing()) {
+                self.handle_key(now, inbound, pair, key);
+            }
         }
     }
 
@@ -183,6 +196,7 @@ impl Node {
     /// answer goes on to its end all the same: otherwise whoever goes early enough makes us dial again and again.
     //= XEP0220-2.1.2-6
     pub(super) fn forget_verifications_of(&mut self, now: Instant, inbound: ConnId) {
+        self.held_keys.retain(|held| held.inbound != inbound);
         let is_open = |conn: ConnId| self.links.get(&conn).is_some_and(|connected| connected.open);
         let waiting = self.verifications.iter().filter(|(_, verification)| {
             verification.inbound == inbound && verification.dial.race().conns().any(is_open)

@@ -128,8 +128,11 @@ impl Backoff {
     pub(crate) fn awaits_another_question(&self, now: Instant, pair: &Pair) -> bool {
         let [domain, _, questions, unasked, _, _, question] = every(pair);
         let is_over = |failed| self.failed.get(failed).is_none_or(|entry: &Entry| entry.until <= now);
+        // Hosts that may not ask it wait together, and others do not wait with them.
+        let waits_with_others = self.failed.contains_key(&question) && !is_over(&unasked);
         self.reason(now, pair, Behalf::Peers).is_some()
-            && [&domain, &questions, &unasked, &question].into_iter().all(is_over)
+            && [&domain, &questions, &question].into_iter().all(is_over)
+            && !waits_with_others
     }
 
     /// Why and until when `addr` is not dialled for `pair`, if it is not; if somebody else tries it at present, until that
