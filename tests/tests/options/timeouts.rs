@@ -82,7 +82,7 @@ fn s2s_timeout_bounds_the_way_out_from_the_lookup_to_authentication() {
     assert!(world.hear_text(puppet).contains("<db:result "));
     let (before, after) = around(&mut world, node, Duration::from_secs(30));
     assert_eq!(before, Told::default());
-    assert_eq!(after.bounced, [Reason::NegotiationTimeout]);
+    assert_eq!(after.bounced, [Reason::DialbackTimeout]);
 }
 
 #[test]
