@@ -129,6 +129,23 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether the peer's certificate was judged to prove nothing.
+    #[must_use]
+    pub(crate) const fn is_about_certificate(self) -> bool {
+        matches!(
+            self,
+            Self::CertMissing
+                | Self::CertExpired
+                | Self::CertNotYetValid
+                | Self::CertSelfSigned
+                | Self::CertUnknownIssuer
+                | Self::CertNameMismatch
+                | Self::CertPurpose
+                | Self::CertRevoked
+                | Self::CertPinMismatch
+        )
+    }
+
     /// The condition of the bounce that the local sender gets.
     ///
     /// Nothing could be reached: `remote-server-not-found`. Something was: `remote-server-timeout`. Our own

@@ -37,6 +37,17 @@ pub const fn settings() -> Settings {
     }
 }
 
+/// The id in the first `<db:verify/>` of what a node has said: the stream that its question is about.
+///
+/// # Panics
+///
+/// If it asks nothing.
+#[must_use]
+pub fn asked_id(heard: &str) -> &str {
+    let question = heard.split("<db:verify").nth(1).and_then(|behind| behind.split(" id='").nth(1));
+    question.and_then(|behind| behind.split('\'').next()).unwrap_or_else(|| panic!("no question: {heard}"))
+}
+
 /// Asks for TLS.
 pub const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
 /// Grants TLS.

@@ -382,8 +382,7 @@ fn proofs_by_dialback(hung_up: bool) -> Vec<Method> {
     two.world.say(asked, puppetry::response("m.example", A, "1"));
     two.world.say(asked, format!("<stream:features>{DIALBACK}</stream:features>"));
     let question = two.world.hear_text(asked);
-    let id = question.split("<db:verify").nth(1).and_then(|verify| verify.split(" id='").nth(1)).expect("a question");
-    let id = id.split('\'').next().unwrap_or_default();
+    let id = puppetry::asked_id(&question);
     if hung_up {
         two.world.hang_up(peer);
         assert!(two.world.hear_text(asked).contains("</stream:stream>"), "nobody waits for the answer any more");

@@ -7,12 +7,12 @@ use std::time::Duration;
 use s2s_core::limits;
 use s2s_core::machine::Listener;
 use s2s_core::node::{Command, Config, Event};
-use s2s_core::policy::HostOptions;
+use s2s_core::policy::{DomainList, HostOptions};
 use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_tests::certificates::{Authority, Kind};
 use s2s_tests::fake_tls::FakeProvider;
-use s2s_tests::puppetry::{AUTH, Tls, header, response};
+use s2s_tests::puppetry::{AUTH, Tls, asked_id, header, response};
 use s2s_tests::world::{Cutting, NodeIndex, Puppet, World, domain};
 
 const A: &str = "a.example.org";
@@ -47,8 +47,13 @@ fn world() -> (World, NodeIndex) {
 
 /// A stranger who claims to be B comes, and makes us ask.
 fn stranger(world: &mut World, node: NodeIndex) -> Puppet {
+    claim(world, node, A)
+}
+
+/// Somebody comes and says that he is B, to this host of ours.
+fn claim(world: &mut World, node: NodeIndex, host: &str) -> Puppet {
     let puppet = world.connect(node, Listener::StartTls);
-    world.say(puppet, header(B, A) + &format!("<db:result from='{B}' to='{A}'>key</db:result>"));
+    world.say(puppet, header(B, host) + &format!("<db:result from='{B}' to='{host}'>key</db:result>"));
     puppet
 }
 
@@ -232,8 +237,7 @@ fn what_one_host_may_not_ask_another_may() {
     // The same host does not ask again, another one does.
     stranger(&mut world, node);
     assert!(world.accept(server()).is_none());
-    let honest = world.connect(node, Listener::StartTls);
-    world.say(honest, header(B, OTHER) + &format!("<db:result from='{B}' to='{OTHER}'>key</db:result>"));
+    claim(&mut world, node, OTHER);
     assert!(world.accept(server()).is_some());
 }
 
@@ -258,56 +262,50 @@ fn whoever_is_connected_to_us_is_dialled_although_another_was_not_reached_at_its
     }
 }
 
-#[test]
-fn a_key_that_comes_while_another_of_its_domain_is_asked_about_is_not_refused_for_that() {
-    for answer in ["valid", "silence"] {
-        let (mut world, node) = world();
-        let nobody = stranger(&mut world, node);
-        world.run_for(limits::BACKOFF_BASE);
-        assert!(world.hear_text(nobody).contains("type='error'"), "its server was not reached");
-        world.break_off(nobody);
-        world.listen(server());
-        let peers = [A, OTHER].map(|host| {
-            let puppet = world.connect(node, Listener::StartTls);
-            world.say(puppet, header(B, host) + &format!("<db:result from='{B}' to='{host}'>key</db:result>"));
-            assert!(!world.hear_text(puppet).contains("type='error'"), "{host}");
-            (host, puppet)
-        });
-        if answer == "silence" {
-            world.accept(server()).expect("asked about the first");
-            world.run_for(limits::NEGOTIATION);
-            assert!(world.accept(server()).is_none(), "and about no other");
-            for (host, peer) in peers {
-                assert!(world.hear_text(peer).contains("type='error'"), "{host}");
-            }
-            continue;
-        }
-        for (host, peer) in peers {
-            let asked = world.accept(server()).expect("asked");
-            world.say(asked, response(B, host, "id") + DIALBACK);
-            let question = world.hear_text(asked);
-            let id = question.split("<db:verify").nth(1).and_then(|text| text.split(" id='").nth(1)).expect("an id");
-            let id = id.split('\'').next().expect("quoted").to_owned();
-            world.say(asked, format!("<db:verify from='{B}' to='{host}' id='{id}' type='valid'/>"));
-            assert!(world.hear_text(peer).contains("type='valid'"), "{host}");
-        }
-    }
-}
-
 /// B was not reached a while ago, a key of its for [`A`] is being asked about, and one for [`OTHER`] waits for that.
 fn one_asked_and_one_held(world: &mut World, node: NodeIndex) -> (Puppet, [Puppet; 2]) {
     let nobody = stranger(world, node);
     world.run_for(limits::BACKOFF_BASE);
+    assert!(world.hear_text(nobody).contains("type='error'"), "its server was not reached");
     world.break_off(nobody);
     world.listen(server());
-    let peers = [A, OTHER].map(|host| {
-        let puppet = world.connect(node, Listener::StartTls);
-        world.say(puppet, header(B, host) + &format!("<db:result from='{B}' to='{host}'>key</db:result>"));
-        puppet
-    });
+    let peers = [A, OTHER].map(|host| claim(world, node, host));
     let asked = world.accept(server()).expect("the first is asked about");
-    assert!(world.accept(server()).is_none());
+    assert!(world.accept(server()).is_none(), "and no other");
+    for peer in peers {
+        assert!(!world.hear_text(peer).contains("type='error'"), "neither is refused");
+    }
     (asked, peers)
+}
+
+/// The server of B says that the key for `host` is valid.
+fn confirm(world: &mut World, asked: Puppet, host: &str) {
+    world.say(asked, response(B, host, "id") + DIALBACK);
+    let question = world.hear_text(asked);
+    let answer = format!("<db:verify from='{B}' to='{host}' id='{}' type='valid'/>", asked_id(&question));
+    world.say(asked, answer);
+}
+
+#[test]
+fn a_key_that_comes_while_another_of_its_domain_is_asked_about_waits_for_that() {
+    let (mut world, node) = world();
+    let (asked, [first, second]) = one_asked_and_one_held(&mut world, node);
+    confirm(&mut world, asked, A);
+    assert!(world.hear_text(first).contains("type='valid'"));
+    let asked = world.accept(server()).expect("about the other");
+    confirm(&mut world, asked, OTHER);
+    assert!(world.hear_text(second).contains("type='valid'"));
+}
+
+#[test]
+fn a_key_that_is_held_is_refused_with_the_one_that_was_asked_about() {
+    let (mut world, node) = world();
+    let (_silent, peers) = one_asked_and_one_held(&mut world, node);
+    world.run_for(limits::NEGOTIATION);
+    assert!(world.accept(server()).is_none(), "nobody is asked about the other");
+    for peer in peers {
+        assert!(world.hear_text(peer).contains("type='error'"));
+    }
 }
 
 #[test]
@@ -323,22 +321,29 @@ fn a_key_that_is_held_is_asked_about_when_its_domain_shows_that_it_lives() {
 }
 
 #[test]
-fn a_key_that_is_held_is_forgotten_with_its_stream_and_denied_by_a_reload() {
+fn a_key_that_is_held_is_forgotten_with_its_stream() {
+    let (mut world, node) = world();
+    let (asked, [_, held]) = one_asked_and_one_held(&mut world, node);
+    world.say(held, "</stream:stream>");
+    confirm(&mut world, asked, A);
+    assert!(world.accept(server()).is_none(), "nobody waits for an answer");
+    assert_eq!(world.node(node).measures().verifications, 0);
+}
+
+#[test]
+fn a_key_that_is_held_is_asked_about_at_a_reload_unless_that_denies_it() {
     for denied in [false, true] {
         let (mut world, node) = world();
-        let (asked, [_, held]) = one_asked_and_one_held(&mut world, node);
+        let (asked, _peers) = one_asked_and_one_held(&mut world, node);
+        let mut config = config();
         if denied {
-            let mut config = config();
-            let mut deny = s2s_core::policy::DomainList::default();
-            deny.insert(B).expect("a domain");
-            config.hosts.insert(domain(OTHER), HostOptions { deny_domains: deny, ..HostOptions::default() });
-            world.command(node, Command::Reconfigure(Box::new(config)));
-        } else {
-            world.say(held, "</stream:stream>");
+            let mut deny_domains = DomainList::default();
+            deny_domains.insert(B).expect("a domain");
+            config.hosts.insert(domain(OTHER), HostOptions { deny_domains, ..HostOptions::default() });
         }
-        world.say(asked, UNSUPPORTED);
-        world.run();
+        world.command(node, Command::Reconfigure(Box::new(config)));
+        assert_eq!(world.accept(server()).is_some(), !denied);
+        confirm(&mut world, asked, A);
         assert!(world.accept(server()).is_none(), "denied: {denied}");
-        assert_eq!(world.node(node).measures().verifications, 0);
     }
 }

@@ -10,7 +10,7 @@ use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_tests::certificates::{Authority, Kind};
 use s2s_tests::fake_tls::FakeProvider;
-use s2s_tests::puppetry::{AUTH, Tls, header, response};
+use s2s_tests::puppetry::{AUTH, Tls, asked_id, header, response};
 use s2s_tests::world::{Cutting, NodeIndex, World, domain};
 
 const A: &str = "a.example.org";
@@ -59,12 +59,6 @@ fn told(world: &mut World, node: NodeIndex) -> (bool, Vec<Reason>) {
     (up, refused.collect())
 }
 
-/// The value of the attribute `id` in what stands behind `element`.
-fn id_of<'t>(text: &'t str, element: &str) -> &'t str {
-    let behind = text.split(element).nth(1).and_then(|text| text.split(" id='").nth(1));
-    behind.and_then(|text| text.split('\'').next()).unwrap_or_else(|| panic!("no id: {text}"))
-}
-
 #[test]
 fn a_key_that_is_confirmed_behind_a_reload_proves_nobody_whom_that_denies() {
     for (options, expected) in
@@ -78,7 +72,7 @@ fn a_key_that_is_confirmed_behind_a_reload_proves_nobody_whom_that_denies() {
         let server = world.accept(theirs()).expect("its server is asked");
         world.say(server, response(B, A, "server") + OFFERS_DIALBACK);
         let question = world.hear_text(server);
-        let id = id_of(&question, "<db:verify");
+        let id = asked_id(&question);
         reload(&mut world, node, options);
         world.say(server, format!("<db:verify from='{B}' to='{A}' id='{id}' type='valid'/>"));
         assert_eq!(told(&mut world, node), expected);
@@ -92,7 +86,7 @@ fn confirm(world: &mut World, from: &str) {
     let server = world.accept(theirs()).expect("its server is asked");
     world.say(server, response(from, A, "server") + OFFERS_DIALBACK);
     let question = world.hear_text(server);
-    let id = id_of(&question, "<db:verify");
+    let id = asked_id(&question);
     world.say(server, format!("<db:verify from='{from}' to='{A}' id='{id}' type='valid'/>"));
 }
 

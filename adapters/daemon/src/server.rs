@@ -191,10 +191,15 @@ impl Server {
                 Timer::after(close_timeout + SHUTDOWN_GRACE).await;
                 false
             };
-            // Components stay until they have what the nodes still got and what they give back, and hear of the end in any case.
+            // Components stay until they have what the nodes still got and what they give back; but they have their time to
+            // close too.
             let hub = async {
-                let carried = async { carried.recv().await.is_err() };
-                let patience = async { Timer::after(close_timeout / 2).await <= Instant::now() };
+                let carried = async {
+                    let _ = carried.recv().await;
+                };
+                let patience = async {
+                    Timer::after(close_timeout / 2).await;
+                };
                 or(carried, patience).await;
                 let _ = running.hub.send(component::Command::Shutdown).await;
                 pending().await

@@ -218,7 +218,7 @@ impl Node {
         self.dial(errand).is_some_and(|dial| dial.race().is_trying(conn))
     }
 
-    fn dial(&self, errand: &Errand) -> Option<&Dial> {
+    pub(super) fn dial(&self, errand: &Errand) -> Option<&Dial> {
         match errand {
             Errand::Route(pair) => match &self.routes.get(pair)?.state {
                 State::Reaching(dial) => Some(dial),

@@ -49,16 +49,10 @@ impl Node {
     //= XEP0220-2.3-1
     pub fn send(&mut self, now: Instant, stanza: Stanza) -> Result<(), SendError> {
         let pair = stanza.outbound_pair();
-        let Some(options) =
-            self.config.hosts.get(&pair.local).filter(|_| !self.config.hosts.contains_key(&pair.remote))
-        else {
-            return Err(SendError::NotOurs(Box::new(stanza)));
-        };
-        if self.shutting_down {
-            return Err(SendError::Refused(Box::new(stanza), Reason::Shutdown));
-        }
-        if let Err(reason) = options.admit_outbound(&pair.remote) {
-            return Err(SendError::Refused(Box::new(stanza), reason));
+        match self.refusal_to_send(&pair) {
+            None => {}
+            Some(Reason::HostUnknown) => return Err(SendError::NotOurs(Box::new(stanza))),
+            Some(reason) => return Err(SendError::Refused(Box::new(stanza), reason)),
         }
         if self.routes.len() >= limits::ROUTES && !self.routes.contains_key(&pair) {
             return Err(SendError::Refused(Box::new(stanza), Reason::Limit));
@@ -242,9 +236,9 @@ impl Node {
     /// Why nothing may be sent for `pair`, whatever its peer does.
     pub(super) fn refusal_to_send(&self, pair: &Pair) -> Option<Reason> {
         match self.config.hosts.get(&pair.local) {
-            _ if self.shutting_down => Some(Reason::Shutdown),
             None => Some(Reason::HostUnknown),
             Some(_) if self.config.hosts.contains_key(&pair.remote) => Some(Reason::HostUnknown),
+            Some(_) if self.shutting_down => Some(Reason::Shutdown),
             Some(options) => options.admit_outbound(&pair.remote).err(),
         }
     }
@@ -252,16 +246,15 @@ impl Node {
     /// The time that an attempt may take is over. Who has not answered a key lives, and is silent about that key only.
     fn expire_attempt(&mut self, now: Instant, pair: &Pair) {
         let errand = Errand::Route(pair.clone());
-        let Some(conn) = self.dial_mut(&errand).map(|dial| dial.race().active()) else {
-            return;
-        };
+        let conn = self.dial(&errand).and_then(|dial| dial.race().active());
         let stream = conn.and_then(|conn| self.links.get(&conn)?.link.initiating_stream());
         let asked = stream.is_some_and(|stream| stream.awaits_answer_to_key(pair));
         let reason = if asked { Reason::DialbackTimeout } else { Reason::NegotiationTimeout };
-        let failure = self.dial_mut(&errand).map_or(reason, |dial| {
-            dial.note_failure(reason);
-            dial.failure()
-        });
+        let Some(dial) = self.dial_mut(&errand) else {
+            return;
+        };
+        dial.note_failure(reason);
+        let failure = dial.failure();
         match conn {
             Some(conn) => self.raise_refused_pair(now, conn, pair, failure, String::new()),
             None => self.raise_unreached(pair.clone(), failure),

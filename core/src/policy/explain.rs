@@ -131,15 +131,7 @@ pub fn rule_behind(options: &HostOptions, remote: &Domain, direction: Direction,
             admission.err().filter(|(refused, _)| *refused == reason).map(|(_, rule)| rule)
         }
         Reason::EncryptionRequired | Reason::StarttlsNotOffered => options.demand_for_encryption(remote),
-        Reason::CertMissing
-        | Reason::CertExpired
-        | Reason::CertNotYetValid
-        | Reason::CertSelfSigned
-        | Reason::CertUnknownIssuer
-        | Reason::CertNameMismatch
-        | Reason::CertPurpose
-        | Reason::CertRevoked
-        | Reason::CertPinMismatch => options.demand_for_certificate(remote),
+        _ if reason.is_about_certificate() => options.demand_for_certificate(remote),
         Reason::DialbackDeniedByPolicy => options.dialback_disabled.then_some(Rule::ModulesDisabled),
         Reason::ExternalNotOffered if options.may_send_key(remote) => None,
         Reason::ExternalNotOffered if options.external_disabled => Some(Rule::ModulesDisabled),

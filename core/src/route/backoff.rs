@@ -104,7 +104,25 @@ impl Backoff {
     /// Why `pair` is not tried now, if it is not.
     #[must_use]
     pub(crate) fn reason(&self, now: Instant, pair: &Pair, behalf: Behalf) -> Option<Reason> {
-        let waiting = |failed| self.waiting(now, &failed, behalf).map(|entry| entry.reason);
+        self.reason_where(now, pair, behalf, |entry| entry.is_waiting(now, behalf))
+    }
+
+    /// Whether the verification of a key of `pair` waits for nothing but what another one comes to.
+    #[must_use]
+    pub(crate) fn awaits_another_question(&self, now: Instant, pair: &Pair) -> bool {
+        self.reason(now, pair, Behalf::Peers).is_some()
+            && self.reason_where(now, pair, Behalf::Peers, |entry| entry.until > now).is_none()
+    }
+
+    /// Why `pair` is not tried, where those wait of whom `is_waiting` says so.
+    fn reason_where(
+        &self,
+        now: Instant,
+        pair: &Pair,
+        behalf: Behalf,
+        is_waiting: impl Fn(&Entry) -> bool,
+    ) -> Option<Reason> {
+        let waiting = |failed| self.failed.get(&failed).filter(|entry| is_waiting(entry)).map(|entry| entry.reason);
         // A pair that never failed may be welcome. One that did waits with the others, and is told why it did, as long as
         // that is remembered.
         let together = |own: Failed, others: Failed| {
@@ -121,18 +139,6 @@ impl Backoff {
                 .or_else(|| waiting(Failed::Stream(pair.clone())))
                 .or_else(|| together(Failed::Pair(pair.clone()), Failed::Refuser(pair.remote.clone()))),
         })
-    }
-
-    /// Whether the verification of a key of `pair` waits for nothing but what another one comes to.
-    #[must_use]
-    pub(crate) fn awaits_another_question(&self, now: Instant, pair: &Pair) -> bool {
-        let [domain, _, questions, unasked, _, _, question] = every(pair);
-        let is_over = |failed| self.failed.get(failed).is_none_or(|entry: &Entry| entry.until <= now);
-        // Hosts that may not ask it wait together, and others do not wait with them.
-        let waits_with_others = self.failed.contains_key(&question) && !is_over(&unasked);
-        self.reason(now, pair, Behalf::Peers).is_some()
-            && [&domain, &questions, &question].into_iter().all(is_over)
-            && !waits_with_others
     }
 
     /// Why and until when `addr` is not dialled for `pair`, if it is not; if somebody else tries it at present, until that
@@ -352,20 +358,7 @@ fn every(pair: &Pair) -> [Failed; 7] {
 /// Whether it was the policy of one of our hosts that ended an attempt, and the peer had no say in it: another host may
 /// go on where this one may not.
 const fn is_verdict_of_ours(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::EncryptionRequired
-            | Reason::StarttlsNotOffered
-            | Reason::CertMissing
-            | Reason::CertExpired
-            | Reason::CertNotYetValid
-            | Reason::CertSelfSigned
-            | Reason::CertUnknownIssuer
-            | Reason::CertNameMismatch
-            | Reason::CertPurpose
-            | Reason::CertRevoked
-            | Reason::CertPinMismatch
-    )
+    matches!(reason, Reason::EncryptionRequired | Reason::StarttlsNotOffered) || reason.is_about_certificate()
 }
 
 impl Entry {

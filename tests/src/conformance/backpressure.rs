@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::puppet::{DEADLINE, ECHO_BYTES, Manner, Order, Stage, TINY_BYTES, Told, WAITING_EVENTS, until};
 use crate::adapter::Adapter;
+use s2s_core::machine::ConnId;
 use s2s_sockets::{EVENTS, READ_BYTES};
 use socket2::{Domain, Socket, Type};
 
@@ -121,15 +122,20 @@ pub(super) fn a_byte_at_a_time_is_as_good_as_all_at_once(adapter: Adapter) {
     assert_eq!(stage.leave().ghosts, 0);
 }
 
-pub(super) fn writes_that_find_little_room_lose_nothing(adapter: Adapter) {
-    let stage = Stage::narrow(adapter, Manner::Tell);
+/// A connection that can hold little of what it is sent, and its name.
+fn narrow_client(stage: &Stage) -> (std::net::TcpStream, ConnId) {
     let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     client.set_recv_buffer_size(TINY_BYTES).unwrap();
     client.set_read_timeout(Some(DEADLINE)).unwrap();
     client.connect(&stage.addr.into()).unwrap();
     let Told::Accepted(conn, ..) = stage.told() else { panic!("nobody was accepted") };
+    (client.into(), conn)
+}
+
+pub(super) fn writes_that_find_little_room_lose_nothing(adapter: Adapter) {
+    let stage = Stage::narrow(adapter, Manner::Tell);
+    let (mut client, conn) = narrow_client(&stage);
     let sent = noise(1_000_000);
-    let mut client = std::net::TcpStream::from(client);
     // In pieces, some of which find the last still waiting.
     for piece in sent.chunks(70_001) {
         stage.order(Order::Write(conn, piece.to_vec()));
@@ -143,13 +149,8 @@ pub(super) fn writes_that_find_little_room_lose_nothing(adapter: Adapter) {
 
 pub(super) fn what_the_system_had_taken_of_a_connection_that_is_dropped_was_told(adapter: Adapter) {
     let stage = Stage::narrow(adapter, Manner::Tell);
-    let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    client.set_recv_buffer_size(TINY_BYTES).unwrap();
-    client.set_read_timeout(Some(DEADLINE)).unwrap();
-    client.connect(&stage.addr.into()).unwrap();
-    let Told::Accepted(conn, ..) = stage.told() else { panic!("nobody was accepted") };
+    let (mut client, conn) = narrow_client(&stage);
     stage.order(Order::Write(conn, noise(1_000_000)));
-    let mut client = std::net::TcpStream::from(client);
     let mut heard = vec![0; 20_000];
     client.read_exact(&mut heard).unwrap();
     stage.order(Order::Drop(conn));

@@ -161,8 +161,7 @@ pub(super) struct Swarm {
     pub(super) span: Duration,
 }
 
-/// The longest run in which domains may say more than a federation-hour asks for, in tiny segments, and
-/// at length.
+/// The longest run in which domains may say more than a federation-hour asks for, in tiny segments, and at length.
 const DENSE: Duration = Duration::from_secs(600);
 
 /// From one stanza of a domain to its next, on average, in longer runs: 1.2 a minute.
