@@ -124,7 +124,7 @@ impl Program {
     /// Whether a stream that we opened may go on, and whether it needs STARTTLS first.
     fn judge_outbound(&self, link: &Link, remote: &Domain, features: Option<&Features>) -> Result<bool, Reason> {
         let certificate = self.certificate(link, remote);
-        let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
+        let protection = Protection::of(&certificate);
         let Some(features) = features else {
             // In clear, it is too early to judge.
             let judge = |_| policy::judge_outbound(&self.options, remote, protection);

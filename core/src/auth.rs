@@ -49,13 +49,16 @@ impl Proof {
         Self { pair: Pair::new(local, verified.domain().clone()), by: Method::External }
     }
 
-    /// From a certificate that was judged valid for the pair's remote domain, when a dialback key arrived.
-    pub(crate) fn by_certificate(local: Domain, verified: &Verified) -> Self {
+    /// From a certificate that was judged valid for the pair's remote domain, when a dialback key arrived on the stream on
+    /// which it was shown.
+    #[must_use]
+    pub fn by_certificate(local: Domain, verified: &Verified) -> Self {
         Self { pair: Pair::new(local, verified.domain().clone()), by: Method::Certificate }
     }
 
     /// From the answer of the authoritative server.
-    pub(crate) fn by_dialback(confirmed: Confirmed) -> Self {
+    #[must_use]
+    pub fn by_dialback(confirmed: Confirmed) -> Self {
         Self { pair: confirmed.into_pair(), by: Method::Dialback }
     }
 

@@ -23,7 +23,8 @@
 //! 5. For each connection that was named by [`Effect::Wake`](machine::Effect::Wake), just accepted, or just opened:
 //!    write what is [`pending`](machine::Machine::pending) and report it by
 //!    [`handle_sent`](machine::Machine::handle_sent); read only while
-//!    [`interest`](machine::Machine::interest) says so, asked anew before each read.
+//!    [`interest`](machine::Machine::interest) says so, asked anew before each read, and no more once the peer's half has
+//!    ended ([`handle_eof`](machine::Machine::handle_eof)).
 //! 6. Arm the timer for what `poll_timeout` says now. It may have moved either way.
 //!
 //! And it can rely on these:
@@ -34,6 +35,10 @@
 //!   [`Effect::Forget`](machine::Effect::Forget) the machine never names it again.
 //! - A report about an id that the machine does not know (any more) is ignored: such races are normal.
 //! - [`is_finished`](machine::Machine::is_finished) turns true after a shutdown, when everything is closed.
+//!
+//! A machine counts the wall clock from the [`Anchor`](time::Anchor) that it was made with. Who drives one looks every
+//! [`CLOCK_CHECK`](machine::CLOCK_CHECK) whether the clock of the system has been set, and tells it by
+//! [`handle_clock`](machine::Machine::handle_clock).
 //!
 //! [`Driven`](machine::Driven) keeps the order of steps 2 to 4 for you, watches the wall clock, reports what failed at once,
 //! and says again what found no descriptor or thread. What the machine cannot see is left to the adapter: connections should send small
@@ -76,8 +81,9 @@
 //! - [`machine`]: what an adapter sees.
 //! - [`xml`]: bytes to frames; [`stanza`]: heads and errors; [`sasl`], [`starttls`], [`dialback`]: their elements.
 //! - [`tls`]: sessions, and the judgement of certificates; [`dns`]: a stub resolver.
-//! - [`auth`]: the evidence that a pair was proved, which nothing outside of the crate can make; [`policy`]: who may
-//!   federate and how each side must prove itself, as pure functions.
+//! - [`auth`]: the evidence that a pair was proved, which is made of other evidence only: of a certificate that was judged,
+//!   of the answer of an authoritative server; [`policy`]: who may federate and how each side must prove itself, as pure
+//!   functions.
 //! - [`stream`]: the negotiation of one XML stream, in either role; [`link`]: one connection, that is tunnel, framer
 //!   and stream; [`route`]: which addresses may be dialled; [`component`]: the hub.
 //! - [`node`]: the machine that joins it all.
@@ -100,7 +106,8 @@
 //! Make a [`node::Config`] from a [`tls::Provider`] ([`tls::RustlsProvider`] is the real one), a
 //! [`tls::verify::Trust`] and a [`dialback::Secret`]; add a [`policy::HostOptions`] for each domain that you serve;
 //! make the [`node::Node`] from it, a [`Seed`](entropy::Seed) and an [`Anchor`](time::Anchor). Seed and secret are random
-//! bytes of the operating system: the seed is drawn at every start, the secret kept. Send with
+//! bytes of the operating system: the seed is drawn at every start, the secret kept. Name your listeners in
+//! [`own_listeners`](node::Config::own_listeners), or DNS can make you dial yourself. Send with
 //! [`node::Command::Send`], receive [`node::Event::Stanza`], and answer [`node::Event::Undeliverable`] with
 //! [`Stanza::bounce`](stanza::Stanza::bounce).
 //!
@@ -154,7 +161,6 @@
 //! use s2s_core::stanza::Stanza;
 //! use s2s_core::time::Anchor;
 //! use s2s_core::tls::{Provider, Session, TlsError, verify::Trust};
-//! use s2s_core::xml::{StanzaFrame, StanzaKind};
 //!
 //! #[derive(Debug)]
 //! struct NoTls;
@@ -183,15 +189,7 @@
 //!     Node::new(config, Seed([own as u8; 32]), Anchor { instant: now, unix: Duration::ZERO })
 //! });
 //!
-//! let message = StanzaFrame {
-//!     kind: StanzaKind::Message,
-//!     from: Some("x@a.example".to_owned()),
-//!     to: Some("y@b.example".to_owned()),
-//!     id: None,
-//!     stanza_type: None,
-//!     bytes: b"<message from='x@a.example' to='y@b.example'><body>hello</body></message>".to_vec(),
-//! };
-//! let message = Stanza::from_frame(message).expect("both addresses are proper");
+//! let message = Stanza::parse("<message from='x@a.example' to='y@b.example'><body>hello</body></message>")?;
 //! nodes[0].handle_command(now, Command::Send(message.clone()));
 //!
 //! let mut wires: BTreeMap<(usize, ConnId), ConnId> = BTreeMap::new(); // from either end to the other

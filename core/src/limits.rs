@@ -37,8 +37,13 @@ pub const UNAUTHENTICATED_CHILDREN: usize = 256;
 /// peer can send something else, and a tree takes some thirty times its bytes.
 pub const STANZA_CHILDREN: usize = 65_536;
 
-/// Bytes of one XML token (a name, an attribute value, a run of text without markup that is kept in one piece).
-pub const TOKEN_BYTES: usize = 8192;
+/// Bytes of one XML token (a name, an attribute value, a run of text without markup that is kept in one piece): one may
+/// fill the smallest stanza limit, [RFC 6120 section 13.12](https://www.rfc-editor.org/rfc/rfc6120#section-13.12).
+///
+/// The lexer takes a buffer of this size for each stream on which an element is under way, and anew for each reference,
+/// so it does not grow with the limit that is configured.
+//= RFC6120-13.12-5
+pub const TOKEN_BYTES: usize = MIN_STANZA_BYTES;
 
 /// Bytes handed to the XML lexer at once: it scans the whole slice for the next delimiter.
 pub const LEXER_WINDOW_BYTES: usize = 4096;
@@ -61,6 +66,10 @@ pub const STREAM_ID_BYTES: usize = 1024;
 
 /// Dialback verifications that one inbound stream may have pending.
 pub const PENDING_VERIFICATIONS_PER_STREAM: usize = 16;
+
+/// Dialback keys that may be refused on one inbound stream. Each may cost the judgement of a certificate, a good part of
+/// what a TLS handshake costs, and there are limits for those.
+pub const REFUSED_KEYS_PER_STREAM: usize = 32;
 
 /// Pairs that one inbound stream may have proved.
 pub const PAIRS_PER_STREAM: usize = 256;

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use crate::addr::{Domain, DomainError};
 use crate::auth::Method;
 use crate::reason::Reason;
+use crate::tls::Version;
 use crate::tls::verify::{Rejection, Verified};
 
 pub use explain::{Encryption, Explanation, Rule, explain, rule_behind};
@@ -105,6 +106,9 @@ pub struct HostOptions {
     pub external_disabled: bool,
     /// `modules_disabled` has `dialback`: no dialback in either role.
     pub dialback_disabled: bool,
+    /// `tls_min_version`: what an encrypted stream must have at least. Where a peer names the host only once TLS is there,
+    /// this refuses what was negotiated before.
+    pub tls_min_version: Version,
     /// `anonymous`: the host's users are anonymous.
     pub anonymous: bool,
     /// `allow_anonymous_s2s`: they may send to remote domains all the same.
@@ -127,6 +131,7 @@ impl Default for HostOptions {
             tls_disabled: false,
             external_disabled: false,
             dialback_disabled: false,
+            tls_min_version: Version::Tls12,
             anonymous: false,
             allow_anonymous: false,
         }
@@ -234,6 +239,14 @@ pub enum Protection<'a> {
     Tls(&'a Result<Verified, Rejection>),
 }
 
+impl<'a> Protection<'a> {
+    /// That of a stream whose certificate was judged, if there is TLS on it.
+    #[must_use]
+    pub fn of(certificate: &'a Option<Result<Verified, Rejection>>) -> Self {
+        certificate.as_ref().map_or(Self::Clear, Self::Tls)
+    }
+}
+
 /// What to answer to the header of an inbound stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
@@ -336,6 +349,13 @@ pub enum KeyVerdict {
     Refuse(Reason),
 }
 
+/// Why a dialback key for `remote` is refused whatever the stream shows of its peer.
+#[must_use]
+pub fn refusal_of_keys(options: &HostOptions, remote: &Domain) -> Option<Reason> {
+    let disabled = options.dialback_disabled.then_some(Reason::DialbackDeniedByPolicy);
+    options.admit(remote).err().or(disabled)
+}
+
 /// Judges a dialback key for `remote`, whatever was advertised.
 //= RFC7712-4.4.1-1
 //= XEP0344-2.4-2
@@ -343,11 +363,8 @@ pub enum KeyVerdict {
 //= XEP0220-3-1
 #[must_use]
 pub fn judge_key(options: &HostOptions, remote: &Domain, protection: Protection<'_>) -> KeyVerdict {
-    if let Err(reason) = options.admit(remote) {
+    if let Some(reason) = refusal_of_keys(options, remote) {
         return KeyVerdict::Refuse(reason);
-    }
-    if options.dialback_disabled {
-        return KeyVerdict::Refuse(Reason::DialbackDeniedByPolicy);
     }
     match protection {
         Protection::Clear if options.demands_encryption(remote) => KeyVerdict::Refuse(Reason::EncryptionRequired),
@@ -430,9 +447,30 @@ pub fn judge_again(
     options.admit(remote)?;
     judge_outbound(options, remote, protection)?;
     match (by, protection) {
+        (_, Protection::Tls(_)) if options.tls_disabled => Err(Reason::Reload),
         (Method::External, _) if options.external_disabled => Err(Reason::Reload),
         (Method::Dialback | Method::Certificate, _) if options.dialback_disabled => Err(Reason::DialbackDeniedByPolicy),
         (Method::External | Method::Certificate, Protection::Tls(Err(rejection))) => Err(rejection.reason()),
+        _ => Ok(()),
+    }
+}
+
+/// The same for a pair in which we proved ourselves: may we still do what we did?
+#[must_use = "a pair that is forbidden now must be closed"]
+pub fn judge_ourselves_again(
+    options: &HostOptions,
+    remote: &Domain,
+    by: Method,
+    protection: Protection<'_>,
+) -> Result<(), Reason> {
+    options.admit_outbound(remote)?;
+    judge_outbound(options, remote, protection)?;
+    match (by, protection) {
+        (_, Protection::Tls(_)) if options.tls_disabled => Err(Reason::Reload),
+        (Method::External, _) if options.external_disabled => Err(Reason::Reload),
+        (Method::Dialback | Method::Certificate, _) if !options.may_send_key(remote) => {
+            Err(Reason::DialbackDeniedByPolicy)
+        }
         _ => Ok(()),
     }
 }

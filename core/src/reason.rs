@@ -108,7 +108,7 @@ reasons! {
     QueueFull = "queue-full",
     /// A stanza waited too long for a stream.
     QueueExpired = "queue-expired",
-    /// The domain failed a short time ago and is not tried again yet.
+    /// Reserved: nothing raises it. Where a domain is not tried again yet, the reason is the one it failed for.
     Backoff = "backoff",
     /// The peer did not finish negotiation in time.
     NegotiationTimeout = "negotiation-timeout",
@@ -154,7 +154,6 @@ impl Reason {
     /// `internal-server-error` ([XEP-0220 section 2.1.1](https://xmpp.org/extensions/xep-0220.html#outbound-originating)).
     /// Nobody is there on our side: `service-unavailable`.
     //= RFC6120-10.4.3-2
-    //= RFC6120-10.4.3-3
     //= XEP0220-2.1.1-14
     #[must_use]
     pub const fn bounce(self) -> StanzaCondition {
@@ -167,7 +166,10 @@ impl Reason {
             | Self::AddressNotAllowed
             | Self::ConnectRefused
             | Self::ConnectTimeout => StanzaCondition::RemoteServerNotFound,
-            Self::HostDisabled | Self::DomainDenied | Self::AnonymousHost => StanzaCondition::NotAllowed,
+            // Of an attempt of ours, encryption is required where we do not speak it, or not any more in clear.
+            Self::HostDisabled | Self::DomainDenied | Self::AnonymousHost | Self::EncryptionRequired => {
+                StanzaCondition::NotAllowed
+            }
             Self::QueueFull | Self::QueueExpired | Self::Limit => StanzaCondition::ResourceConstraint,
             Self::StanzaTooBig => StanzaCondition::PolicyViolation,
             Self::ComponentAbsent | Self::HostUnknown => StanzaCondition::ServiceUnavailable,
@@ -277,7 +279,6 @@ mod tests {
 
     #[test]
     //= RFC6120-10.4.3-2 test
-    //= RFC6120-10.4.3-3 test
     //= XEP0220-2.1.1-12 test
     //= XEP0220-2.5-2 test
     //= XEP0220-2.1.1-14 test
@@ -286,6 +287,7 @@ mod tests {
         assert_eq!(Reason::ConnectRefused.bounce(), StanzaCondition::RemoteServerNotFound);
         assert_eq!(Reason::CertExpired.bounce(), StanzaCondition::RemoteServerTimeout);
         assert_eq!(Reason::DomainDenied.bounce(), StanzaCondition::NotAllowed);
+        assert_eq!(Reason::EncryptionRequired.bounce(), StanzaCondition::NotAllowed);
         assert_eq!(Reason::QueueFull.bounce(), StanzaCondition::ResourceConstraint);
         assert_eq!(Reason::StanzaTooBig.bounce(), StanzaCondition::PolicyViolation);
         assert_eq!(Reason::DialbackInvalid.bounce(), StanzaCondition::InternalServerError);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use s2s_core::entropy::Seed;
+use s2s_core::limits;
 use s2s_core::machine::Listener;
 use s2s_core::node::{Config, Event, Node};
 use s2s_core::policy::HostOptions;
@@ -92,6 +93,26 @@ fn a_stanza_of_a_domain_that_was_not_proved_ends_the_stream_and_is_not_delivered
     assert!(heard.starts_with("<stream:error><invalid-from "), "{heard}");
     assert!(heard.ends_with("</stream:stream>"), "{heard}");
     assert_eq!(judged(&world.take_events(node)), (1, vec![Reason::FromMismatch]), "the honest one only");
+}
+
+#[test]
+fn a_stream_that_brings_one_key_after_the_other_that_is_refused_is_ended() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let node = world.add(addr(1), config(&authority));
+    let puppet = world.connect(node, Listener::StartTls);
+    world.say(puppet, header(PEER, OURS));
+    let key = format!("<db:result from='{PEER}' to='nobody.example'>key</db:result>");
+    world.say(puppet, key.repeat(limits::REFUSED_KEYS_PER_STREAM - 1));
+    let heard = world.hear_text(puppet);
+    assert_eq!(heard.matches("<item-not-found ").count(), limits::REFUSED_KEYS_PER_STREAM - 1);
+    assert!(!heard.contains("<stream:error>"), "{heard}");
+    world.say(puppet, key.repeat(3));
+    let heard = world.hear_text(puppet);
+    assert_eq!(heard.matches("<item-not-found ").count(), 1, "{heard}");
+    assert!(heard.contains("<stream:error><policy-violation ") && heard.ends_with("</stream:stream>"), "{heard}");
+    let (_, reasons) = judged(&world.take_events(node));
+    assert_eq!((reasons.len(), reasons.last()), (limits::REFUSED_KEYS_PER_STREAM + 1, Some(&Reason::Limit)));
 }
 
 /// A stranger inside TLS whose stream was ended by an error, and who has not answered it yet.

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rcgen::{KeyUsagePurpose, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm};
+use rcgen::{Issuer, KeyUsagePurpose, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
 use s2s_core::addr::Domain;
 use s2s_core::limits;
 use s2s_core::reason::Reason;
 use s2s_core::tls::identity::{self, MalformedCertificate, Name, NameForm, Names};
-use s2s_core::tls::verify::{Rejection, TrustError, UnknownStatus, Verified, fingerprint, judge};
-use s2s_tests::certificates::{Authority, END, Kind, NOW, Powers, Request, San, tlv};
+use s2s_core::tls::verify::{Rejection, Trust, TrustError, UnknownStatus, Verified, fingerprint, judge};
+use s2s_tests::certificates::{Authority, END, Kind, NOW, Powers, Request, San, algorithms, tlv};
 
 fn domain(text: &str) -> Domain {
     Domain::parse(text).expect(text)
@@ -217,7 +217,6 @@ fn every_rejection_has_a_reason_for_certificates_and_a_text() {
 }
 
 #[test]
-//= RFC6120-13.7.2.3-1 test
 fn the_first_end_on_the_path_is_remembered_and_counts_to_the_second() {
     let domain = domain("t.example");
     let chain = root().issue(&Request::dns("t.example")).chain;
@@ -278,7 +277,6 @@ fn an_issuer_without_authority_is_none() {
 
 #[test]
 //= RFC5280-4.2.1.10-1 test
-//= RFC4985-4-1 test
 fn name_constraints_hold_whatever_the_form_of_the_name() {
     let powers = Powers {
         permitted: vec!["m.example".to_owned()],
@@ -351,6 +349,24 @@ fn revocation_lists_are_believed_if_signed_and_their_absence_is_policy() {
 }
 
 #[test]
+//= RFC5280-6.3.3-1 test
+fn a_list_that_cannot_be_used_does_not_silence_another_of_the_same_issuer() {
+    let bad = Request::dns("t.example");
+    let good = root().revoke(&[&bad], (2025, 2030));
+    let mut forged = good.clone();
+    *forged.last_mut().expect("a list") ^= 1;
+    for lists in [[&forged, &good], [&good, &forged]] {
+        let mut trust = root().trust();
+        trust.set_unknown_status(UnknownStatus::Accept);
+        for list in lists {
+            trust.add_revocation_list(list).expect("a list");
+        }
+        let verdict = judge(&root().issue(&bad).chain, &domain("t.example"), &trust, NOW);
+        assert_eq!(verdict.map(|_| ()), Err(Rejection::Revoked));
+    }
+}
+
+#[test]
 //= RFC6120-13.6-3 test
 //= RFC6120-13.6-4 test
 fn a_pinned_domain_accepts_its_keys_alone() {
@@ -405,6 +421,12 @@ impl PublicKeyData for RsaKey {
     }
 }
 
+impl SigningKey for RsaKey {
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        Ok(vec![1; 256])
+    }
+}
+
 #[test]
 //= RFC9325-4.5-1 test
 fn weak_keys_and_signatures_are_refused() {
@@ -425,6 +447,30 @@ fn weak_keys_and_signatures_are_refused() {
     chain[0][at[0] + 4] = 0x7f;
     chain[0][at[2] + 4] = 0x7f;
     assert_eq!(judge(&chain, &domain, &trust, NOW), Err(Rejection::WeakSignature));
+}
+
+#[test]
+//= RFC9325-4.5-1 test
+fn a_signature_over_sha_1_is_refused_before_it_is_looked_at() {
+    let authority = Request { authority: true, common_name: "an RSA root".to_owned(), ..Request::new(Vec::new()) };
+    let authority = authority.params();
+    let mut trust = Trust::new(algorithms());
+    let anchor = authority.self_signed(&RsaKey::new(2048)).expect("a legal authority");
+    trust.add_anchor(anchor.der()).expect("a certificate");
+    let issuer = Issuer::new(authority, RsaKey::new(2048));
+    let issued = Request::dns("t.example").params().signed_by(&RsaKey::new(2048), &issuer).expect("a legal request");
+    let mut der = issued.der().to_vec();
+    let verdict = |der: &[u8]| judge(&[der.to_vec()], &domain("t.example"), &trust, NOW).map(|_| ());
+    assert_eq!(verdict(&der), Err(Rejection::BadSignature), "with SHA-256 it is looked at: nobody has that key");
+
+    // Inside and outside, sha256WithRSAEncryption turned into sha1WithRSAEncryption.
+    let sha_256 = [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b];
+    let at: Vec<usize> = (0..der.len()).filter(|at| der[*at..].starts_with(&sha_256)).collect();
+    assert_eq!(at.len(), 2);
+    for at in at {
+        der[at + 10] = 0x05;
+    }
+    assert_eq!(verdict(&der), Err(Rejection::WeakSignature));
 }
 
 #[test]

@@ -172,6 +172,7 @@ fn a_late_answer_for_an_attempt_that_is_over_does_not_join_the_next_one() {
 }
 
 #[test]
+//= RFC8305-5-4 test
 fn lookups_that_nobody_waits_for_any_more_go_on_only_while_there_are_few() {
     let count = limits::LATE_LOOKUPS + 20;
     let hosts: Vec<_> = (0..count).map(|n| format!("d{n}.example.net")).collect();

@@ -152,6 +152,25 @@ fn servers_without_certificates_federate_by_dialback_in_clear_where_that_is_allo
 }
 
 #[test]
+//= RFC6120-4.9.1.3-1 test
+fn that_a_domain_is_not_served_is_heard_although_the_header_in_front_of_it_names_no_domain() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let mut asking = config(&authority, A, Some(Kind::Valid), secure());
+    asking.speak_ahead = true;
+    let a = world.add(addr(1), asking);
+    let b = world.add(addr(2), config(&authority, "elsewhere.example.net", Some(Kind::Valid), secure()));
+    world.publish(B, addr(2), true, false);
+    world.send(a, &message(A, B, "there"));
+    world.run();
+    let (at_a, at_b) = (world.take_events(a), world.take_events(b));
+    assert_eq!(bounces(&at_a), [Reason::PeerStreamError]);
+    assert_eq!(refusals(&at_a), [(Direction::Outbound, Reason::PeerStreamError)]);
+    assert_eq!(refusals(&at_b), [(Direction::Inbound, Reason::HostUnknown)]);
+    assert_eq!(world.take_dialled(), [SocketAddr::new(addr(2), 5269)], "our haste is not to blame");
+}
+
+#[test]
 //= RFC7590-3.4-1 test
 fn a_strict_host_refuses_a_self_signed_peer_in_both_directions() {
     let lax = HostOptions::default();

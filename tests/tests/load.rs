@@ -433,6 +433,7 @@ fn a_peer_that_leaves_as_many_answers_unread_as_may_wait_is_read_no_more() {
 
 #[test]
 //= RFC6120-4.9.3.3-1 test
+//= RFC6120-4.5-3 test
 fn dos_020_a_pair_has_so_many_streams_and_a_further_one_is_in_conflict_with_them() {
     let authority = Authority::root("the authority");
     let mut world = World::new(Cutting::Whole);

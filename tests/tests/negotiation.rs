@@ -92,7 +92,6 @@ fn protected() -> Vec<String> {
 //= RFC6120-4.3.2-1 test
 //= RFC6120-4.3.4-1 test
 //= RFC6120-4.3.3-4 test
-//= RFC6120-4.3.5-2 test
 //= RFC6120-4.3.2-2 test
 //= RFC6120-6.3.4-4 test
 //= RFC6120-4.3.2-4 test
@@ -102,7 +101,6 @@ fn protected() -> Vec<String> {
 //= RFC6120-4.7.2-1 test
 //= RFC6120-4.7.2-2 test
 //= RFC6120-4.7.3-3 test
-//= RFC6120-4.7.4-3 test
 //= RFC6120-4.7.5-4 test
 //= RFC6120-4.8.5-1 test
 //= RFC6120-4.7.4-2 test
@@ -151,6 +149,7 @@ fn behind_starttls_both_sides_say_exactly_this() {
 //= XEP0368-3-3 test
 //= XEP0368-3-6 test
 //= XEP0368-6-1 test
+//= RFC7673-4.1-3 test
 fn direct_tls_begins_with_tls_and_goes_on_alike() {
     let mut two = Two::new(&Setting { direct_tls: true, ..Setting::strict() });
     two.send("Hello");
@@ -168,6 +167,7 @@ fn direct_tls_begins_with_tls_and_goes_on_alike() {
 //= XEP0220-2.1.2-1 test
 //= XEP0220-2.1.2-2 test
 //= XEP0220-2.1.2-3 test
+//= XEP0288-2.2-3 test
 //= XEP0220-2.1.2-7 test
 //= XEP0220-2.2.1-4 test
 //= XEP0220-2.1.1-10 test
@@ -329,6 +329,17 @@ fn an_id_in_an_initial_header_is_ignored() {
 }
 
 #[test]
+//= RFC6120-4.7.4-3 test
+fn a_header_in_another_language_is_answered_in_ours() {
+    let mut two = Two::new(&Setting::lax());
+    let puppet = two.world.connect(two.a, Listener::StartTls);
+    two.world.say(puppet, puppetry::header("m.example", A).replace(" xml:lang='en'", " xml:lang='de-CH'"));
+    let heard = two.world.hear_text(puppet);
+    let header = heard.split('>').find(|tag| tag.contains("<stream:stream ")).expect("a header");
+    assert!(header.ends_with(" xml:lang='en'") && !heard.contains("de-CH"), "{heard}");
+}
+
+#[test]
 //= RFC6120-4.9.2-5 test
 fn the_text_of_a_stream_error_is_told_to_people_and_decides_nothing() {
     let mut two = Two::new(&Setting::lax());
@@ -345,6 +356,7 @@ fn the_text_of_a_stream_error_is_told_to_people_and_decides_nothing() {
 
 #[test]
 //= RFC9525-6.1.1-2 test
+//= RFC7673-4.1-1 test
 //= RFC8305-10-1 test
 fn a_certificate_for_the_target_of_an_srv_record_proves_nothing() {
     let authority = Authority::root("the authority");

@@ -12,7 +12,7 @@ use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_tests::certificates::{Authority, Kind};
 use s2s_tests::fake_tls::FakeProvider;
-use s2s_tests::puppetry::{AUTH, Tls, asked_id, header, response};
+use s2s_tests::puppetry::{AUTH, PROCEED, Tls, asked_id, header, response};
 use s2s_tests::world::{Cutting, NodeIndex, Puppet, World, domain};
 
 const A: &str = "a.example.org";
@@ -239,6 +239,42 @@ fn what_one_host_may_not_ask_another_may() {
     assert!(world.accept(server()).is_none());
     claim(&mut world, node, OTHER);
     assert!(world.accept(server()).is_some());
+}
+
+#[test]
+fn where_tls_fails_for_one_host_another_may_ask_all_the_same() {
+    let (mut world, node) = world();
+    world.listen(server());
+    stranger(&mut world, node);
+    let asked = world.accept(server()).expect("dialled");
+    let offers = "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>";
+    world.say(asked, response(B, A, "id") + offers);
+    assert!(world.hear_text(asked).contains("<starttls "));
+    world.say(asked, PROCEED);
+    world.say(asked, "this is no TLS, as a version is none that one host does not want");
+    stranger(&mut world, node);
+    assert!(world.accept(server()).is_none(), "the same host does not ask again");
+    claim(&mut world, node, OTHER);
+    assert!(world.accept(server()).is_some(), "another one may want less");
+}
+
+#[test]
+//= XEP0220-2.5-7 test
+fn a_domain_that_its_own_server_does_not_serve_is_not_found() {
+    for (condition, answer) in [
+        ("host-unknown", "remote-server-not-found"),
+        ("host-gone", "remote-server-not-found"),
+        ("undefined-condition", "remote-server-timeout"),
+    ] {
+        let (mut world, node) = world();
+        world.listen(server());
+        let puppet = stranger(&mut world, node);
+        let asked = world.accept(server()).expect("dialled");
+        let error = format!("<stream:error><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>");
+        world.say(asked, response(B, A, "id") + &error + "</stream:stream>");
+        let heard = world.hear_text(puppet);
+        assert!(heard.contains(&format!("<{answer} ")), "{condition}: {heard}");
+    }
 }
 
 #[test]

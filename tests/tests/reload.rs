@@ -137,6 +137,23 @@ fn a_stanza_on_its_way_to_a_domain_that_a_reload_denies_comes_back_for_that() {
 }
 
 #[test]
+fn a_pair_in_which_we_proved_ourselves_by_dialback_ends_with_a_reload_that_disables_it() {
+    for dialback_disabled in [false, true] {
+        let (mut world, node) = world();
+        world.send(node, &format!("<message from='x@{A}' to='y@{B}'/>"));
+        let server = world.accept(theirs()).expect("the node dials");
+        world.say(server, response(B, A, "server") + OFFERS_DIALBACK);
+        world.say(server, format!("<db:result from='{B}' to='{A}' type='valid'/>"));
+        assert_eq!(told(&mut world, node), (true, Vec::new()));
+        reload(&mut world, node, HostOptions { dialback_disabled, ..HostOptions::default() });
+        let refused = if dialback_disabled { vec![Reason::DialbackDeniedByPolicy] } else { Vec::new() };
+        assert_eq!(told(&mut world, node), (false, refused));
+        let heard = world.hear_text(server);
+        assert_eq!(heard.contains("<policy-violation "), dialback_disabled, "{heard}");
+    }
+}
+
+#[test]
 fn a_certificate_that_was_invited_before_a_reload_proves_nobody_whom_that_denies() {
     for (options, expected) in
         [(HostOptions::default(), (true, vec![])), (denied(), (false, vec![Reason::DomainDenied]))]

@@ -395,6 +395,30 @@ fn what_a_peer_says_about_us_is_no_reason_to_dial_it_once_more() {
 }
 
 #[test]
+//= RFC6120-4.9.1.3-1 test
+fn an_error_behind_a_header_that_names_no_domain_is_heard_and_is_no_reason_to_dial_once_more() {
+    for domains in ["from=''", "from='127.0.0.1' to='a_b.example'", "from='t.example' to=''"] {
+        let mut world = World::new(Cutting::Whole);
+        let (a, place) = dialled_puppet(&mut world);
+        world.send(a, &message("1"));
+        let puppet = world.accept(place).expect("dialled");
+        assert!(hears(&mut world, puppet).ends_with(STARTTLS), "the request travels with the header");
+        let header = HEADER.replace("from='b.example.net' to='a.example.org'", domains);
+        let error = "<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>";
+        world.say(puppet, format!("{header}{error}</stream:stream>"));
+        assert_eq!(hears(&mut world, puppet), "</stream:stream>", "no error of ours: {domains}");
+        world.hang_up(puppet);
+        assert!(world.accept(place).is_none(), "one dial: {domains}");
+        let events = world.take_events(a);
+        let reasons = events.iter().filter_map(|event| match event {
+            Event::Undeliverable { reason, .. } => Some(*reason),
+            _ => None,
+        });
+        assert_eq!(reasons.collect::<Vec<_>>(), [Reason::PeerStreamError], "{domains}");
+    }
+}
+
+#[test]
 fn both_ends_report_external_although_it_was_attempted_before_it_was_offered() {
     let (mut world, a, b) = world(Kind::Valid, true, false);
     world.send(a, &message("1"));

@@ -112,7 +112,8 @@ pub fn begin_to_connect(addr: SocketAddr, from: Option<IpAddr>) -> io::Result<Tc
     }
 }
 
-/// A socket for a query to a DNS server, that takes datagrams from this server only.
+/// A socket for a query to a DNS server, that takes datagrams from this server only. Its port is drawn by the system.
+//= RFC5452-9.2-1
 pub fn query_socket(server: SocketAddr) -> io::Result<Socket> {
     let unspecified: SocketAddr = match server {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -140,6 +141,8 @@ pub fn wall_clock() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+    use std::net::UdpSocket;
 
     fn loopback() -> SocketAddr {
         (Ipv4Addr::LOCALHOST, 0).into()
@@ -223,6 +226,18 @@ mod tests {
             let (_, peer) = listener.accept().unwrap();
             assert_eq!(peer.ip().to_string(), host);
         }
+    }
+
+    #[test]
+    //= RFC5452-9.2-1 test
+    fn queries_that_are_under_way_at_once_come_from_ports_that_nobody_can_count_on() {
+        let server = UdpSocket::bind(loopback()).unwrap();
+        let sockets: Vec<_> = (0..64).map(|_| query_socket(server.local_addr().unwrap()).unwrap()).collect();
+        let port = |socket: &Socket| socket.local_addr().unwrap().as_socket().unwrap().port();
+        let ports: Vec<_> = sockets.iter().map(port).collect();
+        assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 64, "each has its own: {ports:?}");
+        let steps: BTreeSet<_> = ports.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+        assert!(steps.len() > 32, "one tells nothing of the next: {ports:?}");
     }
 
     #[test]

@@ -22,7 +22,6 @@
 //! # use s2s_core::machine::Listener;
 //! # use s2s_core::node::{Command, Config, Event, Node, StaticRoute};
 //! # use s2s_core::policy::HostOptions;
-//! # use s2s_core::route::PrivateAddresses;
 //! # use s2s_core::stanza::Stanza;
 //! # use s2s_core::time::Anchor;
 //! # use s2s_std::{Driver, bind};
@@ -30,13 +29,13 @@
 //! # fn main() -> Result<(), Box<dyn Error>> {
 //! # let authority = authority::Authority::new()?;
 //! # let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-//! let node = |host: &Domain, peer: &Domain, addr: SocketAddr, random: [u8; 32]| -> Result<Node, Box<dyn Error>> {
-//!     let mut config = Config::new(authority.provider(host)?, authority.trust(), Secret::new(&random)?, vec![]);
+//! let node = |host: &Domain, peer: &Domain, addr: SocketAddr, seed: [u8; 32]| -> Result<Node, Box<dyn Error>> {
+//!     let secret = Secret::new(b"what is drawn once and kept, unlike the seed")?;
+//!     let mut config = Config::new(authority.provider(host)?, authority.trust(), secret, vec![]);
 //!     let strict = HostOptions { secure_auth: true, require_encryption: true, ..HostOptions::default() };
 //!     config.hosts.insert(host.clone(), strict);
 //!     config.routes.insert(peer.clone(), StaticRoute { addr, security: Security::StartTls });
-//!     config.private_addresses = PrivateAddresses::Always; // or loopback is not dialled
-//!     Ok(Node::new(config, Seed(random), Anchor { instant: Instant::now(), unix }))
+//!     Ok(Node::new(config, Seed(seed), Anchor { instant: Instant::now(), unix }))
 //! };
 //! let [a, b]: [Domain; 2] = ["a.example".parse()?, "b.example".parse()?];
 //! let [at_a, at_b] = [bind("127.0.0.1:0".parse()?)?, bind("127.0.0.1:0".parse()?)?];

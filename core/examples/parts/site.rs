@@ -9,7 +9,6 @@ use s2s_core::dns::Security;
 use s2s_core::entropy::Seed;
 use s2s_core::node::{Config, Node, StaticRoute};
 use s2s_core::policy::HostOptions;
-use s2s_core::route::PrivateAddresses;
 use s2s_core::time::Anchor;
 
 use crate::authority::Authority;
@@ -27,8 +26,6 @@ pub(crate) fn node(
     let options = HostOptions { secure_auth: true, require_encryption: true, ..HostOptions::default() };
     config.hosts.insert(host.clone(), options);
     config.routes.insert(pair.remote.clone(), StaticRoute { addr, security: Security::StartTls });
-    // Without this, loopback is not dialled.
-    config.private_addresses = PrivateAddresses::Always;
     // A real seed comes from the operating system. Two nodes must not have the same.
     let mut seed = [0; 32];
     seed.iter_mut().zip(host.as_str().bytes()).for_each(|(to, from)| *to = from);

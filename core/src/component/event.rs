@@ -45,28 +45,32 @@ pub enum Event {
         /// More, for the log only.
         detail: String,
     },
-    /// A connection was turned away: too many are attached to no host ([`limits::UNATTACHED_COMPONENTS`]).
+    /// Connections were turned away: too many are attached to no host ([`limits::UNATTACHED_COMPONENTS`]). Told at once
+    /// for the first one, then for those of a second together.
     ///
     /// [`limits::UNATTACHED_COMPONENTS`]: crate::limits::UNATTACHED_COMPONENTS
     TurnedAway {
-        /// Its address.
+        /// The address of the last of them.
         addr: SocketAddr,
+        /// How many were turned away since this was last told.
+        times: u64,
     },
     /// How much there is of everything, as was asked for.
     Measured(Measures),
     /// A stanza for one of our hosts went back to its sender as an error, which follows: as [`Event::Outbound`], or to a
-    /// component.
+    /// component. So did one that a component addressed to what is no address of a domain ([`Reason::Malformed`]).
     Returned {
-        /// The domain that it was for.
+        /// The domain that it was for; if that is none, the sender's.
         host: Domain,
         /// The domain that sent it.
         sender: Domain,
         /// Why.
         reason: Reason,
     },
-    /// A stanza for one of our hosts was dropped, because no answer may be sent to it.
+    /// A stanza for one of our hosts was dropped, because no answer may be sent to it. So was one that a component
+    /// addressed to what is no address of a domain ([`Reason::Malformed`]).
     Dropped {
-        /// The stanza.
+        /// The stanza. If its recipient is no address, the head has the sender's domain in its place.
         stanza: Stanza,
         /// Why it could not be delivered.
         reason: Reason,

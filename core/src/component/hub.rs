@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::addr::Domain;
 use crate::component::ending::{Ending, LinkError};
 use crate::component::link::{Link, State};
+use crate::component::turned_away::TurnedAway;
 use crate::component::{Command, Config, Event, Measures};
 use crate::entropy::{Entropy, Seed};
 use crate::limits;
@@ -25,13 +26,21 @@ pub struct Hub {
     pub(super) attached: BTreeMap<Domain, ConnId>,
     pub(super) links: BTreeMap<ConnId, Link>,
     pub(super) entropy: Entropy,
-    deadlines: BTreeSet<(Instant, ConnId)>,
+    deadlines: BTreeSet<(Instant, Owner)>,
+    turned_away: TurnedAway,
     next_conn: u64,
     effects: VecDeque<Effect>,
     events: VecDeque<Event>,
     /// Whether links may read as far as the events that wait are concerned.
     reading: bool,
     shutting_down: bool,
+}
+
+/// Whose deadline it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Link(ConnId),
+    TurnedAway,
 }
 
 impl Hub {
@@ -45,6 +54,7 @@ impl Hub {
             links: BTreeMap::new(),
             entropy: Entropy::new(seed).fork("component stream ids", 0),
             deadlines: BTreeSet::new(),
+            turned_away: TurnedAway::default(),
             next_conn: 0,
             effects: VecDeque::new(),
             events: VecDeque::new(),
@@ -93,12 +103,35 @@ impl Hub {
     pub(super) fn arm(&mut self, now: Instant, conn: ConnId, wait: Option<Duration>) {
         let Some(link) = self.links.get_mut(&conn) else { return };
         if let Some(at) = link.deadline.take() {
-            self.deadlines.remove(&(at, conn));
+            self.deadlines.remove(&(at, Owner::Link(conn)));
         }
         // A wait beyond the end of time is one without end.
         if let Some(at) = wait.and_then(|wait| now.checked_add(wait)) {
             link.deadline = Some(at);
-            self.deadlines.insert((at, conn));
+            self.deadlines.insert((at, Owner::Link(conn)));
+        }
+    }
+
+    /// The one deadline of a link has come.
+    fn expire(&mut self, now: Instant, conn: ConnId) {
+        self.arm(now, conn, None);
+        match self.links.get(&conn).map(|link| &link.state) {
+            Some(State::ExpectHeader | State::ExpectHandshake { .. }) => {
+                self.end(now, conn, &LinkError::HandshakeTimeout.into());
+            }
+            _ => self.drop_link(now, conn),
+        }
+    }
+
+    /// Tells who was turned away, or arms the moment to do so.
+    fn tell_turned_away(&mut self, now: Instant) {
+        let Some(at) = self.turned_away.due(now) else { return };
+        self.deadlines.remove(&(at, Owner::TurnedAway));
+        match self.turned_away.take(now) {
+            Some((addr, times)) => self.tell(Event::TurnedAway { addr, times }),
+            None => {
+                self.deadlines.insert((at, Owner::TurnedAway));
+            }
         }
     }
 
@@ -165,7 +198,8 @@ impl Machine for Hub {
             return None;
         }
         if unattached >= limits::UNATTACHED_COMPONENTS {
-            self.tell(Event::TurnedAway { addr: peer });
+            self.turned_away.note(peer);
+            self.tell_turned_away(now);
             return None;
         }
         let conn = ConnId(self.next_conn);
@@ -224,15 +258,13 @@ impl Machine for Hub {
     fn handle_reply(&mut self, _now: Instant, _query: QueryId, _message: Option<&[u8]>) {}
 
     fn handle_timeout(&mut self, now: Instant) {
-        while let Some((at, conn)) = self.deadlines.first().copied()
+        while let Some((at, owner)) = self.deadlines.first().copied()
             && at <= now
         {
-            self.arm(now, conn, None);
-            match self.links.get(&conn).map(|link| &link.state) {
-                Some(State::ExpectHeader | State::ExpectHandshake { .. }) => {
-                    self.end(now, conn, &LinkError::HandshakeTimeout.into());
-                }
-                _ => self.drop_link(now, conn),
+            self.deadlines.remove(&(at, owner));
+            match owner {
+                Owner::Link(conn) => self.expire(now, conn),
+                Owner::TurnedAway => self.tell_turned_away(now),
             }
         }
     }
@@ -271,9 +303,15 @@ impl Machine for Hub {
     }
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let (at, conn) = self.deadlines.first()?;
-        let closing = matches!(self.links.get(conn)?.state, State::Closing { .. });
-        Some((*at, if closing { "component close" } else { "component handshake" }))
+        let (at, owner) = self.deadlines.first()?;
+        let why = match owner {
+            Owner::Link(conn) => match self.links.get(conn)?.state {
+                State::Closing { .. } => "component close",
+                _ => "component handshake",
+            },
+            Owner::TurnedAway => "turned away",
+        };
+        Some((*at, why))
     }
 
     fn pending(&self, conn: ConnId) -> &[u8] {

@@ -1,6 +1,7 @@
 //! The server side of XEP-0114 and the table of our hosts, the same way as a node: bytes in, events out.
 //!
-//! Whatever arrives for one of our hosts goes to its component; hosts without one answer what they must.
+//! Whatever arrives for one of our hosts goes to its component; hosts without one answer what they must. What a
+//! component sends in the name of another host ends its link; what it sends to no address of a domain comes back to it.
 //! A component link lives through these states:
 //!
 //! ```text
@@ -24,6 +25,7 @@ mod route;
 mod session;
 #[cfg(test)]
 mod tests;
+mod turned_away;
 
 pub use config::{ComponentSecret, Config, Host};
 pub use event::{Command, Event, Measures};

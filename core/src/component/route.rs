@@ -19,6 +19,19 @@ impl Hub {
         }
     }
 
+    /// A stanza of one of our components for `to`, which is no address: the component is told.
+    //= RFC6120-10.4.3-1
+    //= RFC6120-8.3.1-1
+    pub(super) fn refuse_recipient(&mut self, stanza: Stanza, to: &str) {
+        match stanza.jid_malformed(to) {
+            Some(error) => {
+                self.tell_returned(&stanza, Reason::Malformed);
+                self.reply(error);
+            }
+            None => self.tell(Event::Dropped { stanza, reason: Reason::Malformed }),
+        }
+    }
+
     /// A stanza for one of our hosts: to its component, else the host answers.
     //= RFC6120-10.4-2
     //= RFC6120-8.4-6

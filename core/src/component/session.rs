@@ -3,12 +3,13 @@
 use std::mem;
 use std::time::Instant;
 
+use crate::addr::Address;
 use crate::component::ending::{Ending, LinkError};
 use crate::component::link::{State, judge_header};
 use crate::component::{Event, Hub};
 use crate::machine::ConnId;
 use crate::ns;
-use crate::stanza::Stanza;
+use crate::stanza::{Improper, Stanza};
 use crate::stream::Condition;
 use crate::xml::{Element, Frame, Root, StanzaFrame};
 
@@ -82,6 +83,8 @@ impl Hub {
         Ok(())
     }
 
+    /// A wrong sender ends the link: that is the component's own word. A recipient is often somebody else's, such as a
+    /// remote user's who invites somebody to a room, and must not take the whole host away (decision D-37).
     //= XEP0114-3-9
     //= XEP0114-3-10
     //= XEP0114-3-11
@@ -90,13 +93,22 @@ impl Hub {
     //= RFC6120-8.1.2.2-3
     //= RFC7622-4-4
     fn handle_stanza(&mut self, conn: ConnId, frame: StanzaFrame) -> Result<(), Ending> {
-        let stanza = Stanza::from_frame(frame).map_err(LinkError::Improper)?;
+        let Some(State::Open { host }) = self.links.get(&conn).map(|link| &link.state) else { return Ok(()) };
+        let host = host.clone();
+        let written = frame.to.as_deref().ok_or(LinkError::Improper(Improper::NoTo))?;
+        let (to, unusable) = match Address::parse(written) {
+            Ok(to) => (to, None),
+            Err(_) => (Address::from(host.clone()), Some(written.to_owned())),
+        };
+        let stanza = Stanza::addressed(frame, to).map_err(LinkError::Improper)?;
         let from = stanza.head().from.domain();
-        let is_own = |state: &State| matches!(state, State::Open { host } if host == from);
-        if !self.links.get(&conn).is_some_and(|link| is_own(&link.state)) {
+        if *from != host {
             return Err(LinkError::InvalidFrom(from.clone()).into());
         }
-        self.route(stanza);
+        match unusable {
+            None => self.route(stanza),
+            Some(to) => self.refuse_recipient(stanza, &to),
+        }
         Ok(())
     }
 

@@ -89,6 +89,7 @@ impl Message {
     }
 
     /// The element, from the peer's `to` to its `from`: who reads it sees us as `from`.
+    //= XEP0220-2-1
     #[must_use]
     pub fn write(&self) -> String {
         let (from, to) = (&self.from, &self.to);
@@ -270,6 +271,7 @@ mod tests {
 
     #[test]
     //= XEP0220-2.5-4 test
+    //= XEP0220-2-1 test
     fn what_is_written_is_this_and_nothing_else() {
         let (id, key) = ("<'7'>".to_owned(), "a<b&c".to_owned());
         let refused = Answer::Error(Some(StanzaCondition::ItemNotFound));

@@ -216,7 +216,6 @@ impl Desk {
     }
 
     /// Sends a message from a socket of its own, when its turn has come.
-    //= RFC5452-9.2-1
     pub(super) fn send(
         &mut self,
         now: Instant,

@@ -26,6 +26,7 @@ impl Name {
     ///
     /// Made of labels rather than of text, so that nothing is an escape or a relative name.
     //= RFC5891-5.5-1
+    //= RFC7673-8-1
     pub(super) fn new(prefix: &[&str], domain: &Domain) -> Option<Self> {
         let labels = prefix.iter().copied().chain(domain.as_str().split('.'));
         WireName::from_labels(labels.map(str::as_bytes)).ok().map(|name| Self::absolute(&name))

@@ -119,7 +119,6 @@ fn draw(left: &[Service], below: &mut impl FnMut(u64) -> u64) -> usize {
         .unwrap_or(0)
 }
 
-//= RFC9325-3.2-2
 fn put_direct_tls_first(ordered: &mut [Service]) {
     let mut rest = ordered;
     while let [first, others @ ..] = rest {

@@ -297,8 +297,6 @@ impl Link {
     /// Ends the connection because TLS failed: its alert is all that the peer is told.
     //= RFC6120-5.4.3.2-1
     //= RFC6120-5.4.3.2-2
-    //= RFC6120-5.3.5-2
-    //= RFC6120-5.3.5-3
     pub(super) fn fail_tls(&mut self, now: Instant, detail: &str) {
         if !self.phase.reads() {
             return;
@@ -316,6 +314,14 @@ impl Link {
         };
         self.transmit(stream::CLOSING.as_bytes());
         self.end(now, reason, "closed by the peer".to_owned());
+    }
+
+    /// The peer grants TLS on a stream that we have closed: nothing but TLS could follow, and we may say nothing more.
+    //= RFC6120-4.4-2
+    pub(super) fn granted_too_late(&mut self, now: Instant) {
+        if let Phase::Draining(reason) = self.phase {
+            self.end(now, reason, "the peer granted TLS after our closing tag".to_owned());
+        }
     }
 
     /// STARTTLS was answered with a failure, by us or by the peer: the stream is closed.

@@ -73,7 +73,6 @@ impl Link {
     }
 
     /// Outbound: sends a stanza of an authorised pair, which has waited `since`, or gives it back.
-    //= RFC6120-4.3.5-2
     //= XEP0220-2.1.1-4
     pub fn send_stanza(&mut self, now: Instant, since: Instant, stanza: Stanza) -> Result<(), Stanza> {
         let authorised = match &self.role {
@@ -104,12 +103,12 @@ impl Link {
         });
     }
 
-    /// Inbound, on the request for TLS: grant it.
+    /// Inbound, on the request for TLS: grant it, unless we have closed the stream since.
     pub fn proceed(&mut self, now: Instant) {
         let mut plain = Vec::new();
         let granted = match &mut self.role {
-            Role::Receiving { stream, .. } => stream.proceed(&mut plain),
-            Role::Initiating { .. } => false,
+            Role::Receiving { stream, .. } if self.phase.writes() => stream.proceed(&mut plain),
+            Role::Receiving { .. } | Role::Initiating { .. } => false,
         };
         self.transmit(&plain);
         if granted {

@@ -6,14 +6,25 @@
 //!
 //! 1. Call [`Link::handle_connected`], [`Link::handle_bytes`], [`Link::handle_eof`], [`Link::handle_closed`] or
 //!    [`Link::handle_timeout`], or a command.
-//! 2. Drain [`Link::poll_event`], and answer each event before the next is asked for, by a command: a header by
-//!    [`Link::offer`] or [`Link::accept_header`], features by [`Link::starttls`], [`Link::external`] or
-//!    [`Link::send_key`], a request for TLS by [`Link::proceed`], anything that must not be by [`Link::refuse`].
+//! 2. Drain [`Link::poll_event`], and answer each event before the next is asked for, by a command of the table below;
+//!    anything that must not be by [`Link::refuse`].
 //! 3. Write what is [`pending`](Link::pending), report it by [`Link::handle_sent`], and do what
 //!    [`Link::connection`] says, which is [`Connection::Drop`] in the end.
 //! 4. Read while [`Link::wants_read`] says so, and arm the timer for [`Link::poll_timeout`]. How long the peer may take to
 //!    answer a key or EXTERNAL on a stream that we opened, the owner knows: until something is authorised there, no timer
 //!    of the link runs behind the features, but for a question about a key and for EXTERNAL that was not offered.
+//!
+//! | what the peer said | event | answered by |
+//! |---|---|---|
+//! | to us: a header | [`ReceivingEvent::HeaderReceived`] | [`Link::offer`] |
+//! | a request for TLS | [`ReceivingEvent::StartTlsRequested`] | [`Link::proceed`] |
+//! | a key | [`ReceivingEvent::KeyReceived`] | [`Link::answer_key`], at once or later |
+//! | a question about a key of ours | [`ReceivingEvent::VerifyReceived`] | [`Link::answer_verify`] |
+//! | on a stream that we opened: a header | [`InitiatingEvent::HeaderReceived`] | [`Link::accept_header`] |
+//! | features | [`InitiatingEvent::FeaturesReceived`] | [`Link::starttls`], [`Link::external`], [`Link::send_key`] or [`Link::send_verify`] |
+//! | that EXTERNAL failed | [`InitiatingEvent::ExternalRefused`] | [`Link::send_key`], if it may be |
+//!
+//! All others need no answer.
 //!
 //! After EXTERNAL the stream begins anew, so that a header comes once more: [`Receiving::settled_pair`] tells.
 //! The functions of [`policy`](crate::policy) and [`verify`](crate::tls::verify) are there for the decisions.
@@ -388,6 +399,7 @@ impl Link {
                 Ok(None) => break,
             };
             match flow {
+                Ok(Flow::StartTls) if !self.phase.writes() => return self.granted_too_late(now),
                 Ok(Flow::StartTls) => return self.splice(now, input.pending()),
                 Ok(flow) => self.follow(now, flow),
                 Err(error) => {
@@ -536,7 +548,6 @@ impl Link {
             self.timers.cancel(Timer::Negotiation);
             self.timers.cancel(Timer::Attempt);
             //= RFC6120-13.12-4
-            //= XEP0205-4.5-1
             self.framer.set_bounds(Bounds {
                 element_bytes: self.settings.stanza_bytes,
                 depth: limits::ELEMENT_DEPTH,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::addr::Domain;
 use crate::limits;
 
-/// SHA-256 of the certificates of each domain that proved itself.
+/// SHA-256 of the certificates that each domain showed where a pair with it came up.
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
     known: BTreeMap<Domain, Shown>,

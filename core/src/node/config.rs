@@ -32,7 +32,7 @@ pub struct Config {
     /// The same for all domains below a name, at any depth, but not for that name itself: `[route."*.NAME"]`. Of several
     /// the longest name counts, and a route of the domain itself before all of them.
     pub routes_below: BTreeMap<Domain, StaticRoute>,
-    /// Which addresses may be dialled although they are loopback, link-local or private.
+    /// Which addresses may be dialled although they are loopback, link-local or private. Static routes are not asked.
     pub private_addresses: PrivateAddresses,
     /// Addresses of our own listeners: a record of DNS that leads there is not followed, so that we do not talk to
     /// ourselves. IPv4 addresses count in either notation. A listener at an unspecified address has to be named by the

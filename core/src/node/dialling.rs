@@ -138,6 +138,7 @@ impl Node {
     }
 
     //= RFC9525-6.1.1-2
+    //= RFC7673-4.1-1
     //= RFC8305-10-1
     fn dial_candidate(&mut self, now: Instant, errand: &Errand, candidate: Candidate) -> ConnId {
         self.config.tls.set_time(self.anchor.unix_at(now));
@@ -158,7 +159,7 @@ impl Node {
         conn
     }
 
-    /// The address of ours to dial `addr` from: those of its family in turn; `None` leaves the choice to the system.
+    /// The address of ours to dial `addr` from: one of its family, by the number of all dials so far; `None` leaves the choice to the system.
     fn outgoing_address(&self, addr: SocketAddr) -> Option<IpAddr> {
         let usable: Vec<_> =
             self.config.outgoing_addresses.iter().filter(|from| from.is_ipv4() == addr.is_ipv4()).collect();
@@ -277,6 +278,7 @@ impl Node {
     }
 
     /// An attempt has succeeded. Its lookup goes on unless there are many: nobody waits for it any more.
+    //= RFC8305-5-4
     pub(super) fn dial_succeeded(&mut self, dial: &Dial) {
         if self.lookups.len() > limits::LATE_LOOKUPS
             && let Some(lookup) = dial.race().lookup()

@@ -59,7 +59,8 @@ pub enum Event {
         /// The stanza.
         stanza: Stanza,
     },
-    /// A stanza of ours that was not delivered, or perhaps not ([`Reason::DeliveryUncertain`]).
+    /// A stanza of ours that was not delivered. Each comes back once at most, and not if a connection broke with it
+    /// ([`Uncertain`](Self::Uncertain)).
     Undeliverable {
         /// The domains of sender and recipient.
         pair: Pair,
@@ -90,7 +91,7 @@ pub enum Event {
         /// SHA-256 of the certificate that the domain showed last.
         before: [u8; 32],
     },
-    /// They no longer can. Once for each `PeerUp`.
+    /// Stanzas can no longer flow in this direction. Once for each `PeerUp`.
     PeerDown {
         /// The pair.
         pair: Pair,

@@ -5,9 +5,10 @@ use std::time::Instant;
 use crate::addr::{Domain, Pair};
 use crate::auth::{Method, Proof};
 use crate::dialback::Answer;
+use crate::limits;
 use crate::machine::ConnId;
 use crate::node::{Bound, Direction, Event, Node, Purpose};
-use crate::policy::{self, KeyVerdict, Offer, Protection};
+use crate::policy::{self, HostOptions, KeyVerdict, Offer, Protection};
 use crate::reason::Reason;
 use crate::stanza::StanzaCondition;
 use crate::stream::{Header, KeyOutcome, ReceivingEvent, StreamError, Version};
@@ -65,6 +66,7 @@ impl Node {
 
     /// The peer has proved itself by its certificate: welcome, unless it has enough streams.
     //= RFC6120-4.9.3.3-1
+    //= RFC6120-4.5-3
     fn handle_authenticated(&mut self, now: Instant, conn: ConnId, pair: Pair) {
         if let Err(error) = self.judge_after_reload(now, conn, &pair, Method::External) {
             return self.with_link(conn, |link| link.refuse(now, &error, Some(&pair.local)));
@@ -104,6 +106,9 @@ impl Node {
         if header.from.as_ref().is_some_and(|from| self.config.hosts.contains_key(from)) {
             return Err(refuse(StreamError::FromIsOurs));
         }
+        if !self.is_protected_enough(conn, options) {
+            return Err(refuse(StreamError::Refused(Reason::EncryptionRequired)));
+        }
         if settled.is_some() {
             let offer = Offer { starttls: None, external: None, dialback: !options.dialback_disabled };
             return Ok((local.clone(), offer));
@@ -116,7 +121,7 @@ impl Node {
             //= RFC6120-4.7.1-4
             None => self.is_protected(conn).then_some(Err(crate::tls::verify::Rejection::Missing)),
         };
-        let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
+        let protection = Protection::of(&certificate);
         let tls_available = self.config.tls.has_certificate(local);
         let offer = policy::offer(options, header.from.as_ref(), protection, tls_available)
             .map_err(|reason| refuse(StreamError::Refused(reason)))?;
@@ -131,28 +136,60 @@ impl Node {
         self.links.get(&conn).is_some_and(|connected| connected.link.facts().is_some())
     }
 
+    /// Whether the version of TLS, if there is any on `conn`, is one that a host with these options speaks.
+    pub(super) fn is_protected_enough(&self, conn: ConnId, options: &HostOptions) -> bool {
+        let facts = self.links.get(&conn).and_then(|connected| connected.link.facts());
+        facts.is_none_or(|facts| facts.version >= options.tls_min_version)
+    }
+
+    /// What to do about a key. The certificate, which is dear to judge, comes last.
+    fn judge_key(&self, now: Instant, conn: ConnId, pair: &Pair) -> KeyVerdict {
+        //= XEP0220-2.2.1-3
+        let Some(options) = self.config.hosts.get(&pair.local) else {
+            return KeyVerdict::Refuse(Reason::HostUnknown);
+        };
+        if self.config.hosts.contains_key(&pair.remote) {
+            return KeyVerdict::Refuse(Reason::FromMismatch);
+        }
+        if !self.has_room_for(conn, pair) {
+            return KeyVerdict::Refuse(Reason::Limit);
+        }
+        if let Some(reason) = policy::refusal_of_keys(options, &pair.remote) {
+            return KeyVerdict::Refuse(reason);
+        }
+        if !self.is_protected_enough(conn, options) {
+            return KeyVerdict::Refuse(Reason::EncryptionRequired);
+        }
+        let certificate = self.certificate(now, conn, &pair.remote);
+        let protection = Protection::of(&certificate);
+        policy::judge_key(options, &pair.remote, protection)
+    }
+
     /// A dialback key: each pair is judged on its own, before any lookup or connection.
     pub(super) fn handle_key(&mut self, now: Instant, conn: ConnId, pair: Pair, key: String) {
-        let certificate = self.certificate(now, conn, &pair.remote);
-        let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
-        let verdict = match self.config.hosts.get(&pair.local) {
-            //= XEP0220-2.2.1-3
-            None => KeyVerdict::Refuse(Reason::HostUnknown),
-            Some(_) if self.config.hosts.contains_key(&pair.remote) => KeyVerdict::Refuse(Reason::FromMismatch),
-            Some(_) if !self.has_room_for(conn, &pair) => KeyVerdict::Refuse(Reason::Limit),
-            Some(options) => policy::judge_key(options, &pair.remote, protection),
-        };
-        match verdict {
+        if self.links.get(&conn).is_none_or(|connected| connected.link.is_closing()) {
+            return;
+        }
+        match self.judge_key(now, conn, &pair) {
             KeyVerdict::Proved(verified) => {
                 let proof = Proof::by_certificate(pair.local.clone(), &verified);
                 self.answer_key(now, conn, &pair, KeyOutcome::Proved(proof));
             }
             KeyVerdict::CallBack => self.begin_verification(now, conn, pair, key),
-            KeyVerdict::Refuse(reason) => {
-                let bound = (reason == Reason::Limit).then_some(Bound::StreamsPerPair);
-                let detail = bound.map_or("", Bound::as_str).to_owned();
-                self.raise_refused_pair(now, conn, &pair, reason, detail);
-                self.answer_key(now, conn, &pair, KeyOutcome::Failed(dialback_condition(reason)));
+            KeyVerdict::Refuse(reason) => self.refuse_key(now, conn, &pair, reason),
+        }
+    }
+
+    /// A key is refused without asking anybody. Who goes on like that is a flood.
+    fn refuse_key(&mut self, now: Instant, conn: ConnId, pair: &Pair, reason: Reason) {
+        let bound = (reason == Reason::Limit).then_some(Bound::StreamsPerPair);
+        let detail = bound.map_or("", Bound::as_str).to_owned();
+        self.raise_refused_pair(now, conn, pair, reason, detail);
+        self.answer_key(now, conn, pair, KeyOutcome::Failed(dialback_condition(reason)));
+        if let Some(connected) = self.touch(conn) {
+            connected.refused_keys = connected.refused_keys.saturating_add(1);
+            if connected.refused_keys >= limits::REFUSED_KEYS_PER_STREAM {
+                connected.link.refuse(now, &StreamError::TooManyRefusedKeys, Some(&pair.local));
             }
         }
     }

@@ -20,6 +20,7 @@ mod settle;
 mod turns;
 mod verify;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -117,6 +118,16 @@ enum Purpose {
     Errand(Errand),
 }
 
+impl Purpose {
+    /// Who opened it.
+    const fn direction(&self) -> Direction {
+        match self {
+            Self::Inbound => Direction::Inbound,
+            Self::Errand(_) => Direction::Outbound,
+        }
+    }
+}
+
 /// A link and its circumstances.
 #[derive(Debug)]
 struct Connected {
@@ -139,6 +150,10 @@ struct Connected {
     connect_failure: Option<Reason>,
     /// Whether there was a reload since it began: what was offered on it before may be forbidden now.
     reloaded: bool,
+    /// Keys on it that were refused without asking anybody.
+    refused_keys: usize,
+    /// SHA-256 of the certificate that the peer showed, from the first time that it was asked for.
+    certificate: OnceCell<[u8; 32]>,
     /// Pairs that are up on it, and how they were proved: for each, `PeerDown` is owed.
     up: BTreeMap<Pair, Method>,
     /// The read rate of this connection, where there is a limit.
@@ -164,6 +179,12 @@ struct Connected {
 }
 
 impl Connected {
+    /// SHA-256 of the certificate that the peer showed. It never changes while there is a connection.
+    fn certificate(&self) -> Option<[u8; 32]> {
+        let der = self.link.facts()?.chain.first()?;
+        Some(*self.certificate.get_or_init(|| fingerprint(der)))
+    }
+
     /// Whether reading makes sense now.
     fn reads(&self) -> bool {
         self.open && self.link.wants_read() && self.paused_until.is_none() && !self.in_turn
@@ -247,9 +268,9 @@ impl Node {
         Some(LinkInfo {
             conn,
             addr: connected.addr,
-            direction: if connected.purpose == Purpose::Inbound { Direction::Inbound } else { Direction::Outbound },
+            direction: connected.purpose.direction(),
             tls: connected.link.facts().map(|facts| (facts.version, facts.cipher)),
-            certificate: connected.link.facts().and_then(|facts| facts.chain.first()).map(|der| fingerprint(der)),
+            certificate: connected.certificate(),
             age: now.saturating_duration_since(since),
         })
     }

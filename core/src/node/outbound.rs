@@ -8,7 +8,7 @@ use crate::dialback::Answer;
 use crate::link::End;
 use crate::machine::ConnId;
 use crate::node::ahead::is_refused_for_haste;
-use crate::node::{Direction, Errand, Event, Node, Purpose};
+use crate::node::{Errand, Event, Node, Purpose};
 use crate::policy::{self, Authentication, Protection};
 use crate::reason::Reason;
 use crate::route::{External, LastFeatures};
@@ -97,7 +97,7 @@ impl Node {
     ) -> Result<Next, Reason> {
         let options = self.config.hosts.get(&pair.local).ok_or(Reason::HostUnknown)?;
         let certificate = self.certificate(now, conn, &pair.remote);
-        let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
+        let protection = Protection::of(&certificate);
         if certificate.is_none() && policy::judge_clear(options, &pair.remote, features.starttls.is_some())? {
             return Ok(Next::StartTls);
         }
@@ -146,7 +146,7 @@ impl Node {
             self.raise_refused_pair(now, conn, &pair, reason, failure.as_str().to_owned());
         }
         let certificate = self.certificate(now, conn, &pair.remote);
-        let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
+        let protection = Protection::of(&certificate);
         let again = self.config.hosts.get(&pair.local).is_some_and(|options| {
             policy::authenticate(options, &pair.remote, protection, false, features.dialback).is_ok()
         });
@@ -203,7 +203,7 @@ impl Node {
             reason => reason,
         });
         let detail = connected.bound.map_or_else(|| end.detail.clone(), |bound| bound.as_str().to_owned());
-        let direction = if purpose == Purpose::Inbound { Direction::Inbound } else { Direction::Outbound };
+        let direction = purpose.direction();
         let (was_up, age) = (!up.is_empty(), now.saturating_duration_since(connected.since));
         for pair in up.into_keys() {
             if purpose == Purpose::Inbound {
@@ -234,6 +234,8 @@ impl Node {
                 if self.retry_without_haste(now, &errand, conn, reason) {
                     return;
                 }
+                let condition = self.links.get(&conn).and_then(|connected| connected.link.peer_condition());
+                self.note_unknown_there(&errand, condition);
                 if let Some(pair) = self.pair_of(&errand).filter(|_| self.is_trying(&errand, conn)) {
                     self.raise_refused_pair(now, conn, &pair, reason, end.detail.clone());
                 }

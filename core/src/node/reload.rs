@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::addr::Pair;
 use crate::auth::Method;
 use crate::machine::ConnId;
-use crate::node::{Config, Direction, Event, Limits, Node, Purpose};
+use crate::node::{Config, Direction, Event, Limits, Node};
 use crate::policy::{self, Protection};
 use crate::rate::TokenBucket;
 use crate::reason::Reason;
@@ -77,13 +77,13 @@ impl Node {
             return;
         };
         connected.reloaded = true;
-        let outbound = connected.purpose != Purpose::Inbound;
+        let direction = connected.purpose.direction();
         let up: Vec<_> = connected.up.iter().map(|(pair, by)| (pair.clone(), *by)).collect();
         let count = up.len();
         let mut forbidden = BTreeSet::new();
         let mut host_gone = false;
         for (pair, by) in up {
-            match self.judge_pair_again(now, conn, &pair, by, outbound) {
+            match self.judge_pair_again(now, conn, &pair, by, direction) {
                 Verdict::Keep => continue,
                 Verdict::HostGone => host_gone = true,
                 Verdict::Forbidden(reason) => self.raise_refused_pair(now, conn, &pair, reason, "reload".to_owned()),
@@ -125,30 +125,33 @@ impl Node {
         let Some(connected) = self.links.get(&conn).filter(|connected| connected.reloaded) else {
             return Ok(());
         };
-        match self.judge_pair_again(now, conn, pair, by, connected.purpose != Purpose::Inbound) {
+        match self.judge_pair_again(now, conn, pair, by, connected.purpose.direction()) {
             Verdict::Keep => Ok(()),
             Verdict::HostGone => Err(StreamError::HostGone),
             Verdict::Forbidden(reason) => Err(StreamError::Refused(reason)),
         }
     }
 
-    fn judge_pair_again(&self, now: Instant, conn: ConnId, pair: &Pair, by: Method, outbound: bool) -> Verdict {
+    fn judge_pair_again(&self, now: Instant, conn: ConnId, pair: &Pair, by: Method, direction: Direction) -> Verdict {
         let Some(options) = self.config.hosts.get(&pair.local) else {
             return Verdict::HostGone;
         };
         // A domain that has become one of ours is nobody else's any more.
         if self.config.hosts.contains_key(&pair.remote) {
-            return Verdict::Forbidden(if outbound { Reason::HostUnknown } else { Reason::FromMismatch });
+            return Verdict::Forbidden(match direction {
+                Direction::Inbound => Reason::FromMismatch,
+                Direction::Outbound => Reason::HostUnknown,
+            });
+        }
+        if !self.is_protected_enough(conn, options) {
+            return Verdict::Forbidden(Reason::EncryptionRequired);
         }
         let certificate = self.certificate(now, conn, &pair.remote);
-        let protection = certificate.as_ref().map_or(Protection::Clear, Protection::Tls);
-        let verdict = if outbound {
-            // How we proved ourselves is the peer's affair; what we demand of it is ours.
-            let admitted = options.admit_outbound(&pair.remote);
-            admitted.and_then(|()| policy::judge_outbound(options, &pair.remote, protection))
-        } else {
-            policy::judge_again(options, &pair.remote, by, protection)
+        let protection = Protection::of(&certificate);
+        let judge = match direction {
+            Direction::Inbound => policy::judge_again,
+            Direction::Outbound => policy::judge_ourselves_again,
         };
-        verdict.map_or_else(Verdict::Forbidden, |()| Verdict::Keep)
+        judge(options, &pair.remote, by, protection).map_or_else(Verdict::Forbidden, |()| Verdict::Keep)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [RFC 6120 section 10.4](https://www.rfc-editor.org/rfc/rfc6120#section-10.4)
 
+use std::fmt;
 use std::time::Instant;
 
 use crate::addr::Pair;
@@ -20,11 +21,23 @@ use crate::stanza::Stanza;
 pub enum SendError {
     /// The sender's domain is not one that this node serves, or the recipient's is.
     NotOurs(Box<Stanza>),
-    /// The queue of the pair is full.
+    /// The queue of the pair is full, or the room of all pairs together is used up.
     QueueFull(Box<Stanza>),
-    /// Policy refuses, or the node is going down.
+    /// Policy refuses, the node is going down, or there are too many pairs ([`Reason::Limit`]).
     Refused(Box<Stanza>, Reason),
 }
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOurs(_) => f.write_str("the stanza is not from one of our domains to a remote one"),
+            Self::QueueFull(_) => f.write_str(Reason::QueueFull.bounce_text()),
+            Self::Refused(_, reason) => f.write_str(reason.bounce_text()),
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
 
 impl SendError {
     /// The stanza, and why it was not accepted.
@@ -249,9 +262,14 @@ impl Node {
         let conn = self.dial(&errand).and_then(|dial| dial.race().active());
         let stream = conn.and_then(|conn| self.links.get(&conn)?.link.initiating_stream());
         let asked = stream.is_some_and(|stream| stream.awaits_answer_to_key(pair));
-        let reason = if asked { Reason::DialbackTimeout } else { Reason::NegotiationTimeout };
         let Some(dial) = self.dial_mut(&errand) else {
             return;
+        };
+        let reason = match conn {
+            Some(_) if asked => Reason::DialbackTimeout,
+            Some(_) => Reason::NegotiationTimeout,
+            None if dial.race().has_begun() => Reason::ConnectTimeout,
+            None => Reason::DnsTimeout,
         };
         dial.note_failure(reason);
         let failure = dial.failure();

@@ -1,5 +1,6 @@
 //! The calls of an adapter, and what follows from each: children are drained until nothing is left to say.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -46,7 +47,7 @@ impl Machine for Node {
 
     fn handle_connected(&mut self, now: Instant, conn: ConnId) {
         if self.race_connected(conn)
-            && !self.gave_up_for_nobody(now, conn)
+            && !self.give_up_if_unwanted(now, conn)
             && let Some(connected) = self.touch(conn)
         {
             connected.open = true;
@@ -244,6 +245,8 @@ impl Node {
             written: Recent::default(),
             stalled_at: None,
             taken_bytes: 0,
+            refused_keys: 0,
+            certificate: OnceCell::new(),
             in_turn: false,
             reading: open,
         };
@@ -363,7 +366,7 @@ impl Node {
     }
 
     fn settle_link(&mut self, now: Instant, conn: ConnId) {
-        while !self.waits_for_turn(conn)
+        while !self.take_place_in_turn(conn)
             && let Some(event) = self.links.get_mut(&conn).and_then(|connected| connected.link.poll_event())
         {
             match event {

@@ -16,8 +16,9 @@ use crate::node::{Event, Node};
 use crate::stream::ReceivingEvent;
 
 impl Node {
-    /// Whether the next event of a link is a stanza that waits for its turn.
-    pub(super) fn waits_for_turn(&mut self, conn: ConnId) -> bool {
+    /// If the next event of a link is a stanza that has to wait for its turn, the link takes its place among those that
+    /// wait: whether it waits.
+    pub(super) fn take_place_in_turn(&mut self, conn: ConnId) -> bool {
         let Some(connected) = self.links.get_mut(&conn) else {
             return false;
         };

@@ -16,7 +16,7 @@ use crate::node::{Errand, Node, VerificationId};
 use crate::reason::Reason;
 use crate::route::{Dial, places};
 use crate::stanza::StanzaCondition;
-use crate::stream::KeyOutcome;
+use crate::stream::{Condition, KeyOutcome};
 
 /// A key that waits for its authoritative server.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(super) struct Verification {
     pub(super) from: IpAddr,
     pub(super) stream_id: String,
     pub(super) key: String,
+    /// Whether a server of the domain has said that it does not serve it.
+    pub(super) unknown_there: bool,
     pub(super) dial: Dial,
 }
 
@@ -45,6 +47,7 @@ impl Node {
     /// one that the key came on.
     //= XEP0220-2.1.2-2
     //= XEP0220-2.1.2-3
+    //= XEP0288-2.2-3
     pub(super) fn begin_verification(&mut self, now: Instant, inbound: ConnId, pair: Pair, key: String) {
         let connected = self.links.get(&inbound).filter(|connected| !connected.link.is_closing());
         let Some((from, stream_id)) = connected
@@ -61,7 +64,7 @@ impl Node {
             self.raise_refused_pair(now, inbound, &pair, Reason::Limit, "pending verifications".to_owned());
             return self.answer_key(now, inbound, &pair, KeyOutcome::Failed(StanzaCondition::ResourceConstraint));
         }
-        if self.backoff.awaits_another_question(now, &pair) && self.is_asking(&pair.remote) {
+        if self.waits_for_another(now, &pair) {
             return self.held_keys.push(HeldKey { pair, inbound, from, key });
         }
         if let Some(reason) = self.backoff.reason(now, &pair, Behalf::Peers) {
@@ -70,7 +73,8 @@ impl Node {
         let id = VerificationId(self.next_id());
         let errand = Errand::Verify(id);
         let dial = self.begin_dial(now, &errand, &pair);
-        self.verifications.insert(id, Verification { pair, inbound, from, stream_id, key, dial });
+        let verification = Verification { pair, inbound, from, stream_id, key, unknown_there: false, dial };
+        self.verifications.insert(id, verification);
         self.start_candidates(now, &errand);
     }
 
@@ -82,23 +86,33 @@ impl Node {
     /// The verification of a key of `remote` is over, or `remote` has shown to be alive: keys that have waited for that are
     /// judged as if they came now.
     pub(super) fn release_held_keys(&mut self, now: Instant, remote: &Domain) {
-        self.release_held_keys_if(now, |held| held.pair.remote == *remote);
-    }
-
-    /// The same for all that have waited.
-    pub(super) fn release_all_held_keys(&mut self, now: Instant) {
-        self.release_held_keys_if(now, |_| true);
-    }
-
-    fn release_held_keys_if(&mut self, now: Instant, is_released: impl Fn(&HeldKey) -> bool) {
         let held = std::mem::take(&mut self.held_keys);
-        let (released, held) = held.into_iter().partition(is_released);
-        self.held_keys = held;
-        for HeldKey { pair, inbound, key, .. } in released {
-            if self.links.get(&inbound).is_some_and(|connected| !connected.link.is_closing()) {
-                self.handle_key(now, inbound, pair, key);
+        for held in held {
+            // Most go on waiting, for the first that does not: nothing else is judged anew about them, or whoever shows signs
+            // of life in a row could make us judge certificates without end.
+            if held.pair.remote == *remote && !self.waits_for_another(now, &held.pair) {
+                self.judge_held_key(now, held);
+            } else {
+                self.held_keys.push(held);
             }
         }
+    }
+
+    /// All that have waited are judged anew: it is another configuration that counts.
+    pub(super) fn release_all_held_keys(&mut self, now: Instant) {
+        for held in std::mem::take(&mut self.held_keys) {
+            self.judge_held_key(now, held);
+        }
+    }
+
+    fn judge_held_key(&mut self, now: Instant, held: HeldKey) {
+        let HeldKey { pair, inbound, key, .. } = held;
+        self.handle_key(now, inbound, pair, key);
+    }
+
+    /// Whether a key for `pair` waits for what the verification of another one comes to.
+    fn waits_for_another(&self, now: Instant, pair: &Pair) -> bool {
+        self.backoff.awaits_another_question(now, pair) && self.is_asking(&pair.remote)
     }
 
     /// Whether as many verifications as may be are pending for streams from one of the places of `from`.
@@ -146,6 +160,17 @@ impl Node {
         self.answer_key(now, inbound, &pair, outcome);
     }
 
+    /// A server of the domain has ended the stream because it does not serve it.
+    //= XEP0220-2.5-7
+    pub(super) fn note_unknown_there(&mut self, errand: &Errand, condition: Option<Condition>) {
+        if matches!(condition, Some(Condition::HostUnknown | Condition::HostGone))
+            && let Errand::Verify(id) = errand
+            && let Some(verification) = self.verifications.get_mut(id)
+        {
+            verification.unknown_there = true;
+        }
+    }
+
     /// The authoritative server could not be asked.
     //= XEP0220-2.5-6
     //= XEP0220-2.5-8
@@ -154,9 +179,15 @@ impl Node {
         let Some(verification) = self.take_verification(id) else {
             return;
         };
-        let Verification { pair, inbound, dial, .. } = verification;
+        let Verification { pair, inbound, dial, unknown_there, .. } = verification;
         self.abandon_dial(now, &dial);
-        self.answer_unreachable(now, inbound, &pair, reason, dial.race().has_begun());
+        if unknown_there {
+            self.raise_refused_pair(now, inbound, &pair, reason, "authoritative server: host-unknown".to_owned());
+            let condition = StanzaCondition::RemoteServerNotFound;
+            self.answer_key(now, inbound, &pair, KeyOutcome::Failed(condition));
+        } else {
+            self.answer_unreachable(now, inbound, &pair, reason, dial.race().has_begun());
+        }
         self.release_held_keys(now, &pair.remote);
     }
 
@@ -207,9 +238,8 @@ impl Node {
         }
     }
 
-    /// A connection is open. If it is for a key whose stream has gone meanwhile, the attempt has come to its end: whether
-    /// it has.
-    pub(super) fn gave_up_for_nobody(&mut self, now: Instant, conn: ConnId) -> bool {
+    /// A connection is open. If it is for a key whose stream has gone meanwhile, the attempt is given up: whether it is.
+    pub(super) fn give_up_if_unwanted(&mut self, now: Instant, conn: ConnId) -> bool {
         let Some(Errand::Verify(id)) = self.errand_of(conn) else {
             return false;
         };

@@ -12,6 +12,7 @@ use crate::policy::{
     authenticate, explain, judge_again, judge_clear, judge_key, judge_outbound, offer, rule_behind,
 };
 use crate::reason::Reason;
+use crate::tls::Version;
 use crate::tls::verify::{Rejection, Trust, Verified, fingerprint, judge};
 
 fn domain(text: &str) -> Domain {
@@ -60,6 +61,7 @@ fn combination(number: u32) -> (HostOptions, bool) {
         tls_disabled: bit(8),
         external_disabled: bit(9),
         dialback_disabled: bit(10),
+        tls_min_version: Version::Tls12,
         anonymous: bit(11),
         allow_anonymous: bit(12),
     };

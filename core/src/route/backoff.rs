@@ -355,10 +355,11 @@ fn every(pair: &Pair) -> [Failed; 7] {
     [domain, refuser, questions, unasked, refused, stream, question]
 }
 
-/// Whether it was the policy of one of our hosts that ended an attempt, and the peer had no say in it: another host may
-/// go on where this one may not.
+/// Whether it may have been the policy of one of our hosts that ended an attempt: another host may go on where this one
+/// may not. What TLS fails for is not told; it may be a version that one host wants and another does not.
 const fn is_verdict_of_ours(reason: Reason) -> bool {
-    matches!(reason, Reason::EncryptionRequired | Reason::StarttlsNotOffered) || reason.is_about_certificate()
+    matches!(reason, Reason::EncryptionRequired | Reason::StarttlsNotOffered | Reason::TlsFailed)
+        || reason.is_about_certificate()
 }
 
 impl Entry {

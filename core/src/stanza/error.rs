@@ -1,14 +1,17 @@
 //! Error stanzas: conditions, and the answer that a sender gets.
 
+use crate::limits;
 use crate::ns;
 use crate::reason::Reason;
 use crate::stanza::{Head, Stanza};
-use crate::xml::{StanzaKind, escape_attribute, escape_text};
+use crate::xml::{escape_attribute, escape_text};
 
 /// What the sender may do about an error, [RFC 6120 section 8.3.2](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.2).
 //= RFC6120-8.3.2-1
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorType {
+    /// Prove who you are and try again.
+    Auth,
     /// Give up.
     Cancel,
     /// Change the stanza and try again.
@@ -53,15 +56,17 @@ conditions! {
     /// The stanza is not one that may be answered otherwise.
     BadRequest = "bad-request", Modify;
     /// The other side denied the key of a dialback.
-    Forbidden = "forbidden", Cancel;
+    Forbidden = "forbidden", Auth;
     /// We are at fault.
     InternalServerError = "internal-server-error", Cancel;
     /// The addressed domain is not served.
     ItemNotFound = "item-not-found", Cancel;
+    /// The recipient is not an address, or not one that federation has.
+    JidMalformed = "jid-malformed", Modify;
     /// Policy of the local side forbids it.
     NotAllowed = "not-allowed", Cancel;
     /// Another proof is demanded.
-    NotAuthorized = "not-authorized", Cancel;
+    NotAuthorized = "not-authorized", Auth;
     /// A rule of local policy was broken.
     PolicyViolation = "policy-violation", Modify;
     /// A connection that was needed could not be opened.
@@ -81,6 +86,7 @@ impl ErrorType {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Auth => "auth",
             Self::Cancel => "cancel",
             Self::Modify => "modify",
             Self::Wait => "wait",
@@ -108,16 +114,20 @@ impl Stanza {
     //= XEP0205-4.5-2
     #[must_use]
     pub fn error(&self, condition: StanzaCondition, error_type: ErrorType, text: Option<&str>) -> Option<Self> {
-        if !self.may_bounce() {
-            return None;
-        }
-        let mut body =
-            format!("<error type='{}'><{} xmlns='{}'/>", error_type.as_str(), condition.as_str(), ns::STANZA_ERRORS);
-        if let Some(text) = text {
-            body.push_str(&format!("<text xmlns='{}' xml:lang='en'>{}</text>", ns::STANZA_ERRORS, escape_text(text)));
-        }
-        body.push_str("</error>");
-        Some(self.answer("error", &body))
+        self.may_bounce().then(|| self.answer("error", &error_element(condition, error_type, text)))
+    }
+
+    /// The error that goes back to the sender of a stanza for `to`, which is no address, or `None` where none may be
+    /// sent. It comes from `to`, so that the sender knows what it is about; if that is empty, or longer than any
+    /// address, it comes from the recipient of the head (decision D-37).
+    //= RFC6120-8.3.3.8-1
+    //= RFC7622-4-1
+    pub(crate) fn jid_malformed(&self, to: &str) -> Option<Self> {
+        let condition = StanzaCondition::JidMalformed;
+        let text = "The recipient is not an address of a domain that takes part in federation";
+        let from = if (1..=ADDRESS_BYTES).contains(&to.len()) { to } else { self.head.to.as_str() };
+        let error = || self.answer_from(from, "error", &error_element(condition, condition.error_type(), Some(text)));
+        self.may_bounce().then(error)
     }
 
     /// The result of an iq, with `payload` (well-formed elements, possibly none) inside.
@@ -126,18 +136,18 @@ impl Stanza {
         self.answer("result", payload)
     }
 
+    fn answer(&self, stanza_type: &str, payload: &str) -> Self {
+        self.answer_from(self.head.to.as_str(), stanza_type, payload)
+    }
+
     //= RFC6120-8.1.3-1
     //= RFC6120-8.3.1-4
-    fn answer(&self, stanza_type: &str, payload: &str) -> Self {
-        let name = match self.head.kind {
-            StanzaKind::Iq => "iq",
-            StanzaKind::Message => "message",
-            StanzaKind::Presence => "presence",
-        };
+    fn answer_from(&self, from: &str, stanza_type: &str, payload: &str) -> Self {
+        let name = self.head.kind.as_str();
         let mut text = format!(
             "<{name} type='{stanza_type}' to='{}' from='{}'",
             escape_attribute(self.head.from.as_str()),
-            escape_attribute(self.head.to.as_str())
+            escape_attribute(from)
         );
         if let Some(id) = &self.head.id {
             text.push_str(&format!(" id='{}'", escape_attribute(id)));
@@ -158,6 +168,20 @@ impl Stanza {
     }
 }
 
+/// Bytes of the longest address: three parts, and what separates them,
+/// [RFC 7622 section 3.1](https://www.rfc-editor.org/rfc/rfc7622#section-3.1).
+const ADDRESS_BYTES: usize = limits::ADDRESS_PART_BYTES * 3 + 2;
+
+fn error_element(condition: StanzaCondition, error_type: ErrorType, text: Option<&str>) -> String {
+    let mut element =
+        format!("<error type='{}'><{} xmlns='{}'/>", error_type.as_str(), condition.as_str(), ns::STANZA_ERRORS);
+    if let Some(text) = text {
+        element.push_str(&format!("<text xmlns='{}' xml:lang='en'>{}</text>", ns::STANZA_ERRORS, escape_text(text)));
+    }
+    element.push_str("</error>");
+    element
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,7 +195,10 @@ mod tests {
         use StanzaCondition as Condition;
         for (condition, name, error_type) in [
             (Condition::BadRequest, "bad-request", "modify"),
+            (Condition::JidMalformed, "jid-malformed", "modify"),
             (Condition::PolicyViolation, "policy-violation", "modify"),
+            (Condition::NotAuthorized, "not-authorized", "auth"),
+            (Condition::Forbidden, "forbidden", "auth"),
             (Condition::RemoteServerNotFound, "remote-server-not-found", "cancel"),
             (Condition::RemoteServerTimeout, "remote-server-timeout", "wait"),
             (Condition::ResourceConstraint, "resource-constraint", "wait"),

@@ -52,6 +52,11 @@ impl Stanza {
     //= RFC7622-4-3
     pub fn from_frame(frame: StanzaFrame) -> Result<Self, Improper> {
         let to = Address::parse(frame.to.as_deref().ok_or(Improper::NoTo)?).map_err(|_| Improper::To)?;
+        Self::addressed(frame, to)
+    }
+
+    /// Judges the sender alone: the recipient is `to`, whatever the frame says.
+    pub(crate) fn addressed(frame: StanzaFrame, to: Address) -> Result<Self, Improper> {
         let from = Address::parse(frame.from.as_deref().ok_or(Improper::NoFrom)?).map_err(|_| Improper::From)?;
         let head = Box::new(Head { kind: frame.kind, to, from, id: frame.id, stanza_type: frame.stanza_type });
         Ok(Self { head, bytes: frame.bytes })
@@ -102,13 +107,19 @@ impl Stanza {
         Pair::new(self.head.to.domain().clone(), self.head.from.domain().clone())
     }
 
-    /// Whether an error may be sent in answer: never to an error, never to a result
-    /// ([RFC 6120 section 8.3.1](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.1)).
+    /// Whether an error may be sent in answer: never to an error
+    /// ([RFC 6120 section 8.3.1](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.1)), never to the result of an iq
+    /// ([section 8.2.3](https://www.rfc-editor.org/rfc/rfc6120#section-8.2.3)). Elsewhere `result` means nothing: a
+    /// message of that type is a message like any other.
     //= RFC6120-8.3.1-7
     //= RFC6120-8.2.3-3
     #[must_use]
     pub fn may_bounce(&self) -> bool {
-        !matches!(self.head.stanza_type.as_deref(), Some("error" | "result"))
+        match self.head.stanza_type.as_deref() {
+            Some("error") => false,
+            Some("result") => self.head.kind != StanzaKind::Iq,
+            _ => true,
+        }
     }
 }
 
@@ -164,6 +175,7 @@ pub enum Improper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reason::Reason;
 
     #[test]
     //= RFC6120-8.1.1.2-1 test
@@ -186,5 +198,27 @@ mod tests {
             assert_eq!(Stanza::parse(text), Err(error), "{text}");
         }
         assert!(matches!(Stanza::parse("<message></iq>"), Err(ParseError::Xml(_))));
+    }
+
+    #[test]
+    //= RFC6120-8.3.1-7 test
+    //= RFC6120-8.2.3-3 test
+    fn errors_and_results_of_iq_have_no_answer_and_a_result_of_another_kind_is_none() {
+        for (start, answered) in [
+            ("iq type='get'", true),
+            ("iq type='set'", true),
+            ("iq type='result'", false),
+            ("iq type='error'", false),
+            ("message", true),
+            ("message type='result'", true),
+            ("message type='error'", false),
+            ("presence", true),
+            ("presence type='result'", true),
+            ("presence type='error'", false),
+        ] {
+            let stanza = Stanza::parse(&format!("<{start} to='b.example' from='c.example'/>")).expect("a stanza");
+            assert_eq!(stanza.may_bounce(), answered, "{start}");
+            assert_eq!(stanza.bounce(Reason::QueueFull).is_some(), answered, "{start}");
+        }
     }
 }

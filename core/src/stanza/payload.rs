@@ -1,5 +1,7 @@
 //! The payload of an iq that is addressed to ourselves: the only case in which a stanza becomes a tree.
 
+use std::fmt;
+
 use crate::limits;
 use crate::ns;
 use crate::stanza::Stanza;
@@ -14,6 +16,17 @@ pub enum NoPayload {
     /// More than a request that we would answer ever holds. Nothing was judged.
     TooBig,
 }
+
+impl fmt::Display for NoPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotOne => "a request has exactly one child element",
+            Self::TooBig => "the request is larger than any that is answered",
+        })
+    }
+}
+
+impl std::error::Error for NoPayload {}
 
 /// What the stanza is wrapped in, so that the framer reads a tree: for it, an element of the stream namespace is no stanza.
 const BEFORE: &str = "<stream:payload>";

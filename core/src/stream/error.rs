@@ -125,6 +125,8 @@ pub enum StreamError {
     TooManyAttempts,
     /// More bytes before authentication than negotiation needs.
     TooManyBytes,
+    /// More dialback keys that were refused than a stream may bring.
+    TooManyRefusedKeys,
     /// More TLS handshakes than are done at once, or in one second.
     TooManyHandshakes,
     /// More pairs on one stream than are held.
@@ -162,7 +164,7 @@ impl StreamError {
             Self::InvalidNamespace => Condition::InvalidNamespace,
             Self::NestedHeader | Self::UnreadableDialback(_) => Condition::BadFormat,
             Self::Refused(reason) => reason.stream_condition(),
-            Self::TooManyAttempts | Self::TooManyBytes => Condition::PolicyViolation,
+            Self::TooManyAttempts | Self::TooManyBytes | Self::TooManyRefusedKeys => Condition::PolicyViolation,
             Self::TooManyHandshakes | Self::TooManyPairs => Condition::ResourceConstraint,
             Self::UnexpectedElement => Condition::UnsupportedStanzaType,
             Self::UnsupportedVersion => Condition::UnsupportedVersion,
@@ -184,6 +186,7 @@ impl StreamError {
             | Self::TooManyBytes
             | Self::TooManyHandshakes
             | Self::TooManyPairs
+            | Self::TooManyRefusedKeys
             | Self::TooManyStreams => Reason::Limit,
             Self::ToMismatch => Reason::ToMismatch,
             Self::UnsupportedVersion => Reason::EncryptionRequired,

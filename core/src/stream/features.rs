@@ -19,12 +19,8 @@ pub struct Features {
     pub starttls: Option<StartTls>,
     /// SASL EXTERNAL.
     pub external: bool,
-    /// Whether SASL mechanisms of any kind are offered.
-    pub sasl: bool,
     /// Dialback, by feature or by the declaration of its namespace.
     pub dialback: bool,
-    /// Whether the peer answers dialback with errors rather than by closing the stream.
-    pub dialback_errors: bool,
     /// Largest first-level element that the peer takes, in bytes (XEP-0478): at least [`limits::MIN_STANZA_BYTES`].
     pub max_bytes: Option<u32>,
 }
@@ -57,14 +53,7 @@ impl Features {
             .and_then(|bytes| bytes.text().parse::<u32>().ok())
             // No server may have a lower limit (RFC 6120 section 13.12): such a number says nothing.
             .map(|bytes| bytes.max(MIN_STANZA_BYTES));
-        Some(Self {
-            starttls,
-            external,
-            sasl: mechanisms.is_some(),
-            dialback: dialback.is_some() || header_declares_dialback,
-            dialback_errors: dialback.is_some_and(|dialback| dialback.child(ns::DIALBACK_FEATURE, "errors").is_some()),
-            max_bytes,
-        })
+        Some(Self { starttls, external, dialback: dialback.is_some() || header_declares_dialback, max_bytes })
     }
 
     /// What a peer without features (before version 1.0) can do.
@@ -142,8 +131,8 @@ mod tests {
         };
         let other = Element::new("urn:example:other", "mechanism").with_text(sasl::EXTERNAL);
         let both = features(&[mechanisms(&[other.clone(), mechanism("PLAIN"), mechanism("EXTERNAL")])]);
-        assert!(both.external && both.sasl);
+        assert!(both.external);
         let none = features(&[mechanisms(&[mechanism("PLAIN"), mechanism("EXTERNALLY"), other])]);
-        assert!(!none.external && none.sasl);
+        assert!(!none.external);
     }
 }

@@ -11,11 +11,11 @@ use crate::xml::{Root, escape_attribute};
 /// The header of a peer, with its addresses in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Whom the stream is for.
+    /// Whom the stream is for; none of a response header.
     pub to: Option<Domain>,
-    /// Who opened it.
+    /// Who opened it; none of a response header.
     pub from: Option<Domain>,
-    /// The id that the peer gave to the stream; meaningless in an initial header.
+    /// The id that the peer gave to the stream; none of an initial header.
     pub id: Option<String>,
     /// The version.
     pub version: Version,
@@ -33,12 +33,36 @@ pub enum Version {
 }
 
 impl Header {
-    /// Judges the start tag of a stream.
-    //= RFC6120-4.8.1-2
-    //= RFC6120-4.8.3-1
+    /// Judges the start tag of a stream that the peer opens. Its id means nothing, and is not looked at.
+    //= RFC6120-4.7.3-4
     //= RFC6120-4.7.5-7
     //= RFC7622-4-3
     pub fn judge(root: &Root) -> Result<Self, StreamError> {
+        Self::judge_namespaces(root)?;
+        let domain = |text: &Option<String>| match text {
+            Some(text) => Domain::parse(text).map(Some).map_err(|_| StreamError::ImproperHeader),
+            None => Ok(None),
+        };
+        let (to, from) = (domain(&root.to)?, domain(&root.from)?);
+        let version = Version::judge(root.version.as_deref())?;
+        Ok(Self { to, from, id: None, version, declares_dialback: root.declares_dialback })
+    }
+
+    /// Judges the start tag with which the peer answers ours. Its domains mean nothing, and are not looked at (decision
+    /// D-34): where an error says that a host is unknown, `from` is empty (decision D-17).
+    //= RFC6120-4.7.5-7
+    pub fn judge_response(root: &Root) -> Result<Self, StreamError> {
+        Self::judge_namespaces(root)?;
+        if root.id.as_ref().is_some_and(|id| id.len() > limits::STREAM_ID_BYTES) {
+            return Err(StreamError::ImproperHeader);
+        }
+        let version = Version::judge(root.version.as_deref())?;
+        Ok(Self { to: None, from: None, id: root.id.clone(), version, declares_dialback: root.declares_dialback })
+    }
+
+    //= RFC6120-4.8.1-2
+    //= RFC6120-4.8.3-1
+    fn judge_namespaces(root: &Root) -> Result<(), StreamError> {
         if root.namespace != ns::STREAMS || root.name != "stream" {
             return Err(StreamError::InvalidNamespace);
         }
@@ -48,20 +72,7 @@ impl Header {
             Some(ns::STREAMS) if root.prefix.is_none() => {}
             Some(_) => return Err(StreamError::InvalidNamespace),
         }
-        if root.id.as_ref().is_some_and(|id| id.len() > limits::STREAM_ID_BYTES) {
-            return Err(StreamError::ImproperHeader);
-        }
-        let domain = |text: &Option<String>| match text {
-            Some(text) => Domain::parse(text).map(Some).map_err(|_| StreamError::ImproperHeader),
-            None => Ok(None),
-        };
-        Ok(Self {
-            to: domain(&root.to)?,
-            from: domain(&root.from)?,
-            id: root.id.clone(),
-            version: Version::judge(root.version.as_deref())?,
-            declares_dialback: root.declares_dialback,
-        })
+        Ok(())
     }
 }
 
@@ -195,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn only_domains_stand_in_a_header() {
+    fn only_domains_stand_in_an_initial_header() {
         for bad in ["admin@v.example", "v.example/x", "", "127.0.0.1", "a b"] {
             assert_eq!(refused(|root| root.to = Some(bad.to_owned())), Condition::ImproperAddressing, "{bad}");
             assert_eq!(refused(|root| root.from = Some(bad.to_owned())), Condition::ImproperAddressing, "{bad}");
@@ -203,12 +214,35 @@ mod tests {
     }
 
     #[test]
-    fn an_id_may_be_as_long_as_the_limit_says_and_no_longer() {
-        let id = |length: usize| Some("i".repeat(length));
-        let root = Root { id: id(limits::STREAM_ID_BYTES), ..root() };
-        assert!(Header::judge(&root).is_ok());
+    fn the_domains_in_a_response_header_are_not_judged() {
+        for other in ["", "127.0.0.1", "a_b.example", "admin@m.example", "a b", "t.example"] {
+            let other = Some(other.to_owned());
+            let header = Header::judge_response(&Root { to: other.clone(), from: other.clone(), ..root() });
+            let header = header.unwrap_or_else(|error| panic!("{other:?} is none of our business: {error:?}"));
+            assert_eq!((header.to, header.from, header.version), (None, None, Version::One), "{other:?}");
+        }
+        let of_a_client = Root { default_namespace: Some("jabber:client".to_owned()), ..root() };
+        assert_eq!(Header::judge_response(&of_a_client), Err(StreamError::InvalidNamespace));
+        let of_no_version = Root { version: Some("1".to_owned()), ..root() };
+        assert_eq!(Header::judge_response(&of_no_version), Err(StreamError::UnsupportedVersion));
+    }
+
+    #[test]
+    fn the_id_of_a_response_may_be_as_long_as_the_limit_says_and_no_longer() {
+        let judge = |length| Header::judge_response(&Root { id: Some("i".repeat(length)), ..root() });
+        let id = judge(limits::STREAM_ID_BYTES).expect("within the limit").id;
+        assert_eq!(id.map(|id| id.len()), Some(limits::STREAM_ID_BYTES));
         for length in [limits::STREAM_ID_BYTES + 1, limits::STREAM_ID_BYTES * 2] {
-            assert_eq!(refused(|root| root.id = id(length)), StreamError::ImproperHeader.condition());
+            assert_eq!(judge(length), Err(StreamError::ImproperHeader));
+        }
+    }
+
+    #[test]
+    //= RFC6120-4.7.3-4 test
+    fn an_id_in_an_initial_header_is_ignored_however_long_it_is() {
+        for id in ["", "i", &"i".repeat(limits::STREAM_ID_BYTES + 1)] {
+            let header = Header::judge(&Root { id: Some(id.to_owned()), ..root() }).expect("an id means nothing here");
+            assert_eq!(header, Header::judge(&root()).expect("proper"), "{} bytes", id.len());
         }
     }
 

@@ -371,7 +371,7 @@ impl Initiating {
     /// Takes the next frame.
     pub fn handle(&mut self, frame: Frame, sink: &mut Sink<'_, InitiatingEvent>) -> Result<Flow, StreamError> {
         match frame {
-            Frame::Root(root) => self.handle_header(&Header::judge(&root)?, sink),
+            Frame::Root(root) => self.handle_header(&Header::judge_response(&root)?, sink),
             Frame::End => Ok(Flow::Closed),
             // Without XEP-0288 stanzas flow from the initiating to the receiving side only.
             //= RFC6120-4.5-1

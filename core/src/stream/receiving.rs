@@ -172,15 +172,6 @@ impl Receiving {
         self.header_sent = true;
     }
 
-    /// Whether a header of the peer is being judged: its domains and version, for the answer to a bad one.
-    #[must_use]
-    pub const fn undecided_header(&self) -> Option<&Header> {
-        match &self.state {
-            State::Undecided { header, .. } => Some(header),
-            _ => None,
-        }
-    }
-
     /// Whether the owner must decide before the next frame.
     #[must_use]
     pub const fn is_undecided(&self) -> bool {
@@ -410,7 +401,6 @@ impl Receiving {
                 self.state = State::AskedForTls(open.local.clone());
                 Ok(Flow::Undecided)
             }
-            //= RFC6120-5.4.2.2-2
             starttls::Message::Request => {
                 sink.write(starttls::FAILURE);
                 Ok(Flow::StartTlsRefused)
@@ -539,7 +529,6 @@ impl Open {
     }
 
     /// A pair that is proved stays proved; one that is being verified is not verified twice.
-    //= XEP0220-2.5-13
     //= XEP0220-2.2.1-2
     fn handle_key(&mut self, pair: Pair, key: String, sink: &mut Sink<'_, ReceivingEvent>) {
         let answer = if self.proofs.contains_key(&pair) {

@@ -19,7 +19,6 @@ const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.
 
 /// Whether `authority`, an issuer on the path, may vouch for `domain`.
 //= RFC5280-4.2.1.10-1
-//= RFC4985-4-1
 pub(super) fn permit(authority: &Certificate, domain: &Domain) -> bool {
     let extensions = authority.tbs_certificate().extensions().map_or(&[][..], Vec::as_slice);
     extensions.iter().filter(|extension| extension.extn_id == NAME_CONSTRAINTS).all(|extension| {

@@ -10,6 +10,8 @@
 //! - [RFC 4985 section 2](https://www.rfc-editor.org/rfc/rfc4985#section-2)
 
 use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Decode, Reader, SliceReader, Tag, TagNumber, Tagged};
@@ -155,6 +157,16 @@ pub fn matches(der: &[u8], domain: &Domain) -> bool {
     Names::of(der).is_ok_and(|names| names.covering(domain).is_some())
 }
 
+/// From when to when the certificate `der` is valid, in wall-clock time since 1970. `None` for what is no certificate.
+///
+/// It says nothing about those above it.
+#[must_use]
+pub fn validity(der: &[u8]) -> Option<RangeInclusive<Duration>> {
+    let certificate = Certificate::from_der(der).ok()?;
+    let validity = certificate.tbs_certificate().validity();
+    Some(RangeInclusive::new(validity.not_before.to_unix_duration(), validity.not_after.to_unix_duration()))
+}
+
 /// The bytes are no certificate, or its names cannot be told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedCertificate;
@@ -262,5 +274,17 @@ mod tests {
         {
             assert_eq!((form.as_str(), form.to_string().as_str()), (word, word));
         }
+    }
+
+    #[test]
+    fn a_certificate_says_from_when_to_when_it_is_valid_and_what_is_none_says_nothing() {
+        let mut params = rcgen::CertificateParams::new(vec!["m.example".to_owned()]).expect("a name");
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2051, 6, 30);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let expected = Duration::from_secs(1_577_836_800)..=Duration::from_secs(2_571_696_000);
+        assert_eq!(validity(certificate.der()), Some(expected));
+        assert_eq!(validity(b"no certificate"), None);
     }
 }

@@ -31,8 +31,8 @@ use der::{Decode, Encode, Reader, SliceReader};
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use sha2::{Digest, Sha256};
 use webpki::{
-    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList, RevocationOptionsBuilder,
-    UnknownStatusPolicy, VerifiedPath,
+    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList, RevocationOptions,
+    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
 };
 use x509_cert::Certificate;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
@@ -43,7 +43,8 @@ use crate::addr::Domain;
 use crate::limits;
 use crate::reason::Reason;
 
-/// What chains are judged against. Peers with anchors of their own get a `Trust` of their own.
+/// What chains are judged against: one `Trust` for all that a node meets. What may be trusted for one domain in
+/// particular are keys, by [`Trust::pin`]; there are no anchors for one domain.
 pub struct Trust {
     algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
     anchors: Vec<TrustAnchor<'static>>,
@@ -334,42 +335,51 @@ fn find_path<'p>(
     time: UnixTime,
     check: &dyn Fn(&VerifiedPath<'_>) -> Result<(), webpki::Error>,
 ) -> Result<VerifiedPath<'p>, webpki::Error> {
-    let lists: Vec<&CertRevocationList<'_>> = trust.revocation_lists.iter().collect();
-    //= RFC6120-13.7.2-3
-    //= RFC5280-5.2-1
-    //= RFC5280-6.3.3-1
-    let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
-        match trust.unknown_status {
-            UnknownStatus::Accept => {
-                options.with_status_policy(UnknownStatusPolicy::Allow).with_expiration_policy(ExpirationPolicy::Ignore)
-            }
-            UnknownStatus::Refuse => {
-                options.with_status_policy(UnknownStatusPolicy::Deny).with_expiration_policy(ExpirationPolicy::Enforce)
-            }
-        }
-        .build()
-    });
-    let search = |revocation| {
+    let search = |lists: &[&CertRevocationList<'_>]| {
         peer.verify_for_usage(
             trust.algorithms,
             &trust.anchors,
             issuers,
             time,
             KeyUsage::server_auth(),
-            revocation,
+            revocation(lists, trust.unknown_status),
             Some(check),
         )
     };
-    match search(revocation) {
-        // The list that should speak cannot be used: as if there were none.
-        Err(error) if trust.unknown_status == UnknownStatus::Accept && is_about_list(&error) => search(None),
+    let lists: Vec<&CertRevocationList<'_>> = trust.revocation_lists.iter().collect();
+    match search(&lists) {
+        // The list that should speak cannot be used: as if it were not there. The others are, each on its own, because
+        // webpki asks only the first of those that bear the name of an issuer.
+        Err(error) if trust.unknown_status == UnknownStatus::Accept && is_about_list(&error) => {
+            let revoked = |list| matches!(search(&[list]), Err(webpki::Error::CertRevoked));
+            if lists.iter().any(|list| revoked(*list)) { Err(webpki::Error::CertRevoked) } else { search(&[]) }
+        }
         result => result,
     }
 }
 
+/// What `lists` are asked about, and what it means if they are silent; nothing if there are none.
+//= RFC6120-13.7.2-3
+//= RFC5280-5.2-1
+//= RFC5280-6.3.3-1
+fn revocation<'l>(
+    lists: &'l [&'l CertRevocationList<'l>],
+    unknown_status: UnknownStatus,
+) -> Option<RevocationOptions<'l>> {
+    let options = RevocationOptionsBuilder::new(lists).ok()?;
+    let options = match unknown_status {
+        UnknownStatus::Accept => {
+            options.with_status_policy(UnknownStatusPolicy::Allow).with_expiration_policy(ExpirationPolicy::Ignore)
+        }
+        UnknownStatus::Refuse => {
+            options.with_status_policy(UnknownStatusPolicy::Deny).with_expiration_policy(ExpirationPolicy::Enforce)
+        }
+    };
+    Some(options.build())
+}
+
 /// What webpki leaves open: whether issuers with a key usage may sign certificates, and name constraints on
 /// names that are not DNS-IDs.
-//= RFC6120-13.7.1.1-3
 //= RFC5280-4.2.1.3-1
 fn check_path(path: &VerifiedPath<'_>, domain: Option<&Domain>) -> Result<(), webpki::Error> {
     let permitted = |content: &[u8]| domain.is_none_or(|domain| constraints::content_permits(content, domain));

@@ -128,7 +128,6 @@ impl Element {
     //= RFC6120-4.8.5-4
     //= RFC6120-11.3-1
     //= RFC6120-11.3-3
-    //= XEP0220-2-1
     pub fn write(&self, content: &str, out: &mut Vec<u8>) {
         self.write_within(content, out);
     }

@@ -2,7 +2,7 @@
 //!
 //! The law of this module is that the cuts do not count: any split of the same bytes gives the same frames and the
 //! same error. rxml keeps it for its events; here it is kept by counting what rxml has consumed (the lengths on its
-//! events miss some bytes) and by never offering it more than the element in progress may still have.
+//! events miss some bytes) and by never offering it more than the element in progress may still have: `progress`.
 //!
 //! White space between first-level elements never reaches rxml, which would hold it back until the next `<`.
 
@@ -13,6 +13,7 @@ use rxml::{Options, Parse, RawEvent, RawParser, WithOptions};
 
 use crate::limits;
 use crate::ns;
+use crate::xml::progress::{Progress, SectionMark};
 use crate::xml::rewrite::StanzaWriter;
 use crate::xml::scope::Scope;
 use crate::xml::tag::Tag;
@@ -91,9 +92,10 @@ impl StanzaKind {
 pub struct StanzaFrame {
     /// Which of the three.
     pub kind: StanzaKind,
-    /// `to`, as it was written.
+    /// `to`, with its domain prepared if it is an address
+    /// ([RFC 7622 section 3.2](https://www.rfc-editor.org/rfc/rfc7622#section-3.2)); else as it was written.
     pub to: Option<String>,
-    /// `from`, as it was written.
+    /// `from`, prepared in the same way.
     pub from: Option<String>,
     /// `id`, as it was written.
     pub id: Option<String>,
@@ -139,6 +141,7 @@ enum State {
     Header {
         progress: Progress,
         after_space: bool,
+        section: SectionMark,
     },
     /// The stream header was reported. It may be an empty element, which needs no further byte to be known.
     HeaderRead,
@@ -156,21 +159,6 @@ enum State {
     /// The end tag of the document was reported.
     Ended,
     Failed(XmlError),
-}
-
-/// What was used of the bounds.
-#[derive(Debug)]
-struct Progress {
-    bounds: Bounds,
-    /// Bytes that rxml has consumed.
-    bytes: usize,
-    /// Bytes that were not read but have to be kept.
-    added: usize,
-    /// Whether the last byte was a carriage return, so that a line feed says nothing more.
-    after_return: bool,
-    /// So many of the next bytes are known to be no carriage return: they need not be looked at again.
-    without_return: usize,
-    tag: Option<Tag>,
 }
 
 /// Where the events of a first-level element go. Events are not kept: they are many times larger than their bytes.
@@ -231,12 +219,23 @@ impl Framer {
                     return Ok(None);
                 }
                 State::HeaderRead => self.check_empty_document()?,
-                State::Header { progress, .. } | State::Element { progress, .. } => {
-                    match progress.read(&mut self.parser, bytes)? {
-                        Some(event) => self.handle(event)?,
+                State::Header { progress, section, .. } => {
+                    let before = *bytes;
+                    let event = progress.read(&mut self.parser, bytes);
+                    let used = before.len().saturating_sub(bytes.len());
+                    //= RFC6120-11.3-2
+                    if section.is_in(before.get(..used).unwrap_or_default()) {
+                        return Err(XmlError::NotWellFormed);
+                    }
+                    match event? {
+                        Some(event) => self.handle_in_header(event)?,
                         None => return Ok(None),
                     }
                 }
+                State::Element { progress, .. } => match progress.read(&mut self.parser, bytes)? {
+                    Some(event) => self.handle_in_element(event)?,
+                    None => return Ok(None),
+                },
                 //= RFC6120-4.4-2
                 State::Ended => {
                     *bytes = &[];
@@ -270,7 +269,8 @@ impl Framer {
             None => Ok(None),
             Some(b'<') => {
                 let progress = Progress::new(self.bounds, *space);
-                self.state = State::Header { progress, after_space: *space > 0 };
+                let section = SectionMark::default();
+                self.state = State::Header { progress, after_space: *space > 0, section };
                 Ok(None)
             }
             // Neither begins any character of UTF-8; both begin the byte order mark of UTF-16.
@@ -317,16 +317,8 @@ impl Framer {
         }
     }
 
-    fn handle(&mut self, event: RawEvent) -> Result<Option<Frame>, XmlError> {
-        match &mut self.state {
-            State::Header { .. } => self.handle_in_header(event),
-            State::Element { .. } => self.handle_in_element(event),
-            _ => Ok(None),
-        }
-    }
-
     fn handle_in_header(&mut self, event: RawEvent) -> Result<Option<Frame>, XmlError> {
-        let State::Header { progress, after_space } = &mut self.state else { return Ok(None) };
+        let State::Header { progress, after_space, .. } = &mut self.state else { return Ok(None) };
         match event {
             // Behind anything else it is a processing instruction.
             //= RFC6120-11.5-1
@@ -399,7 +391,7 @@ impl Framer {
         let Some(mut tag) = progress.tag.take() else { return Err(XmlError::NotWellFormed) };
         let namespace = tag.resolve(&mut self.scope)?;
         if *open == 0 {
-            *sink = Sink::new(&tag, namespace.as_deref() == Some(self.content))?;
+            *sink = Sink::new(&mut tag, namespace.as_deref() == Some(self.content))?;
         }
         let added = match sink {
             Sink::Undecided => 0,
@@ -458,77 +450,10 @@ impl Framer {
     }
 }
 
-impl Progress {
-    const fn new(bounds: Bounds, bytes: usize) -> Self {
-        Self { bounds, bytes, added: 0, after_return: false, without_return: 0, tag: None }
-    }
-
-    /// The next event, or `None` if all bytes were used and more are needed.
-    fn read(&mut self, parser: &mut RawParser, bytes: &mut &[u8]) -> Result<Option<RawEvent>, XmlError> {
-        loop {
-            self.skip_line_feed(bytes);
-            let left = self.bounds.element_bytes.saturating_sub(self.bytes);
-            // rxml looks for the next delimiter in all that it is offered, even where it takes only a part.
-            let offered = bytes.len().min(limits::LEXER_WINDOW_BYTES).min(left);
-            let mut window = bytes.get(..offered).unwrap_or_default();
-            // It takes a carriage return for an error in attributes; XML takes it for a line feed everywhere.
-            if self.without_return == 0 {
-                self.without_return = position(window, b'\r').unwrap_or(offered);
-            }
-            let is_return = self.without_return == 0 && !window.is_empty();
-            window = if is_return { b"\n" } else { window.get(..self.without_return).unwrap_or(window) };
-            let offered = window.len();
-            let outcome = parser.parse(&mut window, false);
-            let used = offered.saturating_sub(window.len());
-            if used > 0 {
-                self.after_return = is_return;
-                self.without_return = self.without_return.saturating_sub(used);
-            }
-            self.bytes = self.bytes.saturating_add(used);
-            *bytes = bytes.get(used..).unwrap_or_default();
-            match outcome {
-                Ok(Some(event)) => return Ok(Some(event)),
-                Ok(None) => return Err(XmlError::NotWellFormed),
-                Err(EndOrError::Error(error)) => return Err(XmlError::of(error)),
-                Err(EndOrError::NeedMoreData) if left == used => return Err(XmlError::TooLong),
-                Err(EndOrError::NeedMoreData) if bytes.is_empty() => return Ok(None),
-                Err(EndOrError::NeedMoreData) => {}
-            }
-        }
-    }
-
-    /// The line feed of a line end that was handled with its carriage return.
-    fn skip_line_feed(&mut self, bytes: &mut &[u8]) {
-        if let (true, Some(b'\n')) = (self.after_return, bytes.first()) {
-            self.bytes = self.bytes.saturating_add(1);
-            self.after_return = false;
-            *bytes = bytes.get(1..).unwrap_or_default();
-        }
-    }
-
-    fn add(&mut self, name: rxml::RawQName, value: String) -> Result<Option<Frame>, XmlError> {
-        match &mut self.tag {
-            Some(tag) => tag.add(name, value).map(|()| None),
-            None => Err(XmlError::NotWellFormed),
-        }
-    }
-
-    /// Counts bytes that were not read but have to be kept: a long name can be repeated by short ones.
-    fn charge(&mut self, added: usize) -> Result<(), XmlError> {
-        self.added = self.added.saturating_add(added);
-        if self.added > self.bounds.element_bytes { Err(XmlError::TooLong) } else { Ok(()) }
-    }
-}
-
-/// Where `byte` is first. It is nearly always nowhere, which `contains` finds out a word at a time.
-fn position(bytes: &[u8], byte: u8) -> Option<usize> {
-    if bytes.contains(&byte) { bytes.iter().position(|other| *other == byte) } else { None }
-}
-
 impl Sink {
     //= RFC6120-4.1-2
     //= RFC6120-4.8.5-5
-    fn new(tag: &Tag, in_content_namespace: bool) -> Result<Self, XmlError> {
+    fn new(tag: &mut Tag, in_content_namespace: bool) -> Result<Self, XmlError> {
         match StanzaKind::from_name(&tag.name) {
             Some(_) if in_content_namespace && tag.prefix.is_some() => Err(XmlError::PrefixedStanza),
             Some(kind) if in_content_namespace => Ok(Self::Stanza(StanzaWriter::new(kind, tag))),

@@ -1,7 +1,8 @@
 //! XML as streams use it: bytes to frames, elements, and text that is safe to write.
 //!
 //! [`Framer`] cuts the bytes of one stream into [`Frame`]s. Nothing else in the project reads XML, so what was
-//! judged is what is forwarded: a stanza leaves as the bytes that `rewrite` made of the events that were judged.
+//! judged is what is forwarded: a stanza leaves as the bytes that `rewrite` made of the events that were judged, and
+//! with its own addresses as `address` has prepared them.
 //!
 //! ```text
 //! bytes -> Framer -> rxml::RawParser -> Tag -> Scope -> StanzaWriter -> StanzaFrame
@@ -20,9 +21,11 @@
 //! - Restricted XML: [RFC 6120 section 11](https://www.rfc-editor.org/rfc/rfc6120#section-11)
 //! - [Namespaces in XML 1.0](https://www.w3.org/TR/xml-names/)
 
+mod address;
 mod element;
 mod error;
 mod framer;
+mod progress;
 mod rewrite;
 mod scope;
 mod tag;

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use crate::limits;
+use crate::xml::address;
 use crate::xml::scope::Scope;
 use crate::xml::tag::Tag;
 use crate::xml::writer::{write_attribute, write_name, write_text};
@@ -43,8 +44,9 @@ enum DefaultNamespace {
 }
 
 impl StanzaWriter {
-    /// Begins the stanza of this start tag. The bytes are added by [`Self::open`].
-    pub(super) fn new(kind: StanzaKind, tag: &Tag) -> Self {
+    /// Begins the stanza of this start tag, and prepares its addresses. The bytes are added by [`Self::open`].
+    pub(super) fn new(kind: StanzaKind, tag: &mut Tag) -> Self {
+        address::prepare(tag);
         let attribute = |name| tag.attribute(name).map(str::to_owned);
         let frame = StanzaFrame {
             kind,

@@ -23,7 +23,7 @@ pub(super) fn cuts(bytes: &[u8]) -> Vec<Cut> {
         return cuts;
     }
     cuts.push(Cut::Bytes);
-    let near_limit = |at: &usize| [4096, 8192, 10_000, 65_536, 131_072].iter().any(|limit| at.abs_diff(*limit) < 2);
+    let near_limit = |at: &usize| [4096, 10_000, 65_536, 131_072].iter().any(|limit| at.abs_diff(*limit) < 2);
     let is_seam = |at: &usize| bytes[*at] == b'<' || bytes[*at - 1] == b'>' || bytes[*at] >= 0x80;
     let (mut points, seams): (BTreeSet<usize>, Vec<usize>) =
         ((1..bytes.len()).filter(near_limit).collect(), (1..bytes.len()).filter(is_seam).collect());

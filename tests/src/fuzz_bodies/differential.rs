@@ -2,9 +2,10 @@
 //! whose lexer it shares and whose namespaces it does not.
 
 use rxml::{Event, Parse, Parser};
+use s2s_core::addr::Address;
 use s2s_core::limits;
 use s2s_core::ns;
-use s2s_core::xml::{Content, Element, Frame, Root, XmlError};
+use s2s_core::xml::{Content, Element, Frame, Root, StanzaFrame, XmlError};
 
 use super::frames::{HEADER, WIDE, frames_of};
 use super::strict_xml::{Item, Name, Node, Unit, Verdict, read};
@@ -69,6 +70,7 @@ fn compare(frame: &Frame, unit: &Unit, lang: Option<&str>) {
         (Frame::Stanza(stanza), Unit::Element(node)) => {
             assert!(is_stanza(node), "{node:?} as a stanza");
             let mut expected = unprefixed(node);
+            prepare_addresses(&mut expected, stanza);
             if let Some(lang) = lang {
                 expected.attributes.entry((ns::XML.to_owned(), "lang".to_owned())).or_insert_with(|| lang.to_owned());
             }
@@ -78,12 +80,52 @@ fn compare(frame: &Frame, unit: &Unit, lang: Option<&str>) {
                 other => panic!("{} is read as {other:?}", String::from_utf8_lossy(&stanza.bytes)),
             };
             assert_eq!(again, expected, "{}", String::from_utf8_lossy(&stanza.bytes));
-            let attribute = |name: &str| node.attributes.get(&(String::new(), name.to_owned()));
+            let attribute = |name: &str| expected.attributes.get(&(String::new(), name.to_owned()));
             let head = [&stanza.to, &stanza.from, &stanza.id, &stanza.stanza_type].map(Option::as_ref);
             assert_eq!(head, ["to", "from", "id", "type"].map(attribute));
         }
         other => panic!("the framer and the strict reader see different things: {other:?}"),
     }
+}
+
+/// Gives the stanza that was read the addresses of the frame, if these are the same ones as they should be spelled.
+fn prepare_addresses(node: &mut Node, stanza: &StanzaFrame) {
+    for (name, given) in [("to", &stanza.to), ("from", &stanza.from)] {
+        let written = node.attributes.get_mut(&(String::new(), name.to_owned()));
+        assert_eq!(written.is_some(), given.is_some(), "{name}");
+        if let (Some(written), Some(given)) = (written, given) {
+            check_address(written, given);
+            given.clone_into(written);
+        }
+    }
+}
+
+/// Checks that `given` is `written` with its domain prepared and nothing else changed, or the same if it is no address.
+fn check_address(written: &str, given: &str) {
+    let Ok(address) = Address::parse(written) else {
+        assert_eq!(written, given, "no address");
+        return;
+    };
+    let again = Address::parse(given).unwrap_or_else(|error| panic!("{error}: {given} for {written}"));
+    assert_eq!(address.domain(), again.domain());
+    let [before, domain, behind] = parts(written);
+    let [given_before, given_domain, given_behind] = parts(given);
+    assert_eq!((before, behind), (given_before, given_behind), "these parts are not ours: {written}");
+    let canonical = address.domain().as_str();
+    let has_a_labels = |domain: &str| domain.split('.').any(|label| label.starts_with("xn--"));
+    if domain.is_ascii() || !has_a_labels(canonical) {
+        assert_eq!(given_domain, canonical, "{written}");
+    } else {
+        let is_spelled = !given_domain.bytes().any(|byte| byte.is_ascii_uppercase()) && !given_domain.ends_with('.');
+        assert!(is_spelled && !has_a_labels(given_domain), "{given} for {written}");
+    }
+}
+
+/// What stands before the domain of an address, the domain, and what stands behind it.
+fn parts(address: &str) -> [&str; 3] {
+    let end = address.find('/').unwrap_or(address.len());
+    let begin = address[..end].find('@').map_or(0, |at| at + 1);
+    [&address[..begin], &address[begin..end], &address[end..]]
 }
 
 fn compare_root(root: &Root, node: &Node) {

@@ -189,6 +189,10 @@ impl Reading {
     }
 
     fn cdata(&mut self, raw: &str) -> Result<(), Broken> {
+        // White space may stand there, but no section, whatever it holds.
+        if self.root.is_none() {
+            return Err(Broken("a section outside of the root"));
+        }
         let text = normalised(&raw["<![CDATA[".len()..raw.len() - "]]>".len()]);
         check_characters(&text)?;
         self.push(if text.is_empty() { "" } else { raw }, &text)
@@ -350,4 +354,19 @@ fn referred(reference: &str) -> Result<char, Broken> {
     };
     let character = number.ok().and_then(char::from_u32).filter(|c| is_character(*c));
     character.ok_or(Broken("a reference to no character"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_section_stands_outside_of_the_root_not_even_an_empty_one() {
+        for before in ["<![CDATA[]]>", "<?xml version='1.0'?><![CDATA[]]>", " <![CDATA[ ]]>"] {
+            let (units, verdict) = read(format!("{before}<a>").as_bytes());
+            assert_eq!((units, verdict), (vec![], Verdict::Wrong("a section outside of the root")), "{before}");
+        }
+        let (units, verdict) = read(b"<a><![CDATA[]]><b><![CDATA[x]]></b>");
+        assert_eq!((units.len(), verdict), (2, Verdict::Fine), "inside it may stand");
+    }
 }

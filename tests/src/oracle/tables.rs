@@ -546,7 +546,7 @@ pub(super) const KEY_REFUSED: &[Row<Contact, Option<&str>>] = &[
         |contact| contact.initiator.habits.has(Habit::EndsStreamAfterKey),
         Some("stream not-authorized"),
     ),
-    row("XEP0220-2.5-2", "a refused key leaves the stream open", always, None),
+    row("XEP0220-2.5-14", "a refused key is no reason to end the stream with an error", always, None),
 ];
 
 /// A stream that asks about a key, once both headers are accepted.

@@ -129,7 +129,9 @@ impl Scene {
         let mut now = Duration::ZERO;
         loop {
             if now >= self.timeout {
-                return Expected { dials, at: self.timeout, end: end.max(End::Failed) };
+                let nobody_answers = silent.is_none() && !dials.is_empty();
+                let last = if nobody_answers { End::Unconnected } else { End::Failed };
+                return Expected { dials, at: self.timeout, end: end.max(last) };
             }
             while let Some((at, addr, place)) = next_told.filter(|told| told.0 <= now) {
                 debug_assert!(*at <= now);

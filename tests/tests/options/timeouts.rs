@@ -86,6 +86,20 @@ fn s2s_timeout_bounds_the_way_out_from_the_lookup_to_authentication() {
 }
 
 #[test]
+fn an_attempt_in_which_nobody_was_reached_does_not_tell_of_a_negotiation() {
+    let mut world = World::new(Cutting::Whole);
+    let mut ours = timed();
+    ours.negotiation_timeout = Duration::from_secs(5);
+    let node = world.add(addr(1), ours);
+    world.publish(THEIRS, addr(9), true, false);
+    world.swallow(SocketAddr::new(addr(9), 5269));
+    world.send(node, &message(OURS, THEIRS, "1"));
+    let (before, after) = around(&mut world, node, Duration::from_secs(5));
+    assert_eq!(before, Told::default());
+    assert_eq!(after.bounced, [Reason::ConnectTimeout]);
+}
+
+#[test]
 fn s2s_attempt_timeout_bounds_one_candidate_and_the_next_one_is_tried() {
     let (mut world, node) = alone();
     let (silent, other) = (SocketAddr::new(addr(8), 5269), SocketAddr::new(addr(9), 5269));
@@ -109,7 +123,6 @@ fn s2s_attempt_timeout_bounds_one_candidate_and_the_next_one_is_tried() {
 }
 
 #[test]
-//= RFC6120-4.4-3 test
 fn s2s_close_timeout_bounds_the_wait_for_a_peer_that_does_not_close() {
     let (mut world, node) = alone();
     let puppet = world.connect(node, Listener::StartTls);
@@ -121,6 +134,29 @@ fn s2s_close_timeout_bounds_the_wait_for_a_peer_that_does_not_close() {
     assert_eq!(world.node(node).connections(), 1);
     world.run_for(MOMENT);
     assert_eq!(world.node(node).connections(), 0);
+}
+
+#[test]
+//= RFC6120-4.4-3 test
+fn s2s_close_timeout_bounds_the_wait_for_a_closing_tag_that_answers_ours() {
+    let (mut world, node) = alone();
+    let server = SocketAddr::new(addr(9), 5269);
+    world.publish(THEIRS, addr(9), true, false);
+    world.listen(server);
+    world.send(node, &message(OURS, THEIRS, "1"));
+    let puppet = world.accept(server).expect("the node dials");
+    let features = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
+    world.say(puppet, response(THEIRS, OURS, "1") + features);
+    world.say(puppet, format!("<db:result from='{THEIRS}' to='{OURS}' type='valid'/>"));
+    assert!(world.hear_text(puppet).contains("<message "));
+    world.take_events(node);
+    let (before, after) = around(&mut world, node, Duration::from_secs(60));
+    assert_eq!((before, after), (Told::default(), Told::default()), "it is idle, which is no end yet");
+    assert_eq!(world.hear_text(puppet), "</stream:stream>");
+    let (before, after) = around(&mut world, node, Duration::from_secs(3));
+    assert_eq!((before, after.down), (Told::default(), vec![(OUT, Reason::Idle)]));
+    assert_eq!(world.node(node).connections(), 0);
+    assert_eq!(world.hear_text(puppet), "", "there is nothing left to say");
 }
 
 #[test]

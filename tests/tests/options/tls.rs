@@ -1,18 +1,22 @@
 //! `cafile`, `certificates` and `tls_min_version`.
 
+use std::io::{Read, Write};
 use std::sync::Arc;
 
 use rustls::crypto::ring;
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConnection, SupportedProtocolVersion, version};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{ServerName, UnixTime};
 use s2s_core::auth::Method;
 use s2s_core::machine::Listener;
+use s2s_core::policy::HostOptions;
 use s2s_core::reason::Reason;
 use s2s_core::tls::verify::Trust;
 use s2s_core::tls::{Provider, RustlsProvider, Version};
 use s2s_tests::certificates::{Authority, Kind, NOW, Request};
 use s2s_tests::dns_server::Zone;
-use s2s_tests::world::{Cutting, World, domain};
+use s2s_tests::puppetry::header;
+use s2s_tests::world::{Cutting, Puppet, World, domain};
 
 use crate::federations::{IN, OURS, OUT, THEIRS, Told, Two, addr, authority, config, lax, message, secure};
 
@@ -51,6 +55,7 @@ fn rustls_for(hosts: &[&str]) -> Arc<dyn Provider> {
 }
 
 #[test]
+//= RFC6120-5.4.3.1-5 test
 fn certificates_are_chosen_by_the_domain_that_the_peer_asks_for() {
     const OTHER: &str = "other.example.org";
     for direct in [false, true] {
@@ -108,4 +113,65 @@ fn tls_min_version_refuses_what_is_older() {
     let (answered, told) = met_by(&version::TLS12, Version::Tls13);
     assert!(!answered);
     assert_eq!(told.refused, [(IN, Reason::TlsFailed)]);
+}
+
+/// The moment for which certificates are made.
+#[derive(Debug)]
+struct Now;
+
+impl TimeProvider for Now {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(NOW))
+    }
+}
+
+/// What the node answers to `text` inside TLS.
+fn converse(client: &mut ClientConnection, world: &mut World, puppet: Puppet, text: &str) -> String {
+    client.writer().write_all(text.as_bytes()).expect("memory");
+    for _ in 0..6 {
+        let mut said = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut said).expect("memory");
+        }
+        world.say(puppet, said);
+        let heard = world.hear(puppet);
+        let mut heard = heard.as_slice();
+        while !heard.is_empty() {
+            client.read_tls(&mut heard).expect("memory");
+            client.process_new_packets().expect("TLS");
+        }
+    }
+    let mut plain = Vec::new();
+    // There is no end yet, which is an error to it.
+    let _ = client.reader().read_to_end(&mut plain);
+    String::from_utf8(plain).expect("text")
+}
+
+#[test]
+fn tls_min_version_of_a_host_that_is_named_inside_tls_counts_too() {
+    const SECOND: &str = "second.example.org";
+    for minimum in [Version::Tls12, Version::Tls13] {
+        let mut config = config(OURS, Some(Kind::Valid), lax());
+        config.tls = rustls_for(&[OURS]);
+        config.hosts.insert(domain(SECOND), HostOptions { tls_min_version: minimum, ..lax() });
+        let mut world = World::new(Cutting::Whole);
+        world.tap = Some(std::collections::BTreeMap::new());
+        let node = world.add(addr(1), config);
+        let puppet = world.connect(node, Listener::DirectTls);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority().der().to_vec().into()).expect("an authority");
+        let client = rustls::ClientConfig::builder_with_details(Arc::new(ring::default_provider()), Arc::new(Now))
+            .with_protocol_versions(&[&version::TLS12])
+            .expect("a version")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut client =
+            ClientConnection::new(Arc::new(client), ServerName::try_from(OURS).expect("a name")).expect("a client");
+        let heard = converse(&mut client, &mut world, puppet, &header(THEIRS, SECOND));
+        let served = minimum == Version::Tls12;
+        assert_eq!(heard.contains("<stream:features>"), served, "{heard}");
+        assert_eq!(heard.contains("<policy-violation "), !served, "{heard}");
+        let refused = if served { vec![] } else { vec![(IN, Reason::EncryptionRequired)] };
+        assert_eq!(Told::of(&world.take_events(node)).refused, refused);
+    }
 }

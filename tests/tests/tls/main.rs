@@ -76,7 +76,6 @@ fn what_a_host_shows_is_known_before_any_handshake_where_a_provider_can_tell() {
 //= RFC7590-3-1 test
 //= RFC9325-4.1-1 test
 //= RFC9325-4.1-3 test
-//= RFC9325-4.2-1 test
 //= RFC9325-4.2-2 test
 fn both_versions_are_spoken_with_suites_named_as_by_iana() {
     let provider = real(&["m.example", "t.example"]);
@@ -94,6 +93,26 @@ fn both_versions_are_spoken_with_suites_named_as_by_iana() {
             assert!(suites.contains(&facts.cipher), "{}", facts.cipher);
         }
         assert_eq!(server.facts().chain, identity("m.example").chain);
+    }
+}
+
+#[test]
+//= RFC9325-4.2-1 test
+fn the_four_suites_that_are_recommended_for_tls_1_2_are_offered() {
+    let provider = real(&["m.example"]);
+    for direct in [false, true] {
+        let mut session = provider.client(&domain("m.example"), &domain("t.example"), direct).expect("a session");
+        let mut hello = Vec::new();
+        session.flush(&mut hello);
+        // Behind the heads of the record and of the message, a version and 32 random bytes: an id, then the suites.
+        let (id, rest) = hello[43..].split_first().expect("an id");
+        let suites = &rest[usize::from(*id)..];
+        let length = usize::from(suites[0]) << 8 | usize::from(suites[1]);
+        let offered: Vec<_> = suites[2..2 + length].chunks(2).map(|suite| [suite[0], suite[1]]).collect();
+        // ECDHE with ECDSA and with RSA, each with both sizes of AES-GCM.
+        for suite in [[0xc0, 0x2b], [0xc0, 0x2c], [0xc0, 0x2f], [0xc0, 0x30]] {
+            assert!(offered.contains(&suite), "{suite:x?} {offered:x?}");
+        }
     }
 }
 
@@ -182,7 +201,6 @@ fn sessions_that_are_forgotten_are_not_resumed() {
 }
 
 #[test]
-//= RFC9325-3.4-1 test
 fn sessions_are_not_resumed_as_another_domain_of_ours() {
     let provider = real(&["m.example", "t.example", "u.example"]);
     let resumed = |local: &str, remote: &str| {
@@ -333,6 +351,7 @@ fn protocols_are_optional_but_never_wrong() {
 
 #[test]
 //= RFC9325-3.7-2 test
+//= RFC6120-5.4.3.1-5 test
 fn an_unknown_server_name_is_refused_by_its_alert_on_direct_tls() {
     for provider in providers(&["m.example", "t.example"]) {
         let mut client = Ours::new(provider.client(&domain("m.example"), &domain("unknown.example"), true));
@@ -350,6 +369,8 @@ fn an_unknown_server_name_is_refused_by_its_alert_on_direct_tls() {
     let mut server = Ours::new(provider.server(Some(&domain("t.example"))));
     shake(&mut client, &mut server);
     assert_eq!(server.facts().server_name.as_deref(), Some("unknown.example"));
+    let shown = client.0.peer_certificates().expect("a chain").iter().map(|der| der.to_vec());
+    assert_eq!(shown.collect::<Vec<_>>(), identity("t.example").chain);
 }
 
 #[test]

@@ -3,14 +3,15 @@
 use std::io::Write;
 
 use proptest::prelude::*;
-use rustls::version;
+use rustls::crypto::cipher::{OutboundChunks, OutboundPlainMessage};
+use rustls::{Connection, ConnectionTrafficSecrets, ContentType, ProtocolVersion, SupportedCipherSuite, version};
 use s2s_core::tls::verify::{Rejection, judge};
 use s2s_core::tls::{Provider, Session, TlsError};
 use s2s_tests::certificates::{NOW, Request, San};
 use s2s_tests::fake_tls::FakeProvider;
 
 use crate::sides::{
-    Ours, Side, domain, fake, identity, providers, real, root, run_with, say, shake, starttls, their_client,
+    Ours, Side, Theirs, domain, fake, identity, providers, real, root, run_with, say, shake, starttls, their_client,
 };
 
 #[test]
@@ -166,18 +167,49 @@ fn older_versions_are_refused() {
 }
 
 #[test]
-//= RFC6120-5.3.5-2 test
-//= RFC6120-5.3.5-3 test
-fn a_client_that_starts_over_in_the_clear_is_cut_off() {
+fn a_hello_in_the_clear_behind_the_handshake_is_cut_off_because_it_is_not_sealed() {
     let provider = real(&["t.example"]);
     let mut client = their_client(&version::TLS12, &identity("m.example"), "t.example", |_| {});
     let mut server = Ours::new(provider.server(Some(&domain("t.example"))));
     shake(&mut client, &mut server);
-    // A hello in the clear, in the middle of the stream.
     let mut hello = Vec::new();
     let mut other = their_client(&version::TLS12, &identity("m.example"), "t.example", |_| {});
     other.turn(b"", &mut hello).expect("a hello");
-    assert!(server.turn(&hello, &mut Vec::new()).is_err());
+    assert_eq!(server.turn(&hello, &mut Vec::new()), Err("cannot decrypt peer's message".to_owned()));
+}
+
+#[test]
+fn a_request_to_renegotiate_is_declined_by_an_alert_and_the_second_one_ends_the_session() {
+    let mut client = their_client(&version::TLS12, &identity("m.example"), "t.example", |config| {
+        config.enable_secret_extraction = true;
+    });
+    let mut server = Ours::new(real(&["t.example"]).server(Some(&domain("t.example"))));
+    shake(&mut client, &mut server);
+    // From here on the test seals the records of the client, which never renegotiates by itself.
+    let Theirs(Connection::Client(client)) = client else { panic!("a client") };
+    let Some(SupportedCipherSuite::Tls12(suite)) = client.negotiated_cipher_suite() else { panic!("no TLS 1.2") };
+    let (mut number, secrets) = client.dangerous_extract_secrets().expect("secrets").tx;
+    let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else { panic!("another cipher") };
+    let (fixed, explicit) = iv.as_ref().split_at(4);
+    let mut encrypter = suite.aead_alg.encrypter(key, fixed, explicit);
+    let mut seal = |typ: ContentType, message: &[u8]| {
+        let payload = OutboundChunks::Single(message);
+        let plain = OutboundPlainMessage { typ, version: ProtocolVersion::TLSv1_2, payload };
+        let record = encrypter.encrypt(plain, number).expect("a record").encode();
+        number += 1;
+        record
+    };
+    let mut hello = Vec::new();
+    let mut other = their_client(&version::TLS12, &identity("m.example"), "t.example", |_| {});
+    other.turn(b"", &mut hello).expect("a hello");
+
+    let mut answer = Vec::new();
+    assert_eq!(server.turn(&seal(ContentType::Handshake, &hello[5..]), &mut answer), Ok(()));
+    assert_eq!(answer.first(), Some(&21), "an alert");
+    assert_eq!(server.turn(&seal(ContentType::ApplicationData, b"goes on"), &mut answer), Ok(()));
+    assert_eq!(server.plain, b"goes on");
+    let error = server.turn(&seal(ContentType::Handshake, &hello[5..]), &mut answer);
+    assert_eq!(error, Err("peer misbehaved: TooManyRenegotiationRequests".to_owned()));
 }
 
 /// Gives `bytes` to a session in pieces.

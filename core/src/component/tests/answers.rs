@@ -44,8 +44,8 @@ fn condition(text: &str) -> String {
 //= RFC6120-8.2.3-2 test
 //= RFC6120-10.5.1-1 test
 fn a_ping_to_the_host_is_answered() {
-    for to in ["a.example", "bare.example", "BARE.example"] {
-        let expected = format!("<iq type='result' to='u@m.example/r' from='{to}' id='i&amp;1'/>");
+    for (to, from) in [("a.example", "a.example"), ("bare.example", "bare.example"), ("BARE.example", "bare.example")] {
+        let expected = format!("<iq type='result' to='u@m.example/r' from='{from}' id='i&amp;1'/>");
         assert_eq!(answer(&iq("get", to, PING)), Some(expected));
     }
 }
@@ -111,6 +111,15 @@ fn messages_find_no_service() {
         assert_eq!(condition(&answer), "cancel service-unavailable");
         assert!(!answer.contains("<body"), "{answer}");
     }
+}
+
+#[test]
+//= RFC6120-8.3.1-1 test
+fn a_message_of_type_result_finds_no_service_since_results_are_of_iq_alone() {
+    let answer = answer("<message type='result' id='7' from='u@m.example' to='x@a.example'><body>hi</body></message>");
+    let answer = answer.expect("an answer");
+    assert_eq!(condition(&answer), "cancel service-unavailable");
+    assert!(answer.starts_with("<message type='error' ") && answer.contains(" id='7'"), "{answer}");
 }
 
 #[test]

@@ -285,3 +285,53 @@ fn only_component_connections_are_accepted_and_only_so_many_at_once() {
     driver.eof(conns[0]);
     driver.accept();
 }
+
+#[test]
+fn a_flood_of_connections_that_are_turned_away_is_told_at_once_and_then_together_and_stops_no_component() {
+    let mut driver = Driver::new();
+    let attached = driver.attach("a.example");
+    for _ in 0..limits::UNATTACHED_COMPONENTS {
+        driver.accept();
+    }
+    let addr = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+    let turn_away = |driver: &mut Driver, port: u16| {
+        assert_eq!(driver.hub.handle_accept(driver.now, addr(port), Listener::Component), None);
+    };
+    let told = |port: u16, times: u64| [Event::TurnedAway { addr: addr(port), times }];
+    let next = |driver: &Driver| driver.hub.poll_timeout();
+
+    turn_away(&mut driver, 1);
+    driver.drain();
+    assert_eq!(driver.events(), told(1, 1), "the first one at once");
+    assert_eq!(next(&driver).map(|(_, why)| why), Some("component handshake"), "nothing more to tell");
+
+    for port in 2..=1000 {
+        turn_away(&mut driver, port);
+    }
+    assert!(driver.interest(attached).read, "so many events would stop all reading");
+    driver.drain();
+    assert_eq!(driver.events(), []);
+    let due = driver.now + limits::TURNED_AWAY_INTERVAL;
+    assert_eq!(next(&driver), Some((due, "turned away")));
+    driver.wait(limits::TURNED_AWAY_INTERVAL - Duration::from_millis(1));
+    assert_eq!(driver.events(), []);
+    driver.wait(Duration::from_millis(1));
+    assert_eq!(driver.events(), told(1000, 999), "those of a second together");
+    assert_eq!(next(&driver).map(|(_, why)| why), Some("component handshake"));
+
+    // One that comes when the others are due, before the timer was told so, is told with them, and nothing is left.
+    turn_away(&mut driver, 1);
+    driver.drain();
+    assert_eq!(driver.events(), []);
+    driver.now += limits::TURNED_AWAY_INTERVAL;
+    turn_away(&mut driver, 2);
+    driver.drain();
+    assert_eq!(driver.events(), told(2, 2));
+    assert_eq!(next(&driver).map(|(_, why)| why), Some("component handshake"));
+
+    driver.wait(limits::TURNED_AWAY_INTERVAL);
+    assert_eq!(driver.events(), []);
+    turn_away(&mut driver, 3);
+    driver.drain();
+    assert_eq!(driver.events(), told(3, 1), "at once again after a quiet second");
+}

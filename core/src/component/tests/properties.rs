@@ -7,7 +7,7 @@ use super::*;
 /// Text that a component writes after its handshake: mostly legal, sometimes the end of it.
 fn step() -> impl Strategy<Value = String> {
     prop_oneof![
-        8 => (sender(), recipient(), kind(), "[a-zé€<&'\"]{0,20}").prop_map(|(from, to, kind, text)| {
+        8 => (sender(), written(), kind(), "[a-zé€<&'\"]{0,20}").prop_map(|(from, to, kind, text)| {
             let text = text.replace('&', "&amp;").replace('<', "&lt;");
             let (name, attributes) = kind;
             format!("<{name}{attributes} from='{from}' to='{to}'><ping xmlns='urn:xmpp:ping'>{text}</ping></{name}>")
@@ -17,6 +17,7 @@ fn step() -> impl Strategy<Value = String> {
         1 => Just("<foo xmlns='urn:x'/>".to_owned()),
         1 => Just("<message from='b.example' to='m.example'/>".to_owned()),
         1 => Just("<message from='a.example'/>".to_owned()),
+        1 => Just("<message from='b.example' to='u@'/>".to_owned()),
         1 => Just("<broken></borken>".to_owned()),
     ]
 }
@@ -29,6 +30,14 @@ fn recipient() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["m.example", "u@m.example/r", "bare.example", "u@bare.example", "a.example", "b.example"])
 }
 
+/// What a component writes for a recipient: sometimes no address.
+fn written() -> impl Strategy<Value = &'static str> {
+    prop_oneof![
+        3 => recipient(),
+        1 => prop::sample::select(vec!["bob@127.0.0.1", "x@faß.example/r", "@a.example", "u@", ""]),
+    ]
+}
+
 fn kind() -> impl Strategy<Value = (&'static str, &'static str)> {
     prop::sample::select(vec![
         ("iq", " type='get' id='1'"),
@@ -37,6 +46,7 @@ fn kind() -> impl Strategy<Value = (&'static str, &'static str)> {
         ("iq", " type='error' id='1'"),
         ("message", ""),
         ("message", " type='error'"),
+        ("message", " type='result'"),
         ("presence", ""),
         ("presence", " type='error'"),
     ])
@@ -88,7 +98,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => any::<bool>().prop_map(Op::Attach),
         1 => any::<bool>().prop_map(Op::Break),
         1 => any::<bool>().prop_map(Op::Close),
-        6 => (any::<bool>(), recipient(), kind(), 0usize..900)
+        6 => (any::<bool>(), written(), kind(), 0usize..900)
             .prop_map(|(from, to, kind, length)| Op::Write { from, to, kind, length }),
         6 => (recipient(), kind(), 0usize..900).prop_map(|(to, kind, length)| Op::Deliver { to, kind, length }),
         3 => (recipient(), kind()).prop_map(|(from, kind)| Op::Undeliverable { from, kind }),

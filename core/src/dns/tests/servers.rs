@@ -3,7 +3,6 @@
 use super::*;
 
 #[test]
-//= RFC5452-9.2-1 test
 //= RFC5452-9.2-2 test
 //= XEP0368-3-1 test
 fn queries_are_absolute_and_unpredictable_and_ask_for_both_services_at_once() {
@@ -31,6 +30,7 @@ fn queries_are_absolute_and_unpredictable_and_ask_for_both_services_at_once() {
 
 #[test]
 //= RFC5891-5.5-1 test
+//= RFC7673-8-1 test
 fn names_beyond_ascii_are_asked_for_as_a_labels() {
     let mut bench = Bench::new(config(1), 1);
     bench.resolver.lookup(bench.now, &Domain::parse("BÜCHER.example").expect("a domain"), Behalf::Ours);

@@ -9,7 +9,8 @@ use crate::auth::Method;
 use crate::node::Direction;
 use crate::policy::{
     Authentication, DomainList, DomainListError, Encryption, Explanation, HostOptions, KeyVerdict, Offer, Protection,
-    Rule, StartTls, authenticate, explain, judge_again, judge_clear, judge_key, judge_outbound, offer, rule_behind,
+    Rule, StartTls, authenticate, explain, judge_again, judge_clear, judge_key, judge_ourselves_again, judge_outbound,
+    offer, rule_behind,
 };
 use crate::reason::Reason;
 use crate::tls::verify::{Rejection, Verified};
@@ -366,10 +367,41 @@ fn a_pair_that_is_up_stays_so_only_while_its_proof_would_count() {
         (without_dialback(open()), Method::External, tls, Ok(())),
         (without_dialback(open()), Method::Certificate, tls, no_dialback),
         (without_dialback(open()), Method::Dialback, clear, no_dialback),
+        (without_tls(open()), Method::Dialback, tls, Err(Reason::Reload)),
+        (without_tls(open()), Method::Dialback, clear, Ok(())),
         (denied, Method::External, tls, Err(Reason::DomainDenied)),
         (without_s2s(open()), Method::External, tls, Err(Reason::HostDisabled)),
     ] {
         assert_eq!(judge_again(&options, &peer(), by, protection), verdict, "{by} {protection:?} {options:?}");
+    }
+}
+
+#[test]
+fn a_pair_in_which_we_proved_ourselves_stays_up_only_while_we_might_do_that_again() {
+    let good = valid(&peer());
+    let (clear, tls, bad) = (Protection::Clear, Protection::Tls(&good), Protection::Tls(&BAD));
+    let (dialback, external) = (Method::Dialback, Method::External);
+    let no_dialback = Err(Reason::DialbackDeniedByPolicy);
+    let anonymous = HostOptions { anonymous: true, ..open() };
+    for (options, by, protection, verdict) in [
+        (open(), external, tls, Ok(())),
+        (open(), external, bad, Ok(())),
+        (open(), dialback, clear, Ok(())),
+        (encrypted(), dialback, clear, Err(Reason::EncryptionRequired)),
+        (strict(), external, tls, Ok(())),
+        (strict(), external, bad, Err(Reason::CertUnknownIssuer)),
+        (strict(), dialback, tls, no_dialback),
+        (HostOptions { dialback_to_verified: true, ..strict() }, dialback, tls, Ok(())),
+        (without_dialback(open()), dialback, tls, no_dialback),
+        (without_dialback(open()), external, tls, Ok(())),
+        (without_external(open()), external, tls, Err(Reason::Reload)),
+        (without_external(open()), dialback, tls, Ok(())),
+        (without_tls(open()), dialback, tls, Err(Reason::Reload)),
+        (without_tls(open()), dialback, clear, Ok(())),
+        (anonymous, external, tls, Err(Reason::AnonymousHost)),
+    ] {
+        let seen = judge_ourselves_again(&options, &peer(), by, protection);
+        assert_eq!(seen, verdict, "{by} {protection:?} {options:?}");
     }
 }
 

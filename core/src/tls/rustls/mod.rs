@@ -211,6 +211,7 @@ impl Provider for RustlsProvider {
     }
 
     //= XEP0368-3-7
+    //= RFC7673-4.1-3
     //= RFC9325-3.7-1
     //= RFC6120-5.3.6-1
     //= RFC7590-3.5-1
@@ -319,7 +320,6 @@ impl Builder {
     /// Sessions are remembered in memory: a ticket is a random name for one, so that no ticket key has to be
     /// kept or rotated.
     //= RFC7590-3.3-1
-    //= RFC9325-3.4-1
     //= RFC9325-3.10-1
     //= RFC6120-5.4.3.1-3
     fn server(&self, key: Arc<CertifiedKey>, minimum: Version) -> Result<ServerConfig, IdentityError> {

@@ -46,6 +46,24 @@ fn empty_cdata_sections_count_towards_the_length() {
     assert_eq!(rewritten("<message><![CDATA[]]></message>"), "<message/>");
 }
 
+/// Edge 3: rxml says nothing at all of an empty section, which may not stand outside of the root element.
+#[test]
+//= RFC6120-11.3-2 test
+fn a_section_before_the_header_is_refused_even_if_it_is_empty() {
+    const XML: &str = "<?xml version='1.0'?>";
+    for before in ["<![CDATA[]]>", &format!("{XML}<![CDATA[]]>"), &format!("{XML}\r\n<![CDATA[]]>\n"), "\n<!["] {
+        let document = format!("{before}{HEADER}");
+        assert_eq!(frames(&document), (vec![], Err(XmlError::NotWellFormed)), "{document}");
+        let single = frames_of(&mut framer(), document.as_bytes().chunks(1));
+        assert_eq!(single, (vec![], Err(XmlError::NotWellFormed)), "byte by byte: {document}");
+    }
+    // It is noticed before anything else that is wrong behind it.
+    assert_eq!(frames("<![CDATA[]]><!DOCTYPE a>").1, Err(XmlError::NotWellFormed));
+    // It is the markup that counts, not its look.
+    let header = HEADER.replace(" from=", " id='&lt;![CDATA[]]&gt;' from=");
+    assert!(matches!(&frames(header).0[..], [Frame::Root(root)] if root.id.as_deref() == Some("<![CDATA[]]>")));
+}
+
 /// Edge 4: rxml counts neither attributes nor declarations, and collects a tag without an event.
 #[test]
 fn attributes_and_declarations_are_counted() {
@@ -100,7 +118,7 @@ fn a_deep_document_is_refused_and_a_name_is_found_without_a_walk() {
     assert_eq!((frames.len(), end), (1, Ok(())));
 }
 
-/// Edge 6: rxml scans all that it is offered for the next delimiter, although it takes 8 KiB of it.
+/// Edge 6: rxml scans all that it is offered for the next delimiter, although it takes a token of it.
 #[test]
 fn a_large_piece_is_read_in_linear_time() {
     // Offered whole this takes a quarter of an hour in a build without optimisation.
@@ -134,7 +152,7 @@ fn white_space_may_precede_the_header_and_is_bounded() {
     assert_eq!(frames(format!("{space} {HEADER}")).1, Err(XmlError::TooLong));
 }
 
-/// Edge 8: rxml collects 8 KiB of text before it says that no document begins with text.
+/// Edge 8: rxml collects a whole token of text before it says that no document begins with text.
 #[test]
 fn another_protocol_is_refused_at_its_first_byte() {
     for protocol in ["G", "EHLO m.example\r\n", "SSH-2.0-x\r\n", "\x16\x03\x01", "\0\x1d", "{", "\r\n\r\nPRI"] {
@@ -148,7 +166,9 @@ fn text_is_joined() {
     let element = one_element("<a>a&amp;b<![CDATA[<]]>c&#x1F600;</a>");
     assert_eq!(element.content, [Content::Text("a&b<c\u{1f600}".into())]);
     let long = "ä".repeat(limits::TOKEN_BYTES / 2 + 100);
-    assert_eq!(one_element(&format!("<a>{long}</a>")).content, [Content::Text(long)]);
+    let (frames, end) = frames_of(&mut roomy(), [format!("<a>{long}</a>").as_bytes()]);
+    assert_eq!(end, Ok(()));
+    assert!(matches!(&frames[..], [Frame::Element(element)] if element.content == [Content::Text(long.clone())]));
 }
 
 /// Edge 10: rxml's writer can fail and leave half of its output. Ours cannot: what XML cannot carry is replaced.
@@ -182,6 +202,20 @@ fn a_token_has_a_length() {
     }
     // Text has none: it is taken in pieces.
     assert_eq!(end(format!("<message>{}</message>", "a".repeat(50_000))), Ok(()));
+}
+
+/// Edge 12: the bound of tokens does not make the smallest limit of stanzas smaller.
+#[test]
+//= RFC6120-13.12-5 test
+fn the_smallest_stanza_limit_may_be_filled_by_one_attribute() {
+    let (before, after) = ("<message id='", "'/>");
+    let id = "a".repeat(limits::MIN_STANZA_BYTES - before.len() - after.len());
+    let stanza = format!("{before}{id}{after}");
+    let mut framer = Framer::new(ns::SERVER, Bounds { element_bytes: limits::MIN_STANZA_BYTES, ..BOUNDS });
+    let (frames, end) = frames_of(&mut framer, [HEADER.as_bytes(), stanza.as_bytes()]);
+    assert_eq!(end, Ok(()), "no stanza of this size is too large");
+    let Some(Frame::Stanza(frame)) = frames.last() else { panic!("{frames:?}") };
+    assert_eq!((text_of(frame), frame.id.as_deref()), (stanza, Some(id.as_str())));
 }
 
 /// Edge 13, found here: rxml drops a carriage return at the end of an attribute or before other white space, and

@@ -48,7 +48,6 @@ fn namespaces_are_declared_where_they_change() {
 }
 
 #[test]
-//= XEP0220-2-1 test
 fn streams_and_dialback_have_their_customary_prefixes() {
     let features = Element::new(ns::STREAMS, "features").with_child(Element::new(ns::TLS, "starttls"));
     assert_eq!(

@@ -39,6 +39,8 @@ const DOCUMENTS: &[(&str, XmlError, Condition)] = &[
     ("<!DOCTYPE a>", XmlError::RestrictedXml, Condition::RestrictedXml),
     ("<!-- -->", XmlError::RestrictedXml, Condition::RestrictedXml),
     ("<![CDATA[x]]><a>", XmlError::NotWellFormed, Condition::NotWellFormed),
+    ("<![CDATA[]]><a>", XmlError::NotWellFormed, Condition::NotWellFormed),
+    ("<?xml version='1.0'?> <![CDATA[]]> <a>", XmlError::NotWellFormed, Condition::NotWellFormed),
     // Namespaces of the header.
     ("<p:a>", XmlError::UndeclaredPrefix, Condition::NotWellFormed),
     ("<a p:b=''>", XmlError::UndeclaredPrefix, Condition::NotWellFormed),

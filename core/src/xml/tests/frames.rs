@@ -71,7 +71,7 @@ fn only_the_three_names_in_the_content_namespace_are_stanzas() {
 }
 
 #[test]
-fn the_attributes_of_a_stanza_are_given_as_they_were_written() {
+fn attributes_that_are_no_addresses_are_given_as_they_were_written() {
     let stanza = one_stanza("<iq to=' V.example/&lt;' from='m.example' id='' type='get'><q xmlns='urn:q'/></iq>");
     assert_eq!(stanza.to.as_deref(), Some(" V.example/<"));
     assert_eq!(stanza.from.as_deref(), Some("m.example"));

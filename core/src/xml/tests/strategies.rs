@@ -53,8 +53,10 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn value() -> impl Strategy<Value = String> {
-    vec(select(&["a", "ü", "&lt;", "&#10;", "&apos;", "&quot;", "\t", "\r\n", " ", "😀", "&amp;", ">"][..]), 0..4)
-        .prop_map(|parts| parts.concat())
+    const RARE: &[&str] = &["&lt;", "&#10;", "&apos;", "&quot;", "\t", "\r\n", " ", "😀", "&amp;", ">"];
+    // An address now and then, in one spelling or another.
+    const ADDRESSES: &[&str] = &["a", "ü", "A", "Ü", ".", "@", "a", "Ｂ", "b", "/"];
+    vec(prop_oneof![select(RARE), select(ADDRESSES)], 0..5).prop_map(|parts| parts.concat())
 }
 
 fn declaration() -> impl Strategy<Value = String> {
@@ -130,6 +132,7 @@ const DAMAGE: &[&[u8]] = &[
     b"&",
     b"]]>",
     b"<![CDATA[",
+    b"<![CDATA[]]>",
     b" xmlns='u'",
     b" a=''",
     b"\0",
