@@ -76,7 +76,7 @@ pub(crate) async fn inward(
     while let Some(event) = node.event().await {
         metrics.of_node(number, &event);
         if let Some(record) = Record::of_node(&event) {
-            journal(record);
+            journal(record.at(number, nodes.0.len()));
         }
         let command = match event {
             node::Event::Stanza { stanza, .. } => component::Command::Deliver(stanza),

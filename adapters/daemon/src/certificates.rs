@@ -1,17 +1,24 @@
 //! Certificates and keys from files, each host's chosen by the names *in* the certificate.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustls::InconsistentKeys;
+use rustls::crypto::aws_lc_rs;
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use s2s_core::addr::Domain;
-use s2s_core::tls::identity::{Name, Names};
+use s2s_core::tls::identity::{MalformedCertificate, Name, Names, validity};
 use s2s_core::tls::{HostIdentity, IdentityError};
 
 use crate::config::{CertificateFiles, Error, Host, Problem, Settings};
+use crate::server::unix_now;
 
 /// What the hosts show, and what the operator should know about it.
 #[derive(Debug)]
@@ -26,33 +33,62 @@ pub(crate) struct Identities {
     pub(crate) broken: Vec<String>,
 }
 
-/// A certificate with its key, and the names in it.
+/// What is in the directory of certificates, and what time it is.
+struct Found {
+    candidates: Vec<Candidate>,
+    /// What is wrong with those that cannot be used.
+    broken: Vec<String>,
+    /// Since 1970.
+    now: Duration,
+}
+
+/// A certificate with its key, and what it says.
 struct Candidate {
+    path: PathBuf,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     names: Names,
+    validity: RangeInclusive<Duration>,
 }
 
 impl Candidate {
+    /// Whether it names `domain`, and not with a wildcard.
+    fn is_exactly_for(&self, domain: &Domain) -> bool {
+        self.names.iter().any(|name| name.covers(domain) && !matches!(name, Name::Wildcard(_)))
+    }
+
+    /// What the operator should know of its dates, if it is that of `domain`.
+    fn untimely(&self, domain: &Domain, now: Duration) -> Option<String> {
+        let (from, until) = (*self.validity.start(), *self.validity.end());
+        let what = if now > until {
+            format!("has expired on {}: peers will refuse it until it is renewed", date(until))
+        } else if now < from {
+            format!("is not valid before {}: peers will refuse it until then; is the clock right?", date(from))
+        } else {
+            return None;
+        };
+        Some(format!("the certificate of {domain} in {} {what}", self.path.display()))
+    }
+
     fn shown_by(&self, domain: &Domain, host: &Host) -> HostIdentity {
         HostIdentity::new(domain.clone(), self.chain.clone(), self.key.clone_key())
             .with_minimum_version(host.tls_min_version)
     }
 }
 
-/// Loads what `settings` names. A host that demands encryption and has no certificate is an error.
+/// Loads what `settings` names. A host that needs a certificate and has none is an error.
 pub(crate) fn load(settings: &Settings) -> Result<Identities, Vec<Error>> {
     let mut warnings = Vec::new();
     let mut problems = Vec::new();
     let candidates = directory(settings, &mut warnings).map_err(|error| vec![error])?;
-    let broken = warnings.clone();
+    let found = Found { candidates, broken: warnings.clone(), now: unix_now() };
     let mut in_order: Vec<_> = settings.hosts.iter().filter(|(_, host)| !host.options.tls_disabled).collect();
     in_order.sort_by_key(|(_, host)| (host.position.file != settings.file, &host.position));
 
     let mut identities = Vec::new();
     let mut hosts = BTreeSet::new();
     for (domain, host) in in_order {
-        match identity(settings, domain, host, &candidates, &broken, &mut warnings) {
+        match identity(settings, domain, host, &found, &mut warnings) {
             Ok(Some(identity)) => {
                 identities.push(identity);
                 hosts.insert(domain.clone());
@@ -61,6 +97,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Identities, Vec<Error>> {
             Err(error) => problems.push(error),
         }
     }
+    let broken = found.broken;
     if problems.is_empty() { Ok(Identities { identities, hosts, warnings, broken }) } else { Err(problems) }
 }
 
@@ -92,36 +129,42 @@ fn identity(
     settings: &Settings,
     domain: &Domain,
     host: &Host,
-    candidates: &[Candidate],
-    broken: &[String],
+    found: &Found,
     warnings: &mut Vec<String>,
 ) -> Result<Option<HostIdentity>, Error> {
     let at_host = |problem| Error::at(&host.position, problem);
-    if let Some(files) = &host.certificate {
-        let candidate = read(files).map_err(at_host)?;
-        if candidate.names.covering(domain).is_none() {
-            warnings.push(format!("{} does not name {domain}: peers will refuse it", files.certificate.display()));
-        }
+    let own = host.certificate.as_ref().map(read).transpose().map_err(at_host)?;
+    if let Some(own) = own.as_ref().filter(|own| own.names.covering(domain).is_none()) {
+        warnings.push(format!("{} does not name {domain}: peers will refuse it", own.path.display()));
+    }
+    if let Some(candidate) = own.as_ref().or_else(|| choose(domain, &found.candidates, found.now)) {
+        warnings.extend(candidate.untimely(domain, found.now));
         return Ok(Some(candidate.shown_by(domain, host)));
     }
-    if let Some(candidate) = choose(domain, candidates) {
-        return Ok(Some(candidate.shown_by(domain, host)));
-    }
-    let demanded = host.options.require_encryption || host.options.secure_auth;
-    if demanded && !host.options.s2s_disabled {
+    let options = &host.options;
+    if !options.s2s_disabled {
         let directory = settings.certificates.directory.clone();
-        let (host, problems) = (domain.to_string(), broken.to_vec());
-        return Err(at_host(Problem::HostWithoutCertificate { host, directory, problems }));
+        let (host, problems) = (domain.to_string(), found.broken.clone());
+        if options.require_encryption || options.secure_auth {
+            return Err(at_host(Problem::HostWithoutCertificate { host, directory, problems }));
+        }
+        if options.dialback_disabled {
+            return Err(at_host(Problem::HostWithoutProof { host, directory, problems }));
+        }
     }
     warnings.push(format!("no certificate for {domain}: it cannot offer encryption"));
     Ok(None)
 }
 
-/// The certificate for `domain`: one that names it exactly before one with a wildcard.
-fn choose<'c>(domain: &Domain, candidates: &'c [Candidate]) -> Option<&'c Candidate> {
-    let exact = |name: &Name| name.covers(domain) && !matches!(name, Name::Wildcard(_));
-    let exactly = candidates.iter().find(|candidate| candidate.names.iter().any(exact));
-    exactly.or_else(|| candidates.iter().find(|candidate| candidate.names.covering(domain).is_some()))
+/// The certificate for `domain`: one that names it exactly before one with a wildcard; of several of a kind one that is
+/// valid now before one that is not; of those the one that is valid longest.
+fn choose<'c>(domain: &Domain, candidates: &'c [Candidate], now: Duration) -> Option<&'c Candidate> {
+    let fitting = candidates.iter().filter(|candidate| candidate.names.covering(domain).is_some());
+    // Of those that are alike it is the first one.
+    fitting.min_by_key(|candidate| {
+        let validity = &candidate.validity;
+        (!candidate.is_exactly_for(domain), !validity.contains(&now), Reverse(*validity.end()))
+    })
 }
 
 /// All pairs of certificate and key in the directory, by name. What cannot be used there is left out.
@@ -167,8 +210,43 @@ fn read(files: &CertificateFiles) -> Result<Candidate, Problem> {
     let chain = chain.map_err(|error| of(&files.certificate, error.to_string()))?;
     let own = chain.first().ok_or_else(|| of(&files.certificate, "there is no certificate in it".to_owned()))?;
     let names = Names::of(own).map_err(|error| of(&files.certificate, error.to_string()))?;
+    let validity = validity(own).ok_or_else(|| of(&files.certificate, MalformedCertificate.to_string()))?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| of(&files.key, error.to_string()))?;
-    Ok(Candidate { chain, key, names })
+    check_key(files, &chain, &key)?;
+    Ok(Candidate { path: files.certificate.clone(), chain, key, names, validity })
+}
+
+/// Refuses a key that is not the one in the certificate.
+fn check_key(
+    files: &CertificateFiles,
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+) -> Result<(), Problem> {
+    let of_key = |problem: String| Problem::Certificate { path: files.key.clone(), problem };
+    let unknown = |_| of_key("the key cannot be read, or is of a kind that is not supported".to_owned());
+    let key = aws_lc_rs::default_provider().key_provider.load_private_key(key.clone_key()).map_err(unknown)?;
+    match CertifiedKey::new(chain.to_vec(), key).keys_match() {
+        // Some kinds of keys cannot tell their public half; peers will notice a mismatch.
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            let certificate = files.certificate.display();
+            Err(of_key(format!("this is not the key of the certificate in {certificate}: put that one here")))
+        }
+        Err(error) => Err(Problem::Certificate { path: files.certificate.clone(), problem: error.to_string() }),
+    }
+}
+
+/// The day of a time since 1970, in UTC.
+fn date(unix: Duration) -> String {
+    // Years that begin in March end with the day that not all of them have. One era is 400 years.
+    let days = unix.as_secs() / 86_400 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    format!("{}-{month:02}-{day:02}", 400 * era + year + later)
 }
 
 #[cfg(test)]
@@ -177,9 +255,17 @@ mod tests {
     use crate::config;
 
     fn write(directory: &Path, certificate: &str, key: &str, names: &[&str]) {
+        write_valid(directory, certificate, key, names, (1975, 4096));
+    }
+
+    /// Valid from the beginning of one year to that of another.
+    fn write_valid(directory: &Path, certificate: &str, key: &str, names: &[&str], (from, until): (i32, i32)) {
         let params = rcgen::CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let mut params = params.expect("names");
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
         let pair = rcgen::KeyPair::generate().expect("a key");
-        let signed = params.expect("names").self_signed(&pair).expect("a certificate");
+        let signed = params.self_signed(&pair).expect("a certificate");
         let path = directory.join(certificate);
         fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
         fs::write(path, signed.pem()).expect("writable");
@@ -210,7 +296,7 @@ mod tests {
         assert_eq!(candidates.len(), 3);
         assert!(warnings.len() == 1 && warnings[0].contains("broken.crt"), "{warnings:?}");
         let names = |host: &str| {
-            let candidate = choose(&domain(host), &candidates)?;
+            let candidate = choose(&domain(host), &candidates, unix_now())?;
             Some(candidate.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
         };
         assert_eq!(names("chat.m.example").as_deref(), Some("chat.m.example m.example"));
@@ -232,6 +318,92 @@ mod tests {
         let lax = load(&settings(home.path(), "[host.\"m.example\"]")).expect("no demand");
         assert!(lax.identities.is_empty());
         assert_eq!(lax.warnings, ["no certificate for m.example: it cannot offer encryption"]);
+    }
+
+    #[test]
+    fn a_host_without_certificate_and_dialback_has_no_way_to_authenticate_anybody() {
+        let home = tempfile::tempdir().expect("a directory");
+        let text = "[host.\"m.example\"]\nmodules_disabled = [\"dialback\"]";
+        let errors = load(&settings(home.path(), text)).expect_err("nobody can be authenticated");
+        assert!(errors.len() == 1, "{errors:?}");
+        let told = errors[0].to_string();
+        let expected = "s2sd.toml:1: host 'm.example' has no certificate, and dialback is disabled, so that nobody can \
+                        be authenticated: take \"dialback\" out of 'modules_disabled', or give 'certificate' and 'key'";
+        assert!(told.contains(expected), "{told}");
+        let closed = text.replace("[\"dialback\"]", "[\"dialback\", \"s2s\"]");
+        load(&settings(home.path(), &closed)).expect("it talks to nobody anyway");
+        write(&home.path().join("certs"), "m.crt", "m.key", &["m.example"]);
+        load(&settings(home.path(), text)).expect("a certificate is enough");
+    }
+
+    #[test]
+    fn a_key_that_does_not_fit_is_an_error_of_its_host_and_in_the_directory_spoils_nothing_but_its_pair() {
+        let home = tempfile::tempdir().expect("a directory");
+        let certs = home.path().join("certs");
+        write(&certs, "a.crt", "a.key", &["m.example"]);
+        write(&certs, "b.crt", "b.key", &["m.example"]);
+        fs::copy(certs.join("b.key"), certs.join("a.key")).expect("writable");
+        let loaded = load(&settings(home.path(), "[host.\"m.example\"]\ns2s_secure_auth = true")).expect("b is good");
+        assert_eq!((loaded.identities.len(), loaded.warnings.len()), (1, 1), "{loaded:?}");
+        let expected = format!(
+            "{}: this is not the key of the certificate in {}",
+            certs.join("a.key").display(),
+            certs.join("a.crt").display()
+        );
+        assert!(loaded.broken[0].starts_with(&expected), "{loaded:?}");
+
+        let text = "\n[host.\"m.example\"]\ncertificate = \"certs/a.crt\"\nkey = \"certs/a.key\"";
+        let errors = load(&settings(home.path(), text)).expect_err("that is the key of b");
+        let told = errors[0].to_string();
+        assert!(errors.len() == 1 && told.contains(&format!("s2sd.toml:2: {expected}")), "{told}");
+    }
+
+    #[test]
+    fn of_certificates_that_name_a_host_alike_the_one_that_is_valid_now_and_longest_is_chosen() {
+        let home = tempfile::tempdir().expect("a directory");
+        let certs = home.path().join("certs");
+        for (name, years) in [("a", (2020, 2021)), ("b", (2019, 2030)), ("c", (2019, 2040)), ("d", (2050, 2060))] {
+            write_valid(&certs, &format!("{name}.crt"), &format!("{name}.key"), &["m.example"], years);
+        }
+        let candidates = directory(&settings(home.path(), "[host.\"m.example\"]"), &mut Vec::new()).expect("readable");
+        for (year, expected) in [(2020, "c"), (2035, "c"), (2045, "d"), (2055, "d"), (2070, "d")] {
+            // A day after its beginning, or before.
+            let now = Duration::from_secs((year - 1970) * 31_556_952 + 86_400);
+            let chosen = choose(&domain("m.example"), &candidates, now).expect("all of them name it");
+            assert_eq!(chosen.path, certs.join(format!("{expected}.crt")), "{year}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_valid_now_is_shown_and_told() {
+        for (years, expected) in [
+            ((2020, 2021), "has expired on 2021-01-01: peers will refuse it"),
+            ((4000, 4096), "is not valid before 4000-01-01: peers will refuse it"),
+        ] {
+            let home = tempfile::tempdir().expect("a directory");
+            write_valid(&home.path().join("certs"), "m.crt", "m.key", &["m.example"], years);
+            for own in ["", "certificate = \"certs/m.crt\"\nkey = \"certs/m.key\""] {
+                let loaded = load(&settings(home.path(), &format!("[host.\"m.example\"]\n{own}"))).expect("it loads");
+                assert_eq!((loaded.identities.len(), loaded.warnings.len()), (1, 1), "{loaded:?}");
+                let path = home.path().join("certs/m.crt");
+                let expected = format!("the certificate of m.example in {} {expected}", path.display());
+                assert!(loaded.warnings[0].starts_with(&expected), "{loaded:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        for (seconds, day) in [
+            (0, "1970-01-01"),
+            (951_782_400, "2000-02-29"),
+            (1_703_980_800, "2023-12-31"),
+            (1_709_251_199, "2024-02-29"),
+            (4_107_542_399, "2100-02-28"),
+            (4_107_542_400, "2100-03-01"),
+        ] {
+            assert_eq!(date(Duration::from_secs(seconds)), day);
+        }
     }
 
     #[test]

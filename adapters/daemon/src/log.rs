@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use s2s_core::addr::Domain;
 use s2s_core::auth::Method;
@@ -45,7 +44,9 @@ pub(crate) struct Record {
     pub(crate) remote: Option<Domain>,
     /// Who opened the stream.
     pub(crate) direction: Option<Direction>,
-    /// The connection.
+    /// The node, counted from 1, where there are several.
+    pub(crate) node: Option<usize>,
+    /// The connection. Each node, and the hub, has numbers of its own.
     pub(crate) link: Option<ConnId>,
     /// Its other end.
     pub(crate) addr: Option<SocketAddr>,
@@ -55,8 +56,6 @@ pub(crate) struct Record {
     pub(crate) tls: Option<(Version, &'static str)>,
     /// SHA-256 of the certificate that the peer showed, as `openssl x509 -fingerprint -sha256` shows it with colons.
     pub(crate) certificate: Option<[u8; 32]>,
-    /// Since the attempt began.
-    pub(crate) age: Option<Duration>,
     /// More, escaped and bounded.
     pub(crate) detail: Option<String>,
 }
@@ -71,12 +70,12 @@ impl Record {
             local: None,
             remote: None,
             direction: None,
+            node: None,
             link: None,
             addr: None,
             method: None,
             tls: None,
             certificate: None,
-            age: None,
             detail: None,
         }
     }
@@ -166,10 +165,10 @@ impl Record {
                 detail: printable(detail),
                 ..Self::new(Level::WARN, "component-refused")
             },
-            component::Event::TurnedAway { addr } => Self {
+            component::Event::TurnedAway { addr, times } => Self {
                 addr: Some(*addr),
                 reason: Some(Reason::Limit),
-                detail: Some("unattached components".to_owned()),
+                detail: Some(format!("unattached components, {times} turned away")),
                 ..Self::new(Level::WARN, "turned-away")
             },
             component::Event::Returned { host, sender, reason } => Self {
@@ -199,6 +198,11 @@ impl Record {
         Self { decided_by, ..self }
     }
 
+    /// The same, of the node of that number. Where it is the only one there is no need to say so.
+    pub(crate) fn at(self, number: usize, nodes: usize) -> Self {
+        Self { node: (nodes > 1).then_some(number + 1), ..self }
+    }
+
     fn on(self, link: &LinkInfo) -> Self {
         Self {
             link: Some(link.conn),
@@ -206,7 +210,6 @@ impl Record {
             direction: Some(link.direction),
             tls: link.tls,
             certificate: link.certificate,
-            age: Some(link.age),
             ..self
         }
     }
@@ -223,6 +226,7 @@ impl Record {
                     local = self.local.as_ref().map(Domain::as_str),
                     remote = self.remote.as_ref().map(Domain::as_str),
                     direction = self.direction.map(Direction::as_str),
+                    node = self.node,
                     link = self.link.map(|conn| conn.0),
                     addr = self.addr.map(field::display),
                     method = self.method.map(Method::as_str),
@@ -359,6 +363,7 @@ mod tests {
     use super::*;
     use std::io;
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -427,6 +432,20 @@ mod tests {
         }
         assert_eq!(line["link"], 7);
         assert!(line["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
+    }
+
+    #[test]
+    fn where_there_are_several_nodes_each_line_names_its_node_beside_the_number_of_the_connection() {
+        let records = [refusal("").at(0, 1), refusal("").at(0, 3), refusal("").at(2, 3)];
+        let told = lines_of(LogFormat::Json, &records).into_iter().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(&line).expect(&line);
+            serde_json::json!([line["node"], line["link"]])
+        });
+        let told: Vec<_> = told.collect();
+        assert_eq!(told, [serde_json::json!([null, 7]), serde_json::json!([1, 7]), serde_json::json!([3, 7])]);
+        let lines = lines_of(LogFormat::Human, &records);
+        assert!(!lines[0].contains(" node="), "{}", lines[0]);
+        assert!(lines[2].contains(" direction=in node=3 link=7 addr="), "{}", lines[2]);
     }
 
     #[test]

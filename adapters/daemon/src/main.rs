@@ -9,6 +9,8 @@ mod failure;
 mod init;
 mod loaded;
 mod log;
+#[cfg(test)]
+mod manual;
 mod metrics;
 mod reload;
 mod runtime;

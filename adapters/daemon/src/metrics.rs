@@ -212,8 +212,8 @@ impl Metrics {
             component::Event::Returned { reason, .. } => count(&self.returned, &by_reason(*reason)),
             component::Event::Dropped { reason, .. } => count(&self.dropped, &by_reason(*reason)),
             component::Event::Refused { reason, .. } => count(&self.component_refused, &by_reason(*reason)),
-            component::Event::TurnedAway { .. } => {
-                count(&self.turned_away, &ByLimit { limit: "unattached components" });
+            component::Event::TurnedAway { times, .. } => {
+                self.turned_away.get_or_create(&ByLimit { limit: "unattached components" }).inc_by(*times);
             }
             component::Event::Measured(measures) => {
                 set(&self.hub.attached, measures.attached);
@@ -288,6 +288,25 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry).map_err(io::Error::other)?;
         Ok(text)
+    }
+
+    /// The names of all figures, in the order in which they are told.
+    #[cfg(test)]
+    pub(crate) fn names() -> Vec<String> {
+        let metrics = Self::new(1);
+        // What has labels is told when something was counted.
+        for family in [&metrics.undeliverable, &metrics.returned, &metrics.dropped, &metrics.component_refused] {
+            count(family, &by_reason(Reason::Limit));
+        }
+        for family in [&metrics.refused, &metrics.ended] {
+            count(family, &by_direction(Direction::Inbound, Reason::Limit));
+        }
+        count(&metrics.proved, &ByMethod { direction: "in", method: "external" });
+        count(&metrics.turned_away, &ByLimit { limit: "connections" });
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).expect("a text takes everything");
+        let names = text.lines().filter_map(|line| line.strip_prefix("# HELP s2sd_")?.split(' ').next());
+        names.map(ToOwned::to_owned).collect()
     }
 }
 

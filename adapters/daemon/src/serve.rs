@@ -16,6 +16,8 @@ use crate::signals::Signals;
 pub(crate) fn serve(file: &Path) -> Result<(), Failure> {
     let loaded = Loaded::read(file)?;
     log::install(loaded.settings.log_format);
+    // Before anything takes time: a signal that nobody waits for would end the process.
+    let signals = Signals::register().map_err(Failure::runtime("signals cannot be received"))?;
     for warning in loaded.warnings() {
         tracing::warn!(event = "configuration", "{warning}");
     }
@@ -30,7 +32,6 @@ pub(crate) fn serve(file: &Path) -> Result<(), Failure> {
         seen,
         certified: identities.hosts,
     };
-    let signals = Signals::register().map_err(Failure::runtime("signals cannot be received"))?;
     // Whoever cannot be told does not wait for it.
     let _ = writeln!(io::stderr(), "s2sd ready {}", server.bound());
     failure::end_with_panics();

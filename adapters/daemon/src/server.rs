@@ -191,8 +191,8 @@ impl Server {
                 Timer::after(close_timeout + SHUTDOWN_GRACE).await;
                 false
             };
-            // Components stay until they have what the nodes still got and what they give back; but they have their time to
-            // close too.
+            // Components stay until they have what the nodes still got and what they give back, but for half of the time: the
+            // other half is theirs to close in. What hangs at a peer that reads nothing is told of in the log only.
             let hub = async {
                 let carried = async {
                     let _ = carried.recv().await;
@@ -444,10 +444,10 @@ fn node_config(
     }
 }
 
-/// What one of so many nodes may hold, so that all of them hold what one would.
+/// What one of so many nodes may hold, so that all of them hold what one would: but each has room for all that waits for
+/// one pair, and for one stanza of `stanza_bytes`, which is more in all where there are many.
 ///
-/// What counts for one address, one pair or one connection counts at each node; and however many there are, each has room
-/// for all that waits for one pair, and for one stanza of `stanza_bytes`.
+/// What counts for one address, one pair or one connection counts at each node.
 fn share(limits: &node::Limits, nodes: usize, stanza_bytes: usize) -> node::Limits {
     let part = |of: usize| of.div_ceil(nodes);
     let one = config::Limits::one_stanza(stanza_bytes);
@@ -492,7 +492,8 @@ fn hub_config(settings: &Settings) -> component::Config {
         output_bytes: settings.limits.component_bytes,
         // A component is local and has little to say: as long as one attempt to reach a peer may take.
         handshake_timeout: settings.attempt_timeout,
-        close_timeout: settings.close_timeout,
+        // They are told to go when the nodes have had the other half.
+        close_timeout: settings.close_timeout / 2,
     }
 }
 
@@ -501,7 +502,7 @@ fn anchor() -> Anchor {
 }
 
 /// Wall-clock time. A clock before 1970 counts as 1970: no certificate is valid then.
-fn unix_now() -> Duration {
+pub(crate) fn unix_now() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 

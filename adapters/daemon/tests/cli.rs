@@ -46,21 +46,30 @@ struct Serving {
 
 impl Serving {
     fn start(directory: &Path, configuration: &str) -> Self {
+        let mut serving = Self::starting(directory, configuration);
+        serving.become_ready();
+        serving
+    }
+
+    /// A server that may be far from ready.
+    fn starting(directory: &Path, configuration: &str) -> Self {
         fs::write(directory.join("s2sd.toml"), configuration).expect("writable");
         let mut child = s2sd(directory, &["serve", "--config", "s2sd.toml"])
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        let mut serving = Self { child, ready: String::new(), stderr };
+        Self { child, ready: String::new(), stderr }
+    }
+
+    fn become_ready(&mut self) {
         let mut seen = String::new();
-        while !serving.ready.starts_with("s2sd ready ") {
+        while !self.ready.starts_with("s2sd ready ") {
             let mut line = String::new();
-            assert_ne!(serving.stderr.read_line(&mut line).expect("text"), 0, "it ended before it was ready:\n{seen}");
+            assert_ne!(self.stderr.read_line(&mut line).expect("text"), 0, "it ended before it was ready:\n{seen}");
             seen.push_str(&line);
-            serving.ready = line.trim_end().to_owned();
+            self.ready = line.trim_end().to_owned();
         }
-        serving
     }
 
     fn address(&self, group: &str) -> SocketAddr {
@@ -185,6 +194,23 @@ fn serve_says_where_it_listens_survives_sighup_and_ends_with_0_on_sigterm() {
     assert_eq!(code, Some(0), "{log}");
     assert!(reloaded.contains("INFO"), "{reloaded}");
     drop(component);
+}
+
+#[test]
+fn a_sighup_that_comes_before_the_server_is_ready_is_a_reload_like_any_other() {
+    let home = home();
+    // It has more to warn of than a pipe holds, and goes on when it has been read.
+    let label = "l".repeat(60);
+    let idle = (0..1500).map(|number| format!("\"{label}.{label}.{label}.n{number}.example\""));
+    let idle = idle.collect::<Vec<_>>().join(", ");
+    let mut serving = Serving::starting(home.path(), &format!("s2s_insecure_domains = [{idle}]\n{SMALL}"));
+    serving.wait("never decides");
+    serving.signal("-HUP");
+    serving.become_ready();
+    serving.wait("trigger=signal outcome=done");
+    serving.signal("-TERM");
+    let (code, log) = serving.end();
+    assert_eq!(code, Some(0), "{log}");
 }
 
 #[test]

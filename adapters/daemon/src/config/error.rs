@@ -69,6 +69,8 @@ pub(crate) enum Problem {
         /// Why.
         error: io::ErrorKind,
     },
+    /// No family of addresses is left.
+    NoFamily,
     /// A limit that is less than what depends on it.
     TooSmall {
         /// The key.
@@ -160,6 +162,15 @@ pub(crate) enum Problem {
         /// What is wrong with those that are there.
         problems: Vec<String>,
     },
+    /// No certificate for a host that has no dialback either.
+    HostWithoutProof {
+        /// The host.
+        host: String,
+        /// Where certificates were looked for.
+        directory: PathBuf,
+        /// What is wrong with those that are there.
+        problems: Vec<String>,
+    },
 }
 
 impl Error {
@@ -209,6 +220,9 @@ impl fmt::Display for Problem {
                 f,
                 "'s2s_outgoing_addresses' has {address}, but must be a list of IP addresses of this machine: {error}"
             ),
+            Self::NoFamily => {
+                f.write_str("'use_ipv4' and 'use_ipv6' are both false, so that nobody is reached: one must be true")
+            }
             Self::TooSmall { key, value, least } => write!(f, "'{key}' is {value}, but must be at least {least}"),
             Self::Entry { key, entry, error } => write!(f, "'{}' in '{key}': {error}", entry.escape_debug()),
             Self::Name { name, error } => write!(f, "'{}' is not a domain: {error}", name.escape_debug()),
@@ -239,16 +253,23 @@ impl fmt::Display for Problem {
             }
             Self::Certificate { path, problem } => write!(f, "{}: {problem}", path.display()),
             Self::HostWithoutCertificate { host, directory, problems } => {
-                write!(
-                    f,
-                    "host '{host}' demands encryption and has no certificate: give 'certificate' and 'key', or put \
-                     NAME.crt with NAME.key into {}",
-                    directory.display()
-                )?;
-                problems.iter().try_for_each(|problem| write!(f, "; {problem}"))
+                write!(f, "host '{host}' demands encryption and has no certificate: {}", remedy(directory, problems))
             }
+            Self::HostWithoutProof { host, directory, problems } => write!(
+                f,
+                "host '{host}' has no certificate, and dialback is disabled, so that nobody can be authenticated: take \
+                 \"dialback\" out of 'modules_disabled', or {}",
+                remedy(directory, problems)
+            ),
         }
     }
+}
+
+/// What to do where a host has no certificate, and what is wrong with those that are there.
+fn remedy(directory: &Path, problems: &[String]) -> String {
+    let directory = directory.display();
+    let remedy = format!("give 'certificate' and 'key', or put NAME.crt with NAME.key into {directory}");
+    [&[remedy][..], problems].concat().join("; ")
 }
 
 /// Why a file cannot be read: the standard library calls what is not there an entity.

@@ -128,18 +128,15 @@ impl Shared {
     pub(crate) fn check_modules(&self, host: &str, options: &HostOptions, reader: &mut Reader<'_>) {
         let Some(position) = self.positions.get("modules_disabled").filter(|_| !options.s2s_disabled) else { return };
         let host = host.to_owned();
-        if options.tls_disabled {
-            let key = if options.require_encryption {
-                Some("s2s_require_encryption")
-            } else if options.secure_auth {
-                Some("s2s_secure_auth")
-            } else {
-                (!options.secure_domains.is_empty()).then_some("s2s_secure_domains")
-            };
-            if let Some(key) = key {
-                let problem = Problem::TlsDisabled { host, key };
-                return reader.problems.push(Error::at(position, problem));
-            }
+        let demands = [
+            ("s2s_require_encryption", options.require_encryption),
+            ("s2s_secure_auth", options.secure_auth),
+            ("s2s_secure_domains", !options.secure_domains.is_empty()),
+            ("s2s_pins", !options.pinned_domains.is_empty()),
+        ];
+        let demand = demands.into_iter().find(|(_, demanded)| options.tls_disabled && *demanded);
+        if let Some((key, _)) = demand {
+            return reader.problems.push(Error::at(position, Problem::TlsDisabled { host, key }));
         }
         if options.dialback_disabled && (options.external_disabled || options.tls_disabled) {
             reader.problems.push(Error::at(position, Problem::NoMethod(host)));
@@ -194,6 +191,7 @@ impl Shared {
             tls_disabled: disabled(Module::Tls),
             external_disabled: disabled(Module::External),
             dialback_disabled: disabled(Module::Dialback),
+            tls_min_version: self.tls_min_version(),
             anonymous,
             allow_anonymous: self.allow_anonymous.unwrap_or(defaults.allow_anonymous),
         }
@@ -219,20 +217,40 @@ impl Idle {
         let insecure = shared.insecure_domains.as_ref().unwrap_or(&none);
         let allow = shared.allow_domains.as_ref().unwrap_or(&none);
         let deny = shared.deny_domains.as_ref().unwrap_or(&none);
+        let deny_file = shared.deny_file.as_ref().unwrap_or(&none);
         let strict = shared.secure_auth.unwrap_or_default();
-
-        let redundant = if strict { secure.apart_from(insecure) } else { Vec::new() };
-        self.list(secure, &redundant, "s2s_secure_auth is on and demands a certificate already");
-        if strict {
-            self.list(insecure, &insecure.covered_by(secure), "s2s_secure_domains has it and wins");
-        } else {
-            self.list(insecure, &insecure.all(), "s2s_secure_auth is off, so that nothing is to be waived");
-        }
-        let covered = match &shared.deny_file {
-            Some(more) => allow.covered_by(&deny.clone().with(more)),
-            None => allow.covered_by(deny),
+        let denied = |own: &Entries| {
+            [
+                (own.covered_by(deny), "s2s_deny_domains has it and wins"),
+                (own.covered_by(deny_file), "s2s_deny_domains_file has it and wins"),
+            ]
         };
-        self.list(allow, &covered, "s2s_deny_domains has it and wins");
+        let excluded = |own: &Entries| {
+            let not_allowed = if allow.is_empty() { Vec::new() } else { own.apart_from(allow) };
+            let [by_list, by_file] = denied(own);
+            vec![
+                (own.exact(|domain| !domain.is_qualified()), "a name of one label never federates"),
+                by_list,
+                by_file,
+                (not_allowed, "s2s_allow_domains does not have it"),
+            ]
+        };
+
+        let mut redundant = excluded(secure);
+        let is_pinned = |domain: &Domain| shared.pinned.contains_key(domain);
+        redundant.push((secure.exact(is_pinned), "s2s_pins has it and demands a certificate already"));
+        if strict {
+            redundant.push((secure.apart_from(insecure), "s2s_secure_auth is on and demands a certificate already"));
+        }
+        self.list(secure, &redundant);
+        let mut futile = excluded(insecure);
+        futile.push(if strict {
+            (insecure.covered_by(secure), "s2s_secure_domains has it and wins")
+        } else {
+            (insecure.all(), "s2s_secure_auth is off, so that nothing is to be waived")
+        });
+        self.list(insecure, &futile);
+        self.list(allow, &denied(allow));
     }
 
     /// One line for each entry that never decides.
@@ -242,13 +260,15 @@ impl Idle {
         })
     }
 
-    fn list(&mut self, all: &Entries, idle: &[Located<String>], why: &'static str) {
+    /// Takes in one list, and which of its entries decide nothing for which reason. The first reason counts.
+    fn list(&mut self, all: &Entries, idle: &[(Vec<Located<String>>, &'static str)]) {
         for entry in all.all() {
-            let is_idle = idle.iter().any(|idle| idle.line == entry.line && idle.value == entry.value);
+            let is_it = |other: &Located<String>| other.line == entry.line && other.value == entry.value;
+            let why = idle.iter().find(|(entries, _)| entries.iter().any(is_it)).map(|(_, why)| *why);
             let position = Position { file: all.file().to_owned(), line: entry.line };
-            let decides = self.by_entry.entry((position, entry.value)).or_insert(Some(why));
-            if !is_idle {
-                *decides = None;
+            let before = self.by_entry.entry((position, entry.value)).or_insert(why);
+            if why.is_none() {
+                *before = None;
             }
         }
     }

@@ -133,9 +133,9 @@ impl Place {
     /// The place in words.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Self::Top => "at the top of the file",
+            Self::Top => "at the top of the main file",
             Self::TopAndIncluded | Self::Included => "at the top of a file",
-            Self::TopAndHost => "at the top of the file or in [host.\"NAME\"]",
+            Self::TopAndHost => "at the top of the main file or in [host.\"NAME\"]",
             Self::Host => "in [host.\"NAME\"]",
             Self::Route => "in [route.\"NAME\"]",
             Self::Limits => "in [limits]",

@@ -110,6 +110,16 @@ impl Entries {
         self.entries(|own| !other.patterns.iter().any(|theirs| theirs.value.covers(own) || own.covers(&theirs.value)))
     }
 
+    /// The entries that are one domain, if it is `wanted`.
+    pub(crate) fn exact(&self, wanted: impl Fn(&Domain) -> bool) -> Vec<Located<String>> {
+        self.entries(|own| matches!(own, Pattern::Exact(domain) if wanted(domain)))
+    }
+
+    /// Whether there is no entry.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
     /// The file in which the list stands.
     pub(crate) fn file(&self) -> &Path {
         &self.file

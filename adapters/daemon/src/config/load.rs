@@ -115,8 +115,7 @@ fn settings<'t>(reader: &mut Reader<'t>, top: &Section<'t>, path: &Path) -> Sett
     let Tables { hosts, routes, routes_below, idle } = tables;
     let warnings = idle.warnings();
     let warnings = warnings.map(|(at, text)| format!("{}:{}: {text}", at.file.display(), at.line)).collect();
-    let ipv4 = switch(reader, top, "use_ipv4").unwrap_or(true);
-    let ipv6 = switch(reader, top, "use_ipv6").unwrap_or(true);
+    let (ipv4, ipv6) = families(reader, top);
     let listen = listen::read(reader, top, ipv4, ipv6);
     let stanza_bytes = stanza_bytes(reader, top);
     Settings {
@@ -148,6 +147,16 @@ fn settings<'t>(reader: &mut Reader<'t>, top: &Section<'t>, path: &Path) -> Sett
         warnings,
         sources: Vec::new(),
     }
+}
+
+/// Whether IPv4 is used, and IPv6. One of them must be.
+fn families<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> (bool, bool) {
+    let ipv4 = switch(reader, top, "use_ipv4").unwrap_or(true);
+    let ipv6 = switch(reader, top, "use_ipv6").unwrap_or(true);
+    if let (false, false, Some(line)) = (ipv4, ipv6, top.line_of(reader, "use_ipv6")) {
+        reader.problem(line, Problem::NoFamily);
+    }
+    (ipv4, ipv6)
 }
 
 fn nodes<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> usize {

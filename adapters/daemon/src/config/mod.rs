@@ -1,4 +1,4 @@
-//! The configuration file: SEMANTICS section 1, from text to settings that are known to make sense.
+//! The configuration file: from text to settings that are known to make sense. The README of the program has its keys.
 
 mod document;
 mod error;
@@ -32,6 +32,8 @@ use crate::runtime::Runtime;
 pub(crate) use document::Position;
 pub(crate) use error::{Error, Problem};
 pub(crate) use host::{Decider, Shared};
+#[cfg(test)]
+pub(crate) use keys::{KEYS, Place, Status};
 pub(crate) use limits::Limits;
 pub(crate) use load::{load, parse, read};
 

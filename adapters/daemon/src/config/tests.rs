@@ -1,3 +1,5 @@
+mod wrong;
+
 use std::path::Path;
 
 use s2s_core::addr::Domain;
@@ -57,104 +59,7 @@ fn one_host_is_enough_and_the_defaults_are_those_that_are_documented() {
 #[test]
 //= RFC6120-13.12-5 test
 fn what_is_wrong_is_told_with_its_line() {
-    for (text, line, expected) in [
-        ("s2s_secure_ath = true", 1, "unknown key 's2s_secure_ath'; did you mean 's2s_secure_auth'?"),
-        ("\n\nfrobnicate = 1", 3, "unknown key 'frobnicate'; allowed here: s2s_secure_auth, "),
-        ("s2s_secure_auth = \"yes\"", 1, "'s2s_secure_auth' is \"yes\", but must be true or false"),
-        ("anonymous = true", 1, "'anonymous' may only stand in [host.\"NAME\"]"),
-        ("s2s_stanza_size_limit = 9999", 1, "is 9999, but must be a whole number of bytes, at least 10000"),
-        ("s2s_timeout = 0", 1, "'s2s_timeout' is 0, but must be a whole number of seconds from 1 to 86400"),
-        ("s2s_timeout = 1.5", 1, "'s2s_timeout' is 1.5"),
-        ("s2s_ports = 5269", 1, "'s2s_ports' is 5269, but must be a list of port numbers"),
-        ("s2s_ports = [5269,\n 65536]", 2, "'s2s_ports' is 65536"),
-        ("s2s_ports = [5269,\n 5269]", 2, "'s2s_ports' asks for a listener on [::]:5269 beside one on [::]:5269"),
-        (
-            "s2s_ports = [5270]\ns2s_direct_tls_ports = [5270]",
-            2,
-            "'s2s_direct_tls_ports' asks for a listener on [::]:5270",
-        ),
-        ("s2s_ports = [5347]", 1, "'s2s_ports' asks for a listener on 127.0.0.1:5347 beside one on 0.0.0.0:5347"),
-        ("\ncomponent_ports = [5269]", 2, "'component_ports' asks for a listener on 127.0.0.1:5269"),
-        ("s2s_interfaces = [\"::1\",\n\"::1\"]", 2, "'s2s_interfaces' asks for a listener on [::1]:5269 beside one on"),
-        ("s2s_interfaces = [\"0.0.0.0\",\n\"127.0.0.1\"]", 2, "but must leave each address and port to one listener"),
-        ("s2s_outgoing_addresses = [\"h.example\"]", 1, "is \"h.example\", but must be a list of IP addresses of this"),
-        ("s2s_outgoing_addresses = [\"0.0.0.0\"]", 1, "is \"0.0.0.0\", but must be a list of IP addresses of this"),
-        ("s2s_interfaces = [\"localhost\"]", 1, "'s2s_interfaces' is \"localhost\", but must be a list of IP"),
-        ("s2s_secure_domains = [\"*\"]", 1, "'*' in 's2s_secure_domains': '*' alone is not an entry"),
-        ("s2s_deny_domains = [\n\"a..b\"]", 2, "'a..b' in 's2s_deny_domains': this is not a domain name"),
-        (
-            "s2s_secure_domains = [\"A.example\"]\ns2s_insecure_domains = [\"a.example\"]",
-            1,
-            "'a.example' stands in both s2s_secure_domains and s2s_insecure_domains",
-        ),
-        ("modules_disabled = [\"tsl\"]", 1, "'modules_disabled' is \"tsl\", but must be a list of \"s2s\", \"tls\""),
-        ("tls_min_version = \"1.1\"", 1, "'tls_min_version' is \"1.1\", but must be \"1.2\" or \"1.3\""),
-        ("s2s_allow_private_addresses = [\"10.0.0.0/33\"]", 1, "must be true, false or a list of networks"),
-        ("dialback_secret = \"fifteen bytes..\"", 1, "a dialback secret has at least 16 bytes"),
-        ("dialback_secret = 7", 1, "'dialback_secret' is of the type integer, but must be a text"),
-        ("dialback_secret_file = \"no/such/file\"", 1, "'dialback_secret_file': no/such/file cannot be read"),
-        ("dialback_secret = \"sixteen bytes...\"\ndialback_secret_file = \"x\"", 2, "exclude each other"),
-        ("dns_servers = [\"resolver.example\"]", 1, "'dns_servers' is \"resolver.example\""),
-        ("log_format = \"xml\"", 1, "must be \"human\" or \"json\""),
-        ("metrics_listen = \"127.0.0.1\"", 1, "'metrics_listen' is \"127.0.0.1\", but must be \"IP:PORT\""),
-        ("metrics_listen = \"127.0.0.1:0\"", 1, "but must be \"IP:PORT\""),
-        ("metrics_listen = 9", 1, "'metrics_listen' is 9, but must be"),
-        ("runtime = \"tokio\"", 1, "'runtime' is \"tokio\", but must be \"smol\" or \"threads\""),
-        ("nodes = 0", 1, "'nodes' is 0, but must be a whole number from 1 to 256"),
-        ("[route.\"p.example\"]\ntls = \"direct\"", 1, "the route of 'p.example' has no 'address'"),
-        ("[route.\"p.example\"]\naddress = \"h.example:5269\"", 2, "'address' is \"h.example:5269\""),
-        ("[route.\"p.example\"]\naddress = \"192.0.2.1\"\ntls = \"maybe\"", 3, "\"starttls\" or \"direct\""),
-        ("[route.\"p.example\"]\nport = 5269", 2, "unknown key 'port'; allowed here: address, tls"),
-        ("[route.\"*.b..d\"]\naddress = \"192.0.2.1\"", 1, "'*.b..d' is not a domain"),
-        (
-            "[route.\"*.p.example\"]\naddress = \"192.0.2.1\"\n[route.\"*.P.example\"]\naddress = \"192.0.2.1\"",
-            3,
-            "has two tables",
-        ),
-        ("[host.\"b..d\"]", 1, "'b..d' is not a domain"),
-        ("[host.\"localhost\"]", 1, "'localhost' has one label only"),
-        ("[host.\"M.example\"]", 3, "'m.example' has two tables"),
-        ("[host.\"o.example\"]\ncertificate = \"o.pem\"", 2, "'certificate' needs 'key' beside it"),
-        ("[host.\"o.example\"]\ncomponent_secret = \"\"", 2, "'component_secret' is empty"),
-        ("[host.\"o.example\"]\ns2s_ports = [1]", 2, "'s2s_ports' may only stand at the top of the file"),
-        ("s2s_secure_auth = ", 1, "not TOML"),
-        ("s2s_pins = [\"p.example\"]", 1, "'s2s_pins' is a list, but must be a table of lists of \"sha256:\" and 64"),
-        ("[s2s_pins]\n\"p.example\" = []", 2, "'s2s_pins' is a list, but must be a table of lists"),
-        ("[s2s_pins]\n\"p.example\" = [\"sha256:00\"]", 2, "'s2s_pins' is \"sha256:00\", but must be"),
-        ("[s2s_pins]\n\"*.p.example\" = [\"sha256:PIN\"]", 2, "'*.p.example' is not a domain"),
-        ("[s2s_pins]\n\"P.example\" = [\"sha256:PIN\"]\n\"p.example\" = [\"sha256:PIN\"]", 3, "has two tables"),
-        (
-            "s2s_insecure_domains = [\"p.example\"]\ns2s_pins = {\"p.example\" = [\"sha256:PIN\"]}",
-            1,
-            "'p.example' stands in both s2s_pins and s2s_insecure_domains",
-        ),
-        ("s2s_crl_policy = \"maybe\"", 1, "must be \"soft\" or \"hard\""),
-        ("s2s_crl_policy = \"hard\"", 1, "'s2s_crl_policy' needs 's2s_crls' beside it"),
-        ("s2s_crls = \"crl.pem\"", 1, "'s2s_crls' is \"crl.pem\", but must be a list of paths"),
-        ("s2s_deny_domains_file = \"no/such/list\"", 1, "'s2s_deny_domains_file': no/such/list cannot be read"),
-        ("include = \"no/such/directory\"", 1, "'include': no/such/directory cannot be read"),
-        (
-            "modules_disabled = [\"dialback\", \"saslauth\"]",
-            1,
-            "host 'm.example' has no way to authenticate anybody: saslauth needs tls, and dialback is disabled too",
-        ),
-        ("\nmodules_disabled = [\"dialback\", \"tls\"]", 2, "host 'm.example' has no way to authenticate anybody"),
-        (
-            "s2s_secure_auth = true\nmodules_disabled = [\"tls\"]",
-            2,
-            "host 'm.example' has tls disabled, but s2s_secure_auth demands it",
-        ),
-        (
-            "s2s_require_encryption = true\nmodules_disabled = [\"tls\"]",
-            2,
-            "host 'm.example' has tls disabled, but s2s_require_encryption demands it",
-        ),
-        (
-            "s2s_secure_domains = [\"p.example\"]\n[host.\"o.example\"]\nmodules_disabled = [\"tls\"]",
-            3,
-            "host 'o.example' has tls disabled, but s2s_secure_domains demands it",
-        ),
-    ] {
+    for (text, line, expected) in wrong::ALL.concat() {
         let text = text.replace("PIN", &"0".repeat(64));
         let errors = bad(&format!("{text}\n{HOST}"));
         assert!(
@@ -193,10 +98,8 @@ fn ports_that_are_free_to_choose_and_wildcards_of_both_families_are_in_nobodys_w
     }
 }
 
-#[test]
-fn every_key_that_works_is_accepted_where_it_may_stand() {
-    let settings = good(
-        &r#"
+/// Every key that works, but for those in whose place another one stands, `include` and those of `[limits]`.
+const EVERY_KEY: &str = r#"
 s2s_secure_auth = true
 s2s_require_encryption = true
 s2s_secure_domains = ["s.example"]
@@ -249,38 +152,56 @@ tls = "direct"
 address = "192.0.2.2:5222"
 [route."*.q.example"]
 address = "192.0.2.3"
-"#
-        .replace("PIN", &"0a".repeat(32)),
-    );
-    assert_eq!(settings.listen.s2s.len(), 4);
+"#;
+
+fn every_key() -> Settings {
+    good(&EVERY_KEY.replace("PIN", &"0a".repeat(32)))
+}
+
+#[test]
+fn every_key_that_works_is_accepted_where_it_may_stand() {
+    let settings = every_key();
     assert_eq!((settings.nodes, settings.runtime), (2, Runtime::Threads));
+    let host = &settings.hosts[&domain("m.example")];
+    assert!(host.options.anonymous && host.options.allow_anonymous && host.options.tls_disabled);
+    assert!(host.options.is_strict(&domain("pinned.example")));
+    assert_eq!(host.options.admit(&domain("x.example")), Err(Reason::HostDisabled));
+
+    let both = KEYS.iter().filter(|key| key.place == Place::TopAndHost && key.status == Status::Works);
+    assert_eq!(both.count(), 11, "each of them stands in the text above and is merged in host.rs");
+}
+
+#[test]
+fn keys_and_certificates_are_those_that_are_named_and_paths_are_relative_to_the_file() {
+    let settings = every_key();
     assert_eq!(settings.roots.file.as_deref(), Some(Path::new("conf/ca.pem")));
     assert_eq!(settings.roots.directory.as_deref(), Some(Path::new("/etc/ca")));
-    assert_eq!(
-        settings.dns_servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["192.0.2.53:53", "[2001:db8::53]:5353"]
-    );
-    assert_eq!(settings.metrics_listen, Some(std::net::SocketAddr::from(([127, 0, 0, 1], 9100))));
     assert_eq!(settings.pins[&domain("pinned.example")].keys, [[10; 32]]);
     let lists: Vec<_> = settings.revocation.lists.iter().map(|(path, _)| path.as_path()).collect();
     assert_eq!(lists, [Path::new("conf/crl.pem"), Path::new("/crls/other.der")]);
     assert_eq!(settings.revocation.unknown_status, UnknownStatus::Refuse);
     let host = &settings.hosts[&domain("m.example")];
-    assert!(host.options.is_strict(&domain("pinned.example")));
-    assert!(host.options.anonymous && host.options.allow_anonymous && host.options.tls_disabled);
-    assert_eq!(host.options.admit(&domain("x.example")), Err(Reason::HostDisabled));
     assert_eq!(host.certificate.as_ref().map(|files| files.key.as_path()), Some(Path::new("/keys/m.key")));
-    let route = settings.routes[&domain("p.example")].to;
-    assert_eq!((route.addr.to_string().as_str(), route.security), ("192.0.2.1:5270", Security::DirectTls));
-    let route = settings.routes[&domain("q.example")].to;
-    assert_eq!((route.addr.to_string().as_str(), route.security), ("192.0.2.2:5222", Security::StartTls));
-    let route = settings.routes_below[&domain("q.example")].to;
-    assert_eq!((route.addr.to_string().as_str(), route.security), ("192.0.2.3:5269", Security::StartTls));
+}
+
+#[test]
+fn addresses_and_routes_are_those_that_are_named_with_the_usual_ports() {
+    let settings = every_key();
+    assert_eq!(settings.listen.s2s.len(), 4);
+    let servers: Vec<_> = settings.dns_servers.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["192.0.2.53:53", "[2001:db8::53]:5353"]);
+    assert_eq!(settings.metrics_listen, Some(std::net::SocketAddr::from(([127, 0, 0, 1], 9100))));
+    let (routes, routes_below) = (&settings.routes, &settings.routes_below);
+    for (routes, name, addr, security) in [
+        (routes, "p.example", "192.0.2.1:5270", Security::DirectTls),
+        (routes, "q.example", "192.0.2.2:5222", Security::StartTls),
+        (routes_below, "q.example", "192.0.2.3:5269", Security::StartTls),
+    ] {
+        let to = routes[&domain(name)].to;
+        assert_eq!((to.addr.to_string().as_str(), to.security), (addr, security), "{name}");
+    }
     let outgoing: Vec<_> = settings.outgoing_addresses.iter().map(|(address, _)| address.to_string()).collect();
     assert_eq!(outgoing, ["127.0.0.1", "::1"]);
-
-    let both = KEYS.iter().filter(|key| key.place == Place::TopAndHost && key.status == Status::Works);
-    assert_eq!(both.count(), 11, "each of them stands in the text above and is merged in host.rs");
 }
 
 #[test]
@@ -346,6 +267,58 @@ fn an_entry_that_can_never_decide_is_warned_of() {
 }
 
 #[test]
+fn an_entry_for_what_never_federates_or_is_pinned_is_warned_of() {
+    let warnings = |text: &str| good(&format!("{}{HOST}", text.replace("PIN", &"0".repeat(64)))).warnings;
+    let pins = "s2s_pins = {\"p.example\" = [\"sha256:PIN\"]}";
+    for (text, expected) in [
+        (
+            "s2s_secure_domains = [\"s.example\"]\ns2s_deny_domains = [\"*.example\"]",
+            "s2s_deny_domains has it and wins",
+        ),
+        (
+            "s2s_secure_auth = true\ns2s_insecure_domains = [\"*.s.example\"]\ns2s_deny_domains = [\"*.example\"]",
+            "s2s_deny_domains has it and wins",
+        ),
+        (
+            "s2s_secure_domains = [\"s.example\"]\ns2s_allow_domains = [\"a.example\", \"*.s.example\"]",
+            "s2s_allow_domains does not have it",
+        ),
+        (
+            "s2s_secure_auth = true\ns2s_insecure_domains = [\"s.example\"]\ns2s_allow_domains = [\"a.example\"]",
+            "s2s_allow_domains does not have it",
+        ),
+        ("s2s_secure_domains = [\"s\"]", "a name of one label never federates"),
+        ("s2s_secure_auth = true\ns2s_insecure_domains = [\"s\"]", "a name of one label never federates"),
+        (&format!("s2s_secure_domains = [\"p.example\"]\n{pins}"), "s2s_pins has it and demands a certificate already"),
+    ] {
+        let told = warnings(text);
+        assert!(told.len() == 1 && told[0].ends_with(&format!("never decides: {expected}")), "{text}\n{told:?}");
+    }
+    for text in [
+        "s2s_secure_domains = [\"s.example\"]\ns2s_deny_domains = [\"*.s.example\"]",
+        "s2s_secure_domains = [\"*.s.example\"]\ns2s_allow_domains = [\"a.s.example\"]",
+        "s2s_secure_domains = [\"s.example\"]\ns2s_allow_domains = [\"*.example\"]",
+        "s2s_secure_domains = [\"s.example\"]\ns2s_allow_domains = []",
+        &format!("s2s_secure_domains = [\"*.p.example\", \"*.example\"]\n{pins}"),
+        // They decide for the other host.
+        "s2s_secure_domains = [\"s.example\"]\n[host.\"o.example\"]\ns2s_deny_domains = [\"s.example\"]",
+        "s2s_secure_domains = [\"s.example\"]\n[host.\"o.example\"]\ns2s_allow_domains = [\"a.example\"]",
+    ] {
+        assert_eq!(warnings(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn an_entry_that_a_file_denies_is_warned_of_with_the_key_of_that_file() {
+    let home = tempfile::tempdir().expect("a directory");
+    std::fs::write(home.path().join("denied"), "d.example").expect("writable");
+    let text = format!("s2s_secure_domains = [\"d.example\"]\ns2s_deny_domains_file = \"denied\"{HOST}");
+    let warnings = parse(&text, &home.path().join("s2sd.toml")).expect("legal").warnings;
+    let expected = "s2sd.toml:1: the entry 'd.example' never decides: s2s_deny_domains_file has it and wins";
+    assert!(warnings.len() == 1 && warnings[0].ends_with(expected), "{warnings:?}");
+}
+
+#[test]
 fn a_list_in_a_file_has_one_entry_a_line_and_names_the_lines_that_are_none() {
     let home = tempfile::tempdir().expect("a directory");
     let list = home.path().join("denied");
@@ -391,7 +364,7 @@ fn hosts_and_routes_may_stand_in_files_of_their_own() {
     let errors: Vec<_> = parse(text, &path).expect_err("wrong").iter().map(ToString::to_string).collect();
     let at = |place: &str| home.path().join("more").join(place).display().to_string();
     for (error, (place, expected)) in errors.iter().zip([
-        ("2.toml:1", "'s2s_timeout' may only stand at the top of the file"),
+        ("2.toml:1", "'s2s_timeout' may only stand at the top of the main file"),
         ("2.toml:2", "'N.example' has two tables"),
         ("2.toml:3", "did you mean 's2s_secure_auth'?"),
         ("3.toml:1", "not TOML"),

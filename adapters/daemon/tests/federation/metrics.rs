@@ -65,7 +65,15 @@ fn figures(runtime: &str, nodes: usize) {
     }
     assert!(fetch(metrics, "/").starts_with("HTTP/1.1 404 "));
     assert!(!answer.contains("gone"), "names of peers are no figures");
-    server.end();
+
+    let log = server.end();
+    let returned: Vec<_> = log.iter().filter(|line| line["event"] == "undeliverable").collect();
+    assert_eq!(returned.len(), GONE, "{log:#?}");
+    // Only where there are several the log tells which.
+    let told = if nodes == 1 { 0..=0 } else { 1..=nodes as u64 };
+    for line in returned {
+        assert!(told.contains(&line["node"].as_u64().unwrap_or_default()), "{runtime}, {nodes} nodes: {line}");
+    }
 }
 
 #[test]
