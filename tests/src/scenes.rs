@@ -1,9 +1,17 @@
-//! Conversations between two nodes, the same in every run: `a.example.org` sends to `b.example.net`, over fake TLS.
+//! What the documents in `spec-notes` show, the same in every run: conversations between two nodes, where
+//! `a.example.org` sends to `b.example.net` over fake TLS, and in the modules conversations with peers, lookups, tables.
+
+pub mod handshakes;
+pub mod hosts;
+pub mod lookups;
+pub mod peers;
+mod stage;
+pub mod tables;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use s2s_core::component::{ComponentSecret, Config as HubConfig, Host, Hub};
 use s2s_core::entropy::Seed;
@@ -69,22 +77,20 @@ impl Two {
     #[must_use]
     pub fn new(setting: &Setting) -> Self {
         let authority = Authority::root("the authority");
+        let config = |host: &str| config(&authority, host, Some(setting.kind), setting.options.clone());
+        let b = Config { stanza_bytes: setting.stanza_bytes, ..config(B) };
+        Self::of([(A, config(A)), (B, b)], setting.direct_tls)
+    }
+
+    /// Two nodes with these hosts and configurations.
+    fn of([(a_host, a), (b_host, b)]: [(&str, Config); 2], direct_tls: bool) -> Self {
         let addr = |last: u8| IpAddr::from([192, 0, 2, last]);
-        let config = |host: &str| -> Config {
-            let host = domain(host);
-            let chain = authority.issue_kind(setting.kind, &host).chain;
-            let provider = FakeProvider::new(vec![(host.clone(), chain)]);
-            let mut config = World::config(Arc::new(provider), authority.trust());
-            config.private_addresses = PrivateAddresses::Always;
-            config.hosts.insert(host, setting.options.clone());
-            config
-        };
         let mut world = World::new(Cutting::Whole);
         world.journal = Some(Vec::new());
-        let a = world.add(addr(1), config(A));
-        let b = world.add(addr(2), Config { stanza_bytes: setting.stanza_bytes, ..config(B) });
-        for (name, last) in [(A, 1), (B, 2)] {
-            world.publish(name, addr(last), !setting.direct_tls, setting.direct_tls);
+        let a = world.add(addr(1), a);
+        let b = world.add(addr(2), b);
+        for (name, last) in [(a_host, 1), (b_host, 2)] {
+            world.publish(name, addr(last), !direct_tls, direct_tls);
         }
         Self { world, a, b }
     }
@@ -106,6 +112,16 @@ impl Two {
     pub fn transcript(&self) -> Transcript {
         Transcript::of(&self.world)
     }
+}
+
+/// The configuration of a node with one host, which has a certificate if there is a `kind`.
+fn config(authority: &Authority, host: &str, kind: Option<Kind>, options: HostOptions) -> Config {
+    let host = domain(host);
+    let chains = kind.map(|kind| (host.clone(), authority.issue_kind(kind, &host).chain)).into_iter().collect();
+    let mut config = World::config(Arc::new(FakeProvider::new(chains)), authority.trust());
+    config.private_addresses = PrivateAddresses::Always;
+    config.hosts.insert(host, options);
+    config
 }
 
 /// A message with a body.
@@ -137,20 +153,47 @@ pub fn too_large() -> (Transcript, String) {
     (two.transcript(), bounce.unwrap_or_default())
 }
 
-/// A component attaches with this secret, where `secret` is the right one, and sends a message.
+/// A sends a message to B, which has no certificate and so cannot offer STARTTLS. A demands encryption, or does not.
+/// What both say, and then why A gave up, if it did, and what the sender is told.
 #[must_use]
-pub fn component(secret: &str) -> Transcript {
-    let host = domain("chat.example.org");
-    let known = Host { component_secret: Some(ComponentSecret::new("secret".to_owned())), contacts: Vec::new() };
+pub fn no_starttls(demanded: bool) -> String {
+    let authority = Authority::root("the authority");
+    let options = HostOptions { require_encryption: demanded, ..HostOptions::default() };
+    let a = config(&authority, A, Some(Kind::Valid), options);
+    let b = config(&authority, B, None, HostOptions::default());
+    let mut two = Two::of([(A, a), (B, b)], false);
+    two.send("Hello");
+    let mut transcript = two.transcript();
+    transcript.lines.retain(|line| line.connection == 1);
+    let mut text = transcript.to_string();
+    for event in two.world.take_events(two.a) {
+        match event {
+            Event::Refused { reason, .. } => text.push_str(&format!("told: {}\n", reason.code())),
+            Event::Undeliverable { reason, .. } => text.push_str(&format!("bounce: {}\n", reason.bounce_text())),
+            _ => {}
+        }
+    }
+    text
+}
+
+/// A hub that serves `host`, and the moment at which that begins.
+fn hub(host: &str, known: Host) -> (Hub, Instant) {
     let config = HubConfig {
-        hosts: BTreeMap::from([(host, known)]),
+        hosts: BTreeMap::from([(domain(host), known)]),
         stanza_bytes: limits::STANZA_BYTES,
         output_bytes: limits::QUEUE_BYTES_PER_PAIR,
         handshake_timeout: Duration::from_secs(30),
         close_timeout: Duration::from_secs(5),
     };
-    let now = std::time::Instant::now();
-    let mut hub = Hub::new(config, Seed([7; 32]), Anchor { instant: now, unix: NOW });
+    let now = Instant::now();
+    (Hub::new(config, Seed([7; 32]), Anchor { instant: now, unix: NOW }), now)
+}
+
+/// A component attaches with this secret, where `secret` is the right one, and sends a message.
+#[must_use]
+pub fn component(secret: &str) -> Transcript {
+    let known = Host { component_secret: Some(ComponentSecret::new("secret".to_owned())), contacts: Vec::new() };
+    let (mut hub, now) = hub("chat.example.org", known);
     let conn = hub.handle_accept(now, SocketAddr::from(([127, 0, 0, 1], 40_000)), Listener::Component);
     let conn = conn.expect("components are welcome");
     let mut transcript = Transcript::default();

@@ -70,6 +70,20 @@ impl Transcript {
         }
     }
 
+    /// The lines from the first one that has `first` in it to the last one.
+    #[must_use]
+    pub fn since(&self, first: &str) -> Self {
+        let lines = self.lines.iter().skip_while(|line| !line.text.contains(first));
+        Self { lines: lines.cloned().collect() }
+    }
+
+    /// The lines that have `part` in them.
+    #[must_use]
+    pub fn only(&self, part: &str) -> Self {
+        let lines = self.lines.iter().filter(|line| line.text.contains(part));
+        Self { lines: lines.cloned().collect() }
+    }
+
     /// What was said on one connection.
     pub fn on(&self, connection: usize) -> impl Iterator<Item = (Side, &str)> {
         let lines = self.lines.iter().filter(move |line| line.connection == connection);

@@ -27,6 +27,8 @@ use crate::dns_server::Zone;
 use crate::fake_tls;
 use transit::{Happening, Transit};
 
+pub use transit::Asked;
+
 /// How bytes are cut on their way.
 #[derive(Clone, Copy, Debug)]
 pub enum Cutting {
@@ -59,6 +61,8 @@ pub struct World {
     pub trace: Option<Vec<Traced>>,
     /// What nodes have written to each other, in order, since a test has begun to listen by putting an empty list here.
     pub journal: Option<Vec<Written>>,
+    /// What nodes have asked DNS, in order, since a test has begun to listen by putting an empty list here.
+    pub questions: Option<Vec<Asked>>,
     sites: Vec<Site>,
     listeners: BTreeMap<SocketAddr, (NodeIndex, Listener)>,
     puppets: BTreeMap<SocketAddr, VecDeque<Peer>>,
@@ -160,6 +164,7 @@ impl World {
             latency: Duration::ZERO,
             tap: None,
             journal: None,
+            questions: None,
             trace: None,
             sites: Vec::new(),
             listeners: BTreeMap::new(),
@@ -381,6 +386,9 @@ impl World {
                 let delay = self.answer_delay(&name, kind);
                 self.asked.push(name);
                 let reply = self.zone.respond(&message);
+                if let Some(questions) = &mut self.questions {
+                    questions.push(Asked { at: self.now, message, delay, reply: reply.clone() });
+                }
                 self.post(delay, Happening::Reply(site, query, reply));
             }
         }

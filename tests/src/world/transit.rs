@@ -11,6 +11,19 @@ use s2s_core::machine::{ConnId, Machine, QueryId};
 
 use super::{End, NodeIndex, Peer, Trace, World};
 
+/// A question that a node has put to DNS.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// When.
+    pub at: Instant,
+    /// The question, as it travels.
+    pub message: Vec<u8>,
+    /// How long the answer takes.
+    pub delay: Duration,
+    /// The answer, as it travels; none if the server keeps silent.
+    pub reply: Option<Vec<u8>>,
+}
+
 /// What is under way, in the order in which it arrives.
 #[derive(Debug, Default)]
 pub(super) struct Transit {
