@@ -326,6 +326,7 @@ mod tests {
         }
         assert_eq!(domain("BÜCHER.example"), domain("xn--bcher-kva.example"));
         assert_eq!(domain("\u{212a}.example").as_str(), "k.example");
+        assert_eq!(domain("\u{abb3}\u{ab83}\u{ab79}.example"), domain("ᏣᎳᎩ.example"));
         assert_eq!(domain("col·legi.example"), domain("xn--collegi-xma.example"));
     }
 

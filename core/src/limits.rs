@@ -67,9 +67,12 @@ pub const STREAM_ID_BYTES: usize = 1024;
 /// Dialback verifications that one inbound stream may have pending.
 pub const PENDING_VERIFICATIONS_PER_STREAM: usize = 16;
 
-/// Dialback keys that may be refused on one inbound stream. Each may cost the judgement of a certificate, a good part of
-/// what a TLS handshake costs, and there are limits for those.
+/// Dialback keys that may be refused on one inbound stream, within [`REFUSED_KEYS_INTERVAL`], once the certificate was judged
+/// for them: that is a good part of what a TLS handshake costs, and there are limits for those.
 pub const REFUSED_KEYS_PER_STREAM: usize = 32;
+
+/// The time that [`REFUSED_KEYS_PER_STREAM`] is for.
+pub const REFUSED_KEYS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Pairs that one inbound stream may have proved.
 pub const PAIRS_PER_STREAM: usize = 256;

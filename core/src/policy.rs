@@ -107,7 +107,8 @@ pub struct HostOptions {
     /// `modules_disabled` has `dialback`: no dialback in either role.
     pub dialback_disabled: bool,
     /// `tls_min_version`: what an encrypted stream must have at least. Where a peer names the host only once TLS is there,
-    /// this refuses what was negotiated before.
+    /// this refuses what was negotiated before, and a reload ends what is older. That nothing older is negotiated at all is
+    /// the affair of the [`Provider`](crate::tls::Provider), which must know the same.
     pub tls_min_version: Version,
     /// `anonymous`: the host's users are anonymous.
     pub anonymous: bool,

@@ -48,7 +48,7 @@ reasons! {
     StarttlsNotOffered = "starttls-not-offered",
     /// The peer answered STARTTLS with a failure.
     StarttlsRefused = "starttls-refused",
-    /// The TLS handshake failed, or a TLS record was bad.
+    /// The TLS handshake failed, a TLS record was bad, or the version is older than the host takes.
     TlsFailed = "tls-failed",
     /// Encryption is demanded and the stream is in clear.
     EncryptionRequired = "encryption-required",
@@ -241,6 +241,7 @@ impl Reason {
     pub const fn stream_condition(self) -> Condition {
         match self {
             Self::EncryptionRequired
+            | Self::TlsFailed
             | Self::StarttlsNotOffered
             | Self::DomainDenied
             | Self::HostDisabled

@@ -96,23 +96,33 @@ fn a_stanza_of_a_domain_that_was_not_proved_ends_the_stream_and_is_not_delivered
 }
 
 #[test]
-fn a_stream_that_brings_one_key_after_the_other_that_is_refused_is_ended() {
+fn a_stream_that_brings_one_key_after_the_other_that_its_certificate_does_not_prove_is_ended() {
     let authority = Authority::root("the authority");
     let mut world = World::new(Cutting::Whole);
-    let node = world.add(addr(1), config(&authority));
-    let puppet = world.connect(node, Listener::StartTls);
-    world.say(puppet, header(PEER, OURS));
-    let key = format!("<db:result from='{PEER}' to='nobody.example'>key</db:result>");
-    world.say(puppet, key.repeat(limits::REFUSED_KEYS_PER_STREAM - 1));
-    let heard = world.hear_text(puppet);
-    assert_eq!(heard.matches("<item-not-found ").count(), limits::REFUSED_KEYS_PER_STREAM - 1);
+    let mut config = config(&authority);
+    config.hosts.insert(domain(OURS), HostOptions { secure_auth: true, ..HostOptions::default() });
+    let node = world.add(addr(1), config);
+    let puppet = world.connect(node, Listener::DirectTls);
+    let chain = authority.issue_kind(Kind::Valid, &domain(PEER)).chain;
+    let mut tls = Tls::connect(&mut world, puppet, &domain(PEER), chain, &domain(OURS));
+    tls.say(&mut world, &header(PEER, OURS));
+    let key = |to: &str| format!("<db:result from='{OTHER}' to='{to}'>key</db:result>");
+    // For a host that is not ours the certificate is not looked at.
+    let most = limits::REFUSED_KEYS_PER_STREAM;
+    let heard = tls.say(&mut world, &key("nobody.example").repeat(2 * most));
+    assert_eq!(heard.matches("<item-not-found ").count(), 2 * most, "{heard}");
+    let heard = tls.say(&mut world, &key(OURS).repeat(most - 1));
+    assert_eq!(heard.matches("<not-authorized ").count(), most - 1, "{heard}");
+    // What was a while ago does not count any more.
+    world.run_for(limits::REFUSED_KEYS_INTERVAL + Duration::from_secs(1));
+    let heard = tls.say(&mut world, &key(OURS).repeat(most - 1));
     assert!(!heard.contains("<stream:error>"), "{heard}");
-    world.say(puppet, key.repeat(3));
-    let heard = world.hear_text(puppet);
-    assert_eq!(heard.matches("<item-not-found ").count(), 1, "{heard}");
+    world.take_events(node);
+    let heard = tls.say(&mut world, &key(OURS).repeat(3));
+    assert_eq!(heard.matches("<not-authorized ").count(), 1, "{heard}");
     assert!(heard.contains("<stream:error><policy-violation ") && heard.ends_with("</stream:stream>"), "{heard}");
     let (_, reasons) = judged(&world.take_events(node));
-    assert_eq!((reasons.len(), reasons.last()), (limits::REFUSED_KEYS_PER_STREAM + 1, Some(&Reason::Limit)));
+    assert_eq!(reasons, [Reason::CertNameMismatch, Reason::Limit]);
 }
 
 /// A stranger inside TLS whose stream was ended by an error, and who has not answered it yet.

@@ -350,6 +350,28 @@ fn revocation_lists_are_believed_if_signed_and_their_absence_is_policy() {
 
 #[test]
 //= RFC5280-6.3.3-1 test
+fn of_two_lists_of_one_issuer_the_newer_counts_in_whichever_order_they_come() {
+    let bad = Request::dns("t.example");
+    let (old, new) = (root().revoke(&[], (2021, 2025)), root().revoke(&[&bad], (2025, 2030)));
+    for (lists, policy) in [[&old, &new], [&new, &old]]
+        .into_iter()
+        .flat_map(|lists| [UnknownStatus::Accept, UnknownStatus::Refuse].map(|policy| (lists, policy)))
+    {
+        let mut trust = root().trust();
+        trust.set_unknown_status(policy);
+        for list in lists {
+            trust.add_revocation_list(list).expect("a list");
+        }
+        let verdict =
+            |request: &Request| judge(&root().issue(request).chain, &domain("t.example"), &trust, NOW).map(|_| ());
+        assert_eq!(verdict(&bad), Err(Rejection::Revoked), "{policy:?}");
+        let good = Request::new(vec![dns("t.example"), dns("good.example")]);
+        assert_eq!(verdict(&good), Ok(()), "{policy:?}");
+    }
+}
+
+#[test]
+//= RFC5280-6.3.3-1 test
 fn a_list_that_cannot_be_used_does_not_silence_another_of_the_same_issuer() {
     let bad = Request::dns("t.example");
     let good = root().revoke(&[&bad], (2025, 2030));

@@ -26,7 +26,8 @@ pub(super) fn is_allowed(label: &str) -> bool {
     true
 }
 
-/// RFC 5892: section 2.6 (exceptions), 2.9 (old Hangul), appendix A (what depends on its surroundings), section 3 (all else).
+/// RFC 5892: section 2.6 (exceptions), 2.9 (old Hangul), 2.4 (blocks that hold no letters), appendix A (what depends on its
+/// surroundings), section 3 (all else).
 fn may_stand(character: char, before: Option<char>, after: Option<char>, label: &str) -> bool {
     let is_in = |neighbour: Option<char>, script| neighbour.is_some_and(|neighbour| script_of(neighbour) == script);
     match character {
@@ -34,6 +35,7 @@ fn may_stand(character: char, before: Option<char>, after: Option<char>, label: 
         '\u{6fd}' | '\u{6fe}' | '\u{f0b}' | '\u{3007}' => true,
         '\u{640}' | '\u{7fa}' | '\u{302e}' | '\u{302f}' | '\u{3031}'..='\u{3035}' | '\u{303b}' => false,
         '\u{1100}'..='\u{11ff}' | '\u{a960}'..='\u{a97f}' | '\u{d7b0}'..='\u{d7ff}' => false,
+        '\u{20d0}'..='\u{20ff}' | '\u{1d100}'..='\u{1d24f}' => false,
         '\u{b7}' => before == Some('l') && after == Some('l'),
         '\u{375}' => is_in(after, Script::Greek),
         '\u{5f3}' | '\u{5f4}' => is_in(before, Script::Hebrew),
@@ -52,11 +54,12 @@ const fn is_japanese(script: Script) -> bool {
     matches!(script, Script::Hiragana | Script::Katakana | Script::Han)
 }
 
-/// RFC 5892 section 2.1; what has a lower case has been mapped to it.
+/// RFC 5892 section 2.1. Capital letters have been mapped, but for those of Cherokee, which small ones are mapped to.
 fn is_letter_or_digit(character: char) -> bool {
     matches!(
         CodePointMapData::<GeneralCategory>::new().get(character),
         GeneralCategory::LowercaseLetter
+            | GeneralCategory::UppercaseLetter
             | GeneralCategory::ModifierLetter
             | GeneralCategory::OtherLetter
             | GeneralCategory::NonspacingMark
@@ -73,13 +76,29 @@ mod tests {
     //= RFC5891-5.4-1 test
     //= RFC7622-3.2.1-1 test
     fn letters_digits_and_marks_are_allowed_and_nothing_else_is() {
-        for label in ["bücher", "пример", "例え", "उदाहरण", "مثال", "ทดสอบ", "한국", "a-1", "\u{3007}一", "\u{f0b}ཀ"]
+        for label in
+            ["bücher", "пример", "例え", "उदाहरण", "مثال", "ทดสอบ", "한국", "ᏣᎳᎩ", "a-1", "\u{3007}一", "\u{f0b}ཀ"]
         {
             assert!(is_allowed(label), "{label}");
         }
-        for label in
-            ["é1--a", "¡a", "a©", "£", "a÷b", "×", "〃", "〒", "a•b", "♥", "\u{1f600}", "a_b", "ـب", "\u{1100}\u{1161}"]
-        {
+        for label in [
+            "é1--a",
+            "¡a",
+            "a©",
+            "£",
+            "a÷b",
+            "×",
+            "〃",
+            "〒",
+            "a•b",
+            "♥",
+            "\u{1f600}",
+            "a\u{20d7}",
+            "\u{1d165}a",
+            "a_b",
+            "ـب",
+            "\u{1100}\u{1161}",
+        ] {
             assert!(!is_allowed(label), "{label}");
         }
     }

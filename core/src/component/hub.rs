@@ -185,6 +185,11 @@ impl Hub {
         for conn in conns {
             self.end(now, conn, &Ending::Shutdown);
         }
+        // Nobody will be told later.
+        if let Some((addr, times)) = self.turned_away.take_all(now) {
+            self.deadlines.retain(|(_, owner)| *owner != Owner::TurnedAway);
+            self.tell(Event::TurnedAway { addr, times });
+        }
     }
 }
 

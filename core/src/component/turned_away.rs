@@ -39,7 +39,13 @@ impl TurnedAway {
         if self.due(now)? > now {
             return None;
         }
+        self.take_all(now)
+    }
+
+    /// The same before its time.
+    pub(super) fn take_all(&mut self, now: Instant) -> Option<(SocketAddr, u64)> {
+        let sum = self.untold.take()?;
         self.told = Some(now);
-        self.untold.take().map(|sum| (sum.last, sum.times))
+        Some((sum.last, sum.times))
     }
 }

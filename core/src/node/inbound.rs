@@ -5,7 +5,6 @@ use std::time::Instant;
 use crate::addr::{Domain, Pair};
 use crate::auth::{Method, Proof};
 use crate::dialback::Answer;
-use crate::limits;
 use crate::machine::ConnId;
 use crate::node::{Bound, Direction, Event, Node, Purpose};
 use crate::policy::{self, HostOptions, KeyVerdict, Offer, Protection};
@@ -107,7 +106,7 @@ impl Node {
             return Err(refuse(StreamError::FromIsOurs));
         }
         if !self.is_protected_enough(conn, options) {
-            return Err(refuse(StreamError::Refused(Reason::EncryptionRequired)));
+            return Err(refuse(StreamError::Refused(Reason::TlsFailed)));
         }
         if settled.is_some() {
             let offer = Offer { starttls: None, external: None, dialback: !options.dialback_disabled };
@@ -142,55 +141,61 @@ impl Node {
         facts.is_none_or(|facts| facts.version >= options.tls_min_version)
     }
 
-    /// What to do about a key. The certificate, which is dear to judge, comes last.
-    fn judge_key(&self, now: Instant, conn: ConnId, pair: &Pair) -> KeyVerdict {
+    /// Why a key is refused, as far as the certificate need not be judged for that.
+    fn refusal_of_key(&self, conn: ConnId, pair: &Pair) -> Option<Reason> {
         //= XEP0220-2.2.1-3
         let Some(options) = self.config.hosts.get(&pair.local) else {
-            return KeyVerdict::Refuse(Reason::HostUnknown);
+            return Some(Reason::HostUnknown);
         };
         if self.config.hosts.contains_key(&pair.remote) {
-            return KeyVerdict::Refuse(Reason::FromMismatch);
+            return Some(Reason::FromMismatch);
         }
         if !self.has_room_for(conn, pair) {
-            return KeyVerdict::Refuse(Reason::Limit);
+            return Some(Reason::Limit);
         }
-        if let Some(reason) = policy::refusal_of_keys(options, &pair.remote) {
-            return KeyVerdict::Refuse(reason);
-        }
-        if !self.is_protected_enough(conn, options) {
-            return KeyVerdict::Refuse(Reason::EncryptionRequired);
-        }
-        let certificate = self.certificate(now, conn, &pair.remote);
-        let protection = Protection::of(&certificate);
-        policy::judge_key(options, &pair.remote, protection)
+        let too_old = (!self.is_protected_enough(conn, options)).then_some(Reason::TlsFailed);
+        policy::refusal_of_keys(options, &pair.remote).or(too_old)
     }
 
-    /// A dialback key: each pair is judged on its own, before any lookup or connection.
+    /// A dialback key: each pair is judged on its own, before any lookup or connection. The certificate, which is dear to
+    /// judge, comes last.
     pub(super) fn handle_key(&mut self, now: Instant, conn: ConnId, pair: Pair, key: String) {
         if self.links.get(&conn).is_none_or(|connected| connected.link.is_closing()) {
             return;
         }
-        match self.judge_key(now, conn, &pair) {
+        if let Some(reason) = self.refusal_of_key(conn, &pair) {
+            let bound = (reason == Reason::Limit).then_some(Bound::StreamsPerPair);
+            return self.refuse_key(now, conn, &pair, reason, bound.map_or("", Bound::as_str));
+        }
+        let certificate = self.certificate(now, conn, &pair.remote);
+        let protection = Protection::of(&certificate);
+        let Some(options) = self.config.hosts.get(&pair.local) else {
+            return;
+        };
+        match policy::judge_key(options, &pair.remote, protection) {
             KeyVerdict::Proved(verified) => {
                 let proof = Proof::by_certificate(pair.local.clone(), &verified);
                 self.answer_key(now, conn, &pair, KeyOutcome::Proved(proof));
             }
             KeyVerdict::CallBack => self.begin_verification(now, conn, pair, key),
-            KeyVerdict::Refuse(reason) => self.refuse_key(now, conn, &pair, reason),
+            KeyVerdict::Refuse(reason) => {
+                self.refuse_key(now, conn, &pair, reason, "");
+                self.note_refused_key(now, conn, &pair);
+            }
         }
     }
 
-    /// A key is refused without asking anybody. Who goes on like that is a flood.
-    fn refuse_key(&mut self, now: Instant, conn: ConnId, pair: &Pair, reason: Reason) {
-        let bound = (reason == Reason::Limit).then_some(Bound::StreamsPerPair);
-        let detail = bound.map_or("", Bound::as_str).to_owned();
-        self.raise_refused_pair(now, conn, pair, reason, detail);
+    fn refuse_key(&mut self, now: Instant, conn: ConnId, pair: &Pair, reason: Reason, detail: &str) {
+        self.raise_refused_pair(now, conn, pair, reason, detail.to_owned());
         self.answer_key(now, conn, pair, KeyOutcome::Failed(dialback_condition(reason)));
-        if let Some(connected) = self.touch(conn) {
-            connected.refused_keys = connected.refused_keys.saturating_add(1);
-            if connected.refused_keys >= limits::REFUSED_KEYS_PER_STREAM {
-                connected.link.refuse(now, &StreamError::TooManyRefusedKeys, Some(&pair.local));
-            }
+    }
+
+    /// A key was refused at once although the certificate had to be judged for it. Who goes on like that is a flood.
+    pub(super) fn note_refused_key(&mut self, now: Instant, conn: ConnId, pair: &Pair) {
+        if let Some(connected) = self.touch(conn)
+            && connected.note_refused_key(now)
+        {
+            connected.link.refuse(now, &StreamError::TooManyRefusedKeys, Some(&pair.local));
         }
     }
 
@@ -240,7 +245,8 @@ impl Node {
         let Some(options) = self.config.hosts.get(originating).filter(|options| !options.dialback_disabled) else {
             return Answer::Error(Some(StanzaCondition::ItemNotFound));
         };
-        if options.admit(receiving).is_err() || (!self.is_protected(conn) && options.demands_encryption(receiving)) {
+        let in_clear = !self.is_protected(conn) && options.demands_encryption(receiving);
+        if options.admit(receiving).is_err() || in_clear || !self.is_protected_enough(conn, options) {
             return Answer::Error(Some(StanzaCondition::PolicyViolation));
         }
         if self.config.dialback_secret.verify(receiving, originating, id, key) {
@@ -318,7 +324,9 @@ const fn dialback_condition(reason: Reason) -> StanzaCondition {
     match reason {
         Reason::HostUnknown => StanzaCondition::ItemNotFound,
         Reason::Limit => StanzaCondition::ResourceConstraint,
-        Reason::EncryptionRequired | Reason::DomainDenied | Reason::HostDisabled => StanzaCondition::PolicyViolation,
+        Reason::EncryptionRequired | Reason::TlsFailed | Reason::DomainDenied | Reason::HostDisabled => {
+            StanzaCondition::PolicyViolation
+        }
         _ => StanzaCondition::NotAuthorized,
     }
 }

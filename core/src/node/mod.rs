@@ -35,7 +35,7 @@ use crate::machine::{ConnId, Effect};
 use crate::rate::TokenBucket;
 use crate::reason::Reason;
 use crate::route::{Backoff, Peers, Route};
-use crate::time::Anchor;
+use crate::time::{Anchor, later};
 use crate::tls::verify::{Rejection, Verified, fingerprint, judge};
 
 pub use admission::Bound;
@@ -150,8 +150,8 @@ struct Connected {
     connect_failure: Option<Reason>,
     /// Whether there was a reload since it began: what was offered on it before may be forbidden now.
     reloaded: bool,
-    /// Keys on it that were refused without asking anybody.
-    refused_keys: usize,
+    /// Keys on it that were refused although the certificate had to be judged for them: since when, and how many.
+    refused_keys: (Instant, usize),
     /// SHA-256 of the certificate that the peer showed, from the first time that it was asked for.
     certificate: OnceCell<[u8; 32]>,
     /// Pairs that are up on it, and how they were proved: for each, `PeerDown` is owed.
@@ -179,6 +179,16 @@ struct Connected {
 }
 
 impl Connected {
+    /// A key was refused although the certificate had to be judged for it: whether those have become too many.
+    fn note_refused_key(&mut self, now: Instant) -> bool {
+        let (since, count) = &mut self.refused_keys;
+        if later(*since, limits::REFUSED_KEYS_INTERVAL) < now {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        *count >= limits::REFUSED_KEYS_PER_STREAM
+    }
+
     /// SHA-256 of the certificate that the peer showed. It never changes while there is a connection.
     fn certificate(&self) -> Option<[u8; 32]> {
         let der = self.link.facts()?.chain.first()?;

@@ -144,7 +144,7 @@ impl Node {
             });
         }
         if !self.is_protected_enough(conn, options) {
-            return Verdict::Forbidden(Reason::EncryptionRequired);
+            return Verdict::Forbidden(Reason::TlsFailed);
         }
         let certificate = self.certificate(now, conn, &pair.remote);
         let protection = Protection::of(&certificate);

@@ -245,7 +245,7 @@ impl Node {
             written: Recent::default(),
             stalled_at: None,
             taken_bytes: 0,
-            refused_keys: 0,
+            refused_keys: (now, 0),
             certificate: OnceCell::new(),
             in_turn: false,
             reading: open,

@@ -56,19 +56,22 @@ impl Node {
             return;
         };
         if self.shutting_down {
-            return self.answer_unreachable(now, inbound, &pair, Reason::Shutdown, false);
+            self.answer_unreachable(now, inbound, &pair, Reason::Shutdown, false);
+            return self.note_refused_key(now, inbound, &pair);
         }
         if self.verifications.len().saturating_add(self.held_keys.len()) >= self.config.limits.verifications
             || self.has_enough_verifications(from)
         {
             self.raise_refused_pair(now, inbound, &pair, Reason::Limit, "pending verifications".to_owned());
-            return self.answer_key(now, inbound, &pair, KeyOutcome::Failed(StanzaCondition::ResourceConstraint));
+            self.answer_key(now, inbound, &pair, KeyOutcome::Failed(StanzaCondition::ResourceConstraint));
+            return self.note_refused_key(now, inbound, &pair);
         }
         if self.waits_for_another(now, &pair) {
             return self.held_keys.push(HeldKey { pair, inbound, from, key });
         }
         if let Some(reason) = self.backoff.reason(now, &pair, Behalf::Peers) {
-            return self.answer_unreachable(now, inbound, &pair, reason, false);
+            self.answer_unreachable(now, inbound, &pair, reason, false);
+            return self.note_refused_key(now, inbound, &pair);
         }
         let id = VerificationId(self.next_id());
         let errand = Errand::Verify(id);

@@ -222,6 +222,7 @@ const fn refusal_text(reason: Reason) -> &'static str {
         Reason::CertRevoked => "Your server's certificate was revoked",
         Reason::CertPinMismatch => "Your server's certificate is not the expected one",
         Reason::EncryptionRequired | Reason::StarttlsNotOffered => "Encryption is required",
+        Reason::TlsFailed => "This host takes later versions of TLS only",
         Reason::HostDisabled => "Server-to-server communication is disabled for this host",
         Reason::DomainDenied => "Communication with your domain is not allowed",
         other => other.bounce_text(),

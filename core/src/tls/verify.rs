@@ -35,6 +35,8 @@ use webpki::{
     RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
 };
 use x509_cert::Certificate;
+use x509_cert::certificate::Rfc5280;
+use x509_cert::crl::CertificateList;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 use super::constraints;
@@ -48,7 +50,8 @@ use crate::reason::Reason;
 pub struct Trust {
     algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
     anchors: Vec<TrustAnchor<'static>>,
-    revocation_lists: Vec<CertRevocationList<'static>>,
+    /// Since when each is, and the newest first.
+    revocation_lists: Vec<(Duration, CertRevocationList<'static>)>,
     unknown_status: UnknownStatus,
     pins: BTreeMap<Domain, BTreeSet<[u8; 32]>>,
 }
@@ -92,10 +95,15 @@ impl Trust {
         self.anchors.len()
     }
 
-    /// Believes the revocation list `der`, as far as it is signed by the issuer of the certificate in question.
+    /// Believes the revocation list `der`, as far as it is signed by the issuer of the certificate in question. Of several
+    /// lists of one issuer the newest counts.
     pub fn add_revocation_list(&mut self, der: &[u8]) -> Result<(), TrustError> {
         let list = OwnedCertRevocationList::from_der(der).map_err(|_| TrustError::MalformedRevocationList)?;
-        self.revocation_lists.push(list.into());
+        let read = CertificateList::<Rfc5280>::from_der(der).map_err(|_| TrustError::MalformedRevocationList)?;
+        let since = read.tbs_cert_list.this_update.to_unix_duration();
+        // The newest first: webpki asks the first one that bears the name of an issuer.
+        let at = self.revocation_lists.partition_point(|(other, _)| *other >= since);
+        self.revocation_lists.insert(at, (since, list.into()));
         Ok(())
     }
 
@@ -346,7 +354,7 @@ fn find_path<'p>(
             Some(check),
         )
     };
-    let lists: Vec<&CertRevocationList<'_>> = trust.revocation_lists.iter().collect();
+    let lists: Vec<&CertRevocationList<'_>> = trust.revocation_lists.iter().map(|(_, list)| list).collect();
     match search(&lists) {
         // The list that should speak cannot be used: as if it were not there. The others are, each on its own, because
         // webpki asks only the first of those that bear the name of an issuer.

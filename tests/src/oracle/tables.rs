@@ -1,5 +1,6 @@
-//! The tables. Each row restates one rule and says where it stands: clauses by their ids, `SEMANTICS` and its
-//! sections, decisions as `D-..`, and the seed's own meaning of its options as `seed`.
+//! The tables. Each row restates one rule and says where it stands: clauses by their ids, decisions as `D-..`. `SEMANTICS`
+//! with a section is the contract that the program was ordered by, and `seed` the meaning that Prosody gives to the options
+//! that both have; neither is part of this repository, and what they say stands in the manual of s2sd and in the decisions.
 
 use super::sides::{demands, flaw, means, verdict};
 use super::software::{Habit, Habits, JUDGED, Judged};

@@ -16,7 +16,7 @@ use s2s_core::tls::{Provider, RustlsProvider, Version};
 use s2s_tests::certificates::{Authority, Kind, NOW, Request};
 use s2s_tests::dns_server::Zone;
 use s2s_tests::puppetry::header;
-use s2s_tests::world::{Cutting, Puppet, World, domain};
+use s2s_tests::world::{Cutting, NodeIndex, Puppet, World, domain};
 
 use crate::federations::{IN, OURS, OUT, THEIRS, Told, Two, addr, authority, config, lax, message, secure};
 
@@ -147,31 +147,54 @@ fn converse(client: &mut ClientConnection, world: &mut World, puppet: Puppet, te
     String::from_utf8(plain).expect("text")
 }
 
+const SECOND: &str = "second.example.org";
+
+/// A node that takes any version for `OURS`, and `minimum` for `SECOND`, and whoever has come to `OURS` with TLS 1.2.
+fn with_tls_1_2(minimum: Version) -> (World, NodeIndex, Puppet, ClientConnection) {
+    let mut config = config(OURS, Some(Kind::Valid), lax());
+    config.tls = rustls_for(&[OURS]);
+    config.hosts.insert(domain(SECOND), HostOptions { tls_min_version: minimum, ..lax() });
+    let mut world = World::new(Cutting::Whole);
+    world.tap = Some(std::collections::BTreeMap::new());
+    let node = world.add(addr(1), config);
+    let puppet = world.connect(node, Listener::DirectTls);
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority().der().to_vec().into()).expect("an authority");
+    let client = rustls::ClientConfig::builder_with_details(Arc::new(ring::default_provider()), Arc::new(Now))
+        .with_protocol_versions(&[&version::TLS12])
+        .expect("a version")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(OURS).expect("a name");
+    (world, node, puppet, ClientConnection::new(Arc::new(client), name).expect("a client"))
+}
+
 #[test]
 fn tls_min_version_of_a_host_that_is_named_inside_tls_counts_too() {
-    const SECOND: &str = "second.example.org";
     for minimum in [Version::Tls12, Version::Tls13] {
-        let mut config = config(OURS, Some(Kind::Valid), lax());
-        config.tls = rustls_for(&[OURS]);
-        config.hosts.insert(domain(SECOND), HostOptions { tls_min_version: minimum, ..lax() });
-        let mut world = World::new(Cutting::Whole);
-        world.tap = Some(std::collections::BTreeMap::new());
-        let node = world.add(addr(1), config);
-        let puppet = world.connect(node, Listener::DirectTls);
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(authority().der().to_vec().into()).expect("an authority");
-        let client = rustls::ClientConfig::builder_with_details(Arc::new(ring::default_provider()), Arc::new(Now))
-            .with_protocol_versions(&[&version::TLS12])
-            .expect("a version")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let mut client =
-            ClientConnection::new(Arc::new(client), ServerName::try_from(OURS).expect("a name")).expect("a client");
+        let (mut world, node, puppet, mut client) = with_tls_1_2(minimum);
         let heard = converse(&mut client, &mut world, puppet, &header(THEIRS, SECOND));
         let served = minimum == Version::Tls12;
         assert_eq!(heard.contains("<stream:features>"), served, "{heard}");
         assert_eq!(heard.contains("<policy-violation "), !served, "{heard}");
-        let refused = if served { vec![] } else { vec![(IN, Reason::EncryptionRequired)] };
+        let refused = if served { vec![] } else { vec![(IN, Reason::TlsFailed)] };
         assert_eq!(Told::of(&world.take_events(node)).refused, refused);
+    }
+}
+
+#[test]
+fn tls_min_version_counts_for_each_key_and_each_question_about_one() {
+    for minimum in [Version::Tls12, Version::Tls13] {
+        let (mut world, _, puppet, mut client) = with_tls_1_2(minimum);
+        let heard = converse(&mut client, &mut world, puppet, &header(THEIRS, OURS));
+        assert!(heard.contains("<stream:features>"), "{heard}");
+        let served = minimum == Version::Tls12;
+        let question = format!("<db:verify from='{THEIRS}' to='{SECOND}' id='x'>key</db:verify>");
+        let heard = converse(&mut client, &mut world, puppet, &question);
+        assert_eq!(heard.contains(" type='invalid'"), served, "{heard}");
+        assert_eq!(heard.contains("<policy-violation "), !served, "{heard}");
+        let key = format!("<db:result from='{THEIRS}' to='{SECOND}'>key</db:result>");
+        let heard = converse(&mut client, &mut world, puppet, &key);
+        assert_eq!(heard.contains("<policy-violation "), !served, "{heard}");
     }
 }

@@ -23,27 +23,27 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn p1_the_framer(bounds in 0..2_u8, cuts in cuts(), document in damaged("frames").prop_map(body)) {
+    fn p1_a_framer_reads_the_same_however_the_bytes_are_cut(bounds in 0..2_u8, cuts in cuts(), document in damaged("frames").prop_map(body)) {
         fuzz_bodies::frames(&input(bounds, &cuts, &document));
     }
 
     #[test]
-    fn p1_links_that_hear_bytes(kind in 0..4_u8, cuts in cuts(), bytes in damaged("link_bytes").prop_map(body)) {
+    fn p1_links_that_hear_bytes_do_the_same_however_they_are_cut(kind in 0..4_u8, cuts in cuts(), bytes in damaged("link_bytes").prop_map(body)) {
         fuzz_bodies::link_bytes(&input(kind, &cuts, &bytes));
     }
 
     #[test]
-    fn p1_links_that_hear_frames(kind in 0..4_u8, frames in frames()) {
+    fn p1_links_that_hear_frames_do_the_same_however_they_are_cut(kind in 0..4_u8, frames in frames()) {
         fuzz_bodies::stream_frames(&[&[kind], frames.as_slice()].concat());
     }
 
     #[test]
-    fn p1_the_fake_tls(side in any::<u8>(), bytes in tls()) {
+    fn p1_the_fake_tls_does_the_same_however_the_bytes_are_cut(side in any::<u8>(), bytes in tls()) {
         fuzz_bodies::fake_tls(&[&[side], bytes.as_slice()].concat());
     }
 
     #[test]
-    fn p1_rustls(input in damaged("rustls_session")) {
+    fn p1_rustls_does_the_same_however_the_bytes_are_cut(input in damaged("rustls_session")) {
         fuzz_bodies::rustls_session(&input);
     }
 }

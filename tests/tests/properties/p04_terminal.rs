@@ -13,18 +13,18 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn p4_the_framer(document in damaged("frames"), nonsense in 0..2_usize) {
+    fn p4_a_framer_that_has_failed_says_so_for_ever(document in damaged("frames"), nonsense in 0..2_usize) {
         fuzz_bodies::frames(&[&document, &NONSENSE[..nonsense * NONSENSE.len()]].concat());
     }
 
     #[test]
-    fn p4_links(kind in 0..4_u8, cuts in cuts(), frames in frames(), bytes in damaged("link_bytes")) {
+    fn p4_links_that_have_ended_do_nothing_more(kind in 0..4_u8, cuts in cuts(), frames in frames(), bytes in damaged("link_bytes")) {
         fuzz_bodies::stream_frames(&[&[kind], frames.as_slice()].concat());
         fuzz_bodies::link_bytes(&[&[kind], cuts.as_slice(), b"\n", &bytes, NONSENSE, &bytes].concat());
     }
 
     #[test]
-    fn p4_sessions(fake in damaged("fake_tls"), rustls in damaged("rustls_session")) {
+    fn p4_sessions_that_have_failed_say_so_for_ever(fake in damaged("fake_tls"), rustls in damaged("rustls_session")) {
         fuzz_bodies::fake_tls(&fake);
         fuzz_bodies::rustls_session(&rustls);
     }

@@ -13,12 +13,12 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn p5_among_scripted_peers(input in damaged("node_ops")) {
+    fn p5_no_stanza_comes_without_a_proof_among_scripted_peers(input in damaged("node_ops")) {
         fuzz_bodies::node_ops(&input);
     }
 
     #[test]
-    fn p5_whatever_two_nodes_demand_and_show(negotiation in negotiation(), cutting in cutting()) {
+    fn p5_no_stanza_comes_without_a_proof_whatever_two_nodes_demand_and_show(negotiation in negotiation(), cutting in cutting()) {
         for side in course(negotiation, cutting) {
             let mut up = BTreeSet::new();
             for event in side.events {

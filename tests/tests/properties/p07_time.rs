@@ -10,17 +10,17 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn p7_links(kind in 0..4_u8, frames in frames()) {
+    fn p7_the_timers_of_links_move_on(kind in 0..4_u8, frames in frames()) {
         fuzz_bodies::stream_frames(&[&[kind], frames.as_slice()].concat());
     }
 
     #[test]
-    fn p7_nodes(operations in operations()) {
+    fn p7_the_timers_of_nodes_move_on(operations in operations()) {
         fuzz_bodies::node_ops(&operations);
     }
 
     #[test]
-    fn p7_the_resolver(input in damaged("dns_reply")) {
+    fn p7_the_timers_of_the_resolver_move_on(input in damaged("dns_reply")) {
         fuzz_bodies::dns_reply(&input);
     }
 }

@@ -15,18 +15,18 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn p8_what_links_answer(kind in 0..4_u8, frames in frames()) {
+    fn p8_what_links_answer_is_bounded(kind in 0..4_u8, frames in frames()) {
         fuzz_bodies::stream_frames(&[&[kind], frames.as_slice()].concat());
     }
 
     #[test]
-    fn p8_what_nodes_hold(operations in operations()) {
+    fn p8_what_nodes_hold_is_bounded(operations in operations()) {
         fuzz_bodies::node_ops(&operations);
     }
 
     /// What does not fit comes back at once, and says why; all else waits, and is counted.
     #[test]
-    fn p8_the_queue_of_a_pair(sizes in prop::collection::vec(0..3000_usize, 1..40), bound in 3000..20_000_usize) {
+    fn p8_the_queue_of_a_pair_is_bounded(sizes in prop::collection::vec(0..3000_usize, 1..40), bound in 3000..20_000_usize) {
         let mut world = world(Negotiation::OPEN, Cutting::Whole, |config| config.limits.queue_bytes_per_pair = bound);
         let [from, to] = NAMES;
         for (id, size) in sizes.iter().enumerate() {

@@ -13,7 +13,7 @@ proptest! {
 
     /// The target takes what a link writes at once, by 7 and by 300 bytes, and compares.
     #[test]
-    fn p9_links(kind in 0..4_u8, cuts in cuts(), frames in frames()) {
+    fn p9_links_write_in_the_order_of_the_commands(kind in 0..4_u8, cuts in cuts(), frames in frames()) {
         fuzz_bodies::stream_frames(&[&[kind], frames.as_slice()].concat());
         let header = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' \
                       from='b.example.net' to='a.example.org' version='1.0'>";

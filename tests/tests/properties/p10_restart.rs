@@ -187,12 +187,12 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn p10_a_stream_that_the_peer_opened(opening in opening(), talk in small_talk()) {
+    fn p10_nothing_from_before_tls_is_left_in_a_stream_that_the_peer_opened(opening in opening(), talk in small_talk()) {
         prop_assert_eq!(received(&format!("{opening}{talk}")), received(&header(REMOTE, LOCAL)));
     }
 
     #[test]
-    fn p10_a_stream_that_we_opened(opening in opening(), features in features()) {
+    fn p10_nothing_from_before_tls_is_left_in_a_stream_that_we_opened(opening in opening(), features in features()) {
         let plain = "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>";
         let expected = dialled(&format!("{}{plain}", response(REMOTE, LOCAL, "outside")));
         prop_assert_eq!(dialled(&format!("{opening}{features}")), expected);

@@ -334,4 +334,11 @@ fn a_flood_of_connections_that_are_turned_away_is_told_at_once_and_then_together
     turn_away(&mut driver, 3);
     driver.drain();
     assert_eq!(driver.events(), told(3, 1), "at once again after a quiet second");
+
+    turn_away(&mut driver, 4);
+    turn_away(&mut driver, 5);
+    driver.hub.handle_command(driver.now, Command::Shutdown);
+    driver.drain();
+    let sums = driver.events().into_iter().filter(|event| matches!(event, Event::TurnedAway { .. }));
+    assert_eq!(sums.collect::<Vec<_>>(), told(5, 2), "nobody is left to be told later");
 }
