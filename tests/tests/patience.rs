@@ -278,6 +278,78 @@ fn a_domain_that_its_own_server_does_not_serve_is_not_found() {
 }
 
 #[test]
+//= RFC6120-13.12-1 test
+fn what_a_server_says_on_a_stream_of_ours_stays_bounded_since_it_has_proved_nothing() {
+    let (mut world, node) = world();
+    world.listen(server());
+    send(&mut world, node, A);
+    let puppet = world.accept(server()).expect("dialled");
+    world.say(puppet, response(B, A, "id") + DIALBACK);
+    world.say(puppet, format!("<db:result from='{B}' to='{A}' type='valid'/>"));
+    assert!(world.hear_text(puppet).contains("<message "));
+    world.say(puppet, format!("<message><body>{}", "x".repeat(limits::UNAUTHENTICATED_ELEMENT_BYTES)));
+    assert!(world.hear_text(puppet).contains("<stream:error><policy-violation "), "it never ends");
+}
+
+/// The server of B lets us begin TLS, and offers EXTERNAL and dialback inside of it; what it gets then.
+fn offer_both(world: &mut World, puppet: Puppet) -> (Tls, String) {
+    let starttls = "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>";
+    world.say(puppet, response(B, A, "id") + starttls);
+    assert!(world.hear_text(puppet).contains("<starttls "));
+    world.say(puppet, PROCEED);
+    let chain = Authority::root("the authority").issue_kind(Kind::Valid, &domain(B)).chain;
+    let mut tls = Tls::accept(world, puppet, &domain(B), chain);
+    let features = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+                    <mechanism>EXTERNAL</mechanism></mechanisms>\
+                    <dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
+    let heard = tls.hear(world) + &tls.say(world, &(response(B, A, "inside") + features));
+    (tls, heard)
+}
+
+#[test]
+//= XEP0178-3-7 test
+fn who_ends_the_stream_over_external_is_dialled_once_more_and_gets_a_key() {
+    const FAILURE: &str = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>";
+    for pieces in [vec![format!("{FAILURE}</stream:stream>")], vec![FAILURE.to_owned(), "</stream:stream>".to_owned()]]
+    {
+        let (mut world, node) = world();
+        world.listen(server());
+        send(&mut world, node, A);
+        let first = world.accept(server()).expect("dialled");
+        let (mut tls, heard) = offer_both(&mut world, first);
+        assert!(heard.contains("<auth "), "{heard}");
+        for piece in &pieces {
+            tls.say(&mut world, piece);
+        }
+        tls.close(&mut world);
+        let second = world.accept(server()).expect("dialled once more");
+        let (mut tls, heard) = offer_both(&mut world, second);
+        assert!(heard.contains("<db:result ") && !heard.contains("<auth "), "{heard}");
+        let heard = tls.say(&mut world, &format!("<db:result from='{B}' to='{A}' type='valid'/>"));
+        assert!(heard.contains("<message "), "{heard}");
+        assert_eq!(bounces(&mut world, node), []);
+    }
+}
+
+#[test]
+fn who_ends_the_stream_over_a_key_too_is_not_dialled_a_third_time() {
+    let (mut world, node) = world();
+    world.listen(server());
+    send(&mut world, node, A);
+    for _ in 0..2 {
+        let puppet = world.accept(server()).expect("dialled");
+        let (mut tls, _) = offer_both(&mut world, puppet);
+        tls.say(
+            &mut world,
+            "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure></stream:stream>",
+        );
+        tls.close(&mut world);
+    }
+    assert!(world.accept(server()).is_none());
+    assert_eq!(bounces(&mut world, node).len(), 1);
+}
+
+#[test]
 fn whoever_is_connected_to_us_is_dialled_although_another_was_not_reached_at_its_address() {
     for connected in [false, true] {
         let (mut world, node) = world();

@@ -540,6 +540,18 @@ fn what_stands_behind_a_header_that_is_never_answered_is_bounded_and_waited_for_
 }
 
 #[test]
+fn what_waits_behind_early_stanzas_goes_on_when_a_header_comes_that_promises_no_features() {
+    let mut world = World::new(Cutting::Whole);
+    let peer = Peer::met(&mut world);
+    let (_, mut tls, _) = authenticated(&mut world, &peer, "2");
+    for id in 3..200 {
+        world.send(peer.node, &format!("<message from='x@{A}' to='y@{B}' id='{id}'>{}</message>", "x".repeat(1000)));
+    }
+    assert!(!tls.hear(&mut world).contains("id='199'"), "not so many without an answer");
+    assert!(tls.say(&mut world, &HEADER.replace(" version='1.0'", "")).contains("id='199'"));
+}
+
+#[test]
 fn a_stanza_that_was_whole_when_a_later_one_was_interrupted_does_not_come_back() {
     let mut world = World::new(Cutting::Whole);
     let peer = Peer::met(&mut world);

@@ -39,12 +39,18 @@ impl Loaded {
 
     /// The same, where some of the files were looked at `earlier`.
     pub(crate) fn read_since(file: &Path, earlier: &Snapshot) -> Result<Self, NotLoaded> {
+        let (named, errors) = config::read(file);
+        let Some(named) = named else {
+            return Err(NotLoaded { errors, watched: None });
+        };
+        // Which files there are, the configuration tells. They are read once more when they have been looked at: what is
+        // changed after that look is seen by the next.
+        let seen = Watched::of(&named).look().since(earlier);
         let (settings, errors) = config::read(file);
         let Some(settings) = settings else {
             return Err(NotLoaded { errors, watched: None });
         };
         let watched = Watched::of(&settings);
-        let seen = watched.look().since(earlier);
         let rest = if errors.is_empty() { Self::read_named(&settings) } else { Err(errors) };
         match rest {
             Ok((identities, authorities)) => Ok(Self { settings, identities, authorities, watched, seen }),

@@ -547,12 +547,15 @@ impl Link {
             self.unauthenticated_bytes = None;
             self.timers.cancel(Timer::Negotiation);
             self.timers.cancel(Timer::Attempt);
+            // On a stream that we opened it is we who have proved something, and no stanza comes there.
             //= RFC6120-13.12-4
-            self.framer.set_bounds(Bounds {
-                element_bytes: self.settings.stanza_bytes,
-                depth: limits::ELEMENT_DEPTH,
-                children: limits::STANZA_CHILDREN,
-            });
+            if let Role::Receiving { .. } = self.role {
+                self.framer.set_bounds(Bounds {
+                    element_bytes: self.settings.stanza_bytes,
+                    depth: limits::ELEMENT_DEPTH,
+                    children: limits::STANZA_CHILDREN,
+                });
+            }
         }
     }
 

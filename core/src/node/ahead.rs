@@ -79,12 +79,39 @@ impl Node {
     fn expects_external(&self, now: Instant, pair: &Pair) -> bool {
         match self.peers.external(pair) {
             External::Accepted => true,
-            External::Refused => false,
+            External::Refused | External::EndedTheStream => false,
             External::Unknown => {
                 let chain = self.config.tls.chain(&pair.local);
                 judge(&chain, &pair.local, &self.config.trust, self.anchor.unix_at(now)).is_ok()
             }
         }
+    }
+
+    /// A stream that we opened has ended before it could serve. True if the peer has refused EXTERNAL and gone without a look
+    /// at the key that followed, as some servers do: then it is dialled once more, and gets the key in the first place.
+    pub(super) fn retry_by_dialback(&mut self, now: Instant, errand: &Errand, conn: ConnId, reason: Reason) -> bool {
+        let (Errand::Route(pair), false) = (errand, self.shutting_down) else {
+            return false;
+        };
+        let Some(connected) = self.links.get(&conn) else {
+            return false;
+        };
+        let awaits_answer = connected.link.initiating_stream().is_some_and(|stream| stream.awaits_answer_to_key(pair));
+        let has_just_gone = reason == Reason::ConnectionReset && connected.link.peer_condition().is_none();
+        if !awaits_answer || !has_just_gone || self.peers.external(pair) != External::Refused {
+            return false;
+        }
+        self.peers.note_external(pair, External::EndedTheStream);
+        self.dial_again(now, errand, conn)
+    }
+
+    /// Dials once more the address of a stream that has ended. False if nobody waits for it any more.
+    fn dial_again(&mut self, now: Instant, errand: &Errand, conn: ConnId) -> bool {
+        let again = self.dial_mut(errand).is_some_and(|dial| dial.race_mut().retry(conn));
+        if again {
+            self.start_candidates(now, errand);
+        }
+        again
     }
 
     /// A stream that we opened has ended before it could serve. True if that may come of our haste: then it is dialled once
@@ -106,11 +133,7 @@ impl Node {
         if reason == Reason::NegotiationTimeout && !heard_header {
             return false;
         }
-        let again = self.dial_mut(errand).is_some_and(|dial| dial.race_mut().retry(conn));
-        if again {
-            self.start_candidates(now, errand);
-        }
-        again
+        self.dial_again(now, errand, conn)
     }
 }
 

@@ -34,6 +34,10 @@ impl Node {
             }
             //= XEP0220-2.1.1-11
             InitiatingEvent::KeyRefused { pair, answer } => {
+                // It was perhaps not the better way.
+                if self.peers.external(&pair) == External::EndedTheStream {
+                    self.peers.note_external(&pair, External::Unknown);
+                }
                 let invalid = answer == Answer::Invalid;
                 let reason = if invalid { Reason::DialbackInvalid } else { Reason::DialbackError };
                 let detail = describe(answer);
@@ -118,6 +122,10 @@ impl Node {
                 // Whoever shows no certificate would be refused.
                 let external = external && self.config.tls.has_certificate(&pair.local);
                 let dialback = features.dialback;
+                // Who ended the last stream over EXTERNAL is spared it, if dialback may do.
+                let external = external
+                    && (self.peers.external(pair) != External::EndedTheStream
+                        || policy::authenticate(options, &pair.remote, protection, false, dialback).is_err());
                 Ok(match policy::authenticate(options, &pair.remote, protection, external, dialback)? {
                     Authentication::External { .. } => Next::External,
                     Authentication::Dialback => Next::Key,
@@ -231,7 +239,9 @@ impl Node {
                 self.route_is_down(&pair, conn, reason);
             }
             Purpose::Errand(errand) => {
-                if self.retry_without_haste(now, &errand, conn, reason) {
+                if self.retry_by_dialback(now, &errand, conn, reason)
+                    || self.retry_without_haste(now, &errand, conn, reason)
+                {
                     return;
                 }
                 let condition = self.links.get(&conn).and_then(|connected| connected.link.peer_condition());

@@ -65,6 +65,8 @@ impl Machine for Node {
             connected.written.note(now, stanzas);
             self.totals.written = self.totals.written.saturating_add(stanzas);
         }
+        // What was kept until the peer had answered makes room.
+        self.feed_stream(now, conn);
         self.charge(now, conn, bytes.len());
         self.settle(now);
     }
@@ -87,13 +89,7 @@ impl Machine for Node {
         let stanzas = connected.link.handle_sent(n);
         connected.written.note(now, stanzas);
         self.totals.written = self.totals.written.saturating_add(stanzas);
-        let Some(connected) = self.links.get(&conn) else {
-            return;
-        };
-        if let Purpose::Errand(Errand::Route(pair)) = &connected.purpose {
-            let pair = pair.clone();
-            self.feed(now, &pair);
-        }
+        self.feed_stream(now, conn);
         self.settle(now);
     }
 
@@ -297,6 +293,13 @@ impl Node {
         self.deadlines.set(Owner::Resolver, next);
         if self.events.len() >= limits::EVENTS_HIGH_WATER {
             self.congested = true;
+        }
+    }
+
+    /// Hands waiting stanzas to a link that may have room now.
+    fn feed_stream(&mut self, now: Instant, conn: ConnId) {
+        if let Some(Errand::Route(pair)) = self.errand_of(conn) {
+            self.feed(now, &pair);
         }
     }
 

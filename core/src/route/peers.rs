@@ -36,6 +36,8 @@ pub(crate) enum External {
     Accepted,
     /// The peer refused it.
     Refused,
+    /// The peer refused it and ended the stream, although a key of ours was under way.
+    EndedTheStream,
 }
 
 /// What the features behind authentication said, as far as it matters: what a peer offers there is voluntary.

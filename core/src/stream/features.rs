@@ -50,7 +50,7 @@ impl Features {
         let max_bytes = element
             .child(ns::STREAM_LIMITS, "limits")
             .and_then(|offered| offered.child(ns::STREAM_LIMITS, "max-bytes"))
-            .and_then(|bytes| bytes.text().parse::<u32>().ok())
+            .and_then(|bytes| bytes.text().trim_matches([' ', '\t', '\r', '\n']).parse::<u32>().ok())
             // No server may have a lower limit (RFC 6120 section 13.12): such a number says nothing.
             .map(|bytes| bytes.max(MIN_STANZA_BYTES));
         Some(Self { starttls, external, dialback: dialback.is_some() || header_declares_dialback, max_bytes })
@@ -118,6 +118,16 @@ mod tests {
         assert_eq!(features(&[starttls, dialback.clone()]).starttls, Some(StartTls::Optional));
         assert_eq!(features(&[dialback.clone(), required]).starttls, Some(StartTls::Required));
         assert_eq!(features(&[dialback]).starttls, None);
+    }
+
+    #[test]
+    //= XEP0478-4-1 test
+    fn a_limit_may_stand_between_white_space() {
+        for text in ["20000", "\n 20000\t\r\n"] {
+            let bytes = Element::new(ns::STREAM_LIMITS, "max-bytes").with_text(text);
+            let limits = Element::new(ns::STREAM_LIMITS, "limits").with_child(bytes);
+            assert_eq!(features(&[limits]).max_bytes, Some(20_000), "{text:?}");
+        }
     }
 
     #[test]

@@ -390,7 +390,14 @@ impl Initiating {
             && open.restart == Restart::Header
         {
             open.id = header.id.clone().unwrap_or_default();
-            open.restart = if header.version == Version::One { Restart::Features } else { Restart::Complete };
+            open.restart = match header.version {
+                Version::One => Restart::Features,
+                // There are no features: the negotiation is complete.
+                Version::Legacy => {
+                    sink.events.push_back(InitiatingEvent::Settled { max_bytes: None });
+                    Restart::Complete
+                }
+            };
             return Ok(Flow::Continue);
         }
         let State::ExpectHeader(layer) = mem::replace(&mut self.state, State::Poisoned) else {
