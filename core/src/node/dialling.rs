@@ -159,7 +159,8 @@ impl Node {
         conn
     }
 
-    /// The address of ours to dial `addr` from: one of its family, by the number of all dials so far; `None` leaves the choice to the system.
+    /// The address of ours to dial `addr` from: one of its family, by the number of all dials so far; `None` leaves the choice
+    /// to the system.
     fn outgoing_address(&self, addr: SocketAddr) -> Option<IpAddr> {
         let usable: Vec<_> =
             self.config.outgoing_addresses.iter().filter(|from| from.is_ipv4() == addr.is_ipv4()).collect();
