@@ -93,6 +93,10 @@ pub const INTERRUPTIONS: u8 = 2;
 /// Addresses that one attempt to reach a domain may try.
 pub const CANDIDATES: usize = 16;
 
+/// Connections that we are opening at once, beyond which no attempt opens a second one beside its first. Of attempts
+/// there are no more than [`ROUTES`] and [`PENDING_VERIFICATIONS`] together.
+pub const DIALS: usize = 8192;
+
 /// Between the starts of two candidates while none has connected, [RFC 8305 section 8](https://www.rfc-editor.org/rfc/rfc8305#section-8).
 pub const DIAL_STAGGER: Duration = Duration::from_millis(250);
 
@@ -152,8 +156,12 @@ pub const STANZAS_AFTER_READ: usize = STANZAS_A_TURN + 1;
 /// Connections to the component listener that are not attached to a host: before the handshake, or closing.
 pub const UNATTACHED_COMPONENTS: usize = 64;
 
-/// Domains whose read rate is remembered, beyond which those that read nothing lately are forgotten.
+/// Domains whose read rate is remembered. Beyond that, those from which nothing was read lately are forgotten; where
+/// there is none, all further domains share one rate.
 pub const RATED_DOMAINS: usize = 4096;
+
+/// How often a table that is full is searched for what may go: to look at all of it takes long.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Inbound connections in all.
 pub const CONNECTIONS: usize = 10_000;
@@ -197,6 +205,10 @@ pub const TURNED_AWAY_INTERVAL: Duration = Duration::from_secs(1);
 /// Pairs for which something waits or a stream of ours is up. A route takes a few kilobytes beside its stanzas.
 pub const ROUTES: usize = 16_384;
 
+/// How many of [`ROUTES`] are kept free, by closing the streams that have carried nothing for longest. Answers to peers
+/// find no room in them; and until twice as many are free, streams that have carried nothing but answers are closed.
+pub const SPARE_ROUTES: usize = ROUTES / 4;
+
 /// What a stanza that waits counts beside its bytes: its addresses, and its place in the queue.
 pub const QUEUED_STANZA_BYTES: usize = 512;
 
@@ -214,7 +226,8 @@ pub const UNCERTAIN_AGE: Duration = Duration::from_secs(900);
 /// DNS queries under way at once; further ones wait for their turn. Each takes a socket.
 pub const DNS_QUERIES: usize = 256;
 
-/// Of so many DNS queries under way at once, peers may cause one: those that verify the domains which they want to prove.
+/// Of so many DNS queries under way at once, peers may cause one: those that verify the domains which they want to
+/// prove, and those that find out where answers to them go.
 pub const DNS_QUERIES_PER_PEERS: usize = 2;
 
 /// Domains that are looked up, beyond which a lookup ends with the attempt that it served. Below that it goes on for the
@@ -268,6 +281,17 @@ pub const CHAIN_CERTIFICATES_PER_SUBJECT: usize = 3;
 
 /// TLS sessions that are remembered for resumption, for each of our domains and for each direction.
 pub const TLS_SESSIONS: usize = 256;
+
+/// How long a TLS session may be resumed, whatever the peer says of its tickets,
+/// [RFC 9325 section 3.4](https://www.rfc-editor.org/rfc/rfc9325#section-3.4). A day is what rustls says of ours; a week
+/// is the most that [RFC 8446 section 4.6.1](https://www.rfc-editor.org/rfc/rfc8446#section-4.6.1) allows.
+pub const TLS_SESSION_AGE: Duration = Duration::from_secs(86_400);
+
+/// Tickets of one server that are remembered. Each is good for one resumption, and a server may give any number.
+pub const TLS_TICKETS: usize = 8;
+
+/// Bytes of a server's hello in TLS, which is kept until it can be judged. Those with a post-quantum key have 1200.
+pub const SERVER_HELLO_BYTES: usize = 16_384;
 
 /// From the beginning of a lookup to its answer, whatever the servers do.
 pub const DNS_LOOKUP: Duration = Duration::from_secs(30);

@@ -48,7 +48,8 @@ reasons! {
     StarttlsNotOffered = "starttls-not-offered",
     /// The peer answered STARTTLS with a failure.
     StarttlsRefused = "starttls-refused",
-    /// The TLS handshake failed, a TLS record was bad, or the version is older than the host takes.
+    /// The TLS handshake failed, a TLS record was bad, the peer wanted to renegotiate, or the version is older than the
+    /// host takes.
     TlsFailed = "tls-failed",
     /// Encryption is demanded and the stream is in clear.
     EncryptionRequired = "encryption-required",

@@ -47,6 +47,14 @@ impl Identity {
         PrivatePkcs8KeyDer::from(self.key.clone()).into()
     }
 
+    /// SHA-256 of the public key (`SubjectPublicKeyInfo`), as `s2s_pins` and TLSA records of selector 1 have it.
+    #[must_use]
+    pub fn key_fingerprint(&self) -> [u8; 32] {
+        let der = PrivatePkcs8KeyDer::from(self.key.clone());
+        let key = KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ED25519).expect("an Ed25519 key");
+        fingerprint(&key.subject_public_key_info())
+    }
+
     /// The certificate of this identity with the key of another one: what a thief of certificates has.
     #[must_use]
     pub fn with_key_of(&self, other: &Self) -> Self {

@@ -9,8 +9,9 @@ use crate::addr::Domain;
 use crate::link::timer::Timer;
 use crate::link::{Event, Link, Role};
 use crate::reason::Reason;
-use crate::stream::{self, PeerError, StreamError};
+use crate::stream::{self, PeerError, Receiving, StreamError};
 use crate::time::later;
+use crate::tls::TlsError;
 
 /// Why and by whom a stream ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,13 +153,13 @@ impl Link {
     /// What arrives while we linger is dropped; only the peer's end matters.
     pub(super) fn linger(&mut self, bytes: &[u8]) {
         let before = self.output.len();
-        let alive = self.tunnel.receive(bytes, self.input.tail(), &mut self.output).failure.is_none();
+        let failure = self.tunnel.receive(bytes, self.input.tail(), &mut self.output).failure;
         self.count_written(before);
         let body = self.ended_body();
         // Behind an error of its own it is no answer to ours: both were under way at once, and each drops what it reads.
         let answers = body.is_some_and(|body| !body.trim_ascii_end().ends_with(b"error>"));
         self.peer_closed |= answers && !self.peer_erred;
-        self.drop_input(alive);
+        self.drop_input(failure.as_ref());
     }
 
     /// What stands before the closing tag of the peer, if that has come.
@@ -170,9 +171,13 @@ impl Link {
     }
 
     /// Drops the input of a stream that we ended, up to the peer's end.
-    fn drop_input(&mut self, alive: bool) {
-        let closing_tag = self.ended_body().is_some();
-        if closing_tag || !alive || (self.tunnel.facts().is_some() && self.tunnel.is_closed_by_peer()) {
+    fn drop_input(&mut self, failure: Option<&TlsError>) {
+        //= RFC6120-5.3.5-2
+        if failure == Some(&TlsError::Renegotiation) {
+            return self.abandon(Reason::TlsFailed, String::new());
+        }
+        let ended = self.ended_body().is_some() || failure.is_some();
+        if ended || (self.tunnel.facts().is_some() && self.tunnel.is_closed_by_peer()) {
             return self.half_close();
         }
         self.input.consume(self.input.len().saturating_sub(stream::CLOSING.len().saturating_mul(2)));
@@ -206,6 +211,7 @@ impl Link {
     /// The connection broke, or could not be opened.
     //= RFC6120-4.6.1-1
     pub fn handle_closed(&mut self, now: Instant, detail: &str) {
+        let was_over = self.phase.is_ended();
         self.hear_out(now);
         match self.phase.clone() {
             Phase::Open => {
@@ -217,7 +223,8 @@ impl Link {
             Phase::Draining(reason) => self.abandon(reason, String::new()),
             Phase::Lingering | Phase::Closing | Phase::Ended => self.phase = Phase::Ended,
         }
-        self.peer_closed = false;
+        // What was over cannot break any more.
+        self.peer_closed &= was_over;
         self.output.clear();
         self.timers.clear();
     }
@@ -256,10 +263,21 @@ impl Link {
                 //= RFC6120-4.6.3-1
                 //= RFC6120-4.9.3.4-1
                 (Timer::Idle, Phase::Open) if self.unauthenticated_bytes.is_none() => self.close(now, Reason::Idle),
+                // It waits for us, who wait for the authoritative server: the silence is not its own.
+                //= XEP0220-2.1.2-7
+                (Timer::Negotiation, Phase::Open) if self.is_verifying() && !self.extended => {
+                    self.extended = true;
+                    self.timers.set(Timer::Negotiation, later(now, self.settings.negotiation_timeout));
+                }
                 (Timer::Attempt | Timer::Negotiation, Phase::Open) => self.give_up(now),
                 _ => {}
             }
         }
+    }
+
+    /// Whether the peer waits for what becomes of a key.
+    fn is_verifying(&self) -> bool {
+        self.receiving_stream().is_some_and(Receiving::is_verifying)
     }
 
     /// The peer did not negotiate in time. During a handshake there is no XML to say it with.
@@ -287,21 +305,27 @@ impl Link {
         self.transmit(&plain);
         self.peer_erred = !matches!(error, StreamError::Refused(_) | StreamError::HostGone);
         let unread = mem::take(&mut self.input);
-        let alive = self.tls_failure.take().is_none();
+        let failure = self.tls_failure.take();
         self.finish(now, Phase::Lingering, error.reason(), error.condition().as_str().to_owned());
         // The peer's end may stand behind what we did not like, in the same piece.
         self.input = unread;
-        self.drop_input(alive);
+        self.drop_input(failure.as_ref());
     }
 
-    /// Ends the connection because TLS failed: its alert is all that the peer is told.
+    /// Ends the connection because TLS failed: its alert is all that the peer is told. One that wants to renegotiate is
+    /// told nothing, and not waited for.
     //= RFC6120-5.4.3.2-1
     //= RFC6120-5.4.3.2-2
-    pub(super) fn fail_tls(&mut self, now: Instant, detail: &str) {
+    //= RFC6120-5.3.5-2
+    //= RFC6120-5.3.5-3
+    pub(super) fn fail_tls(&mut self, now: Instant, error: &TlsError) {
         if !self.phase.reads() {
             return;
         }
-        self.finish(now, Phase::Closing, Reason::TlsFailed, detail.to_owned());
+        if *error == TlsError::Renegotiation {
+            return self.abandon(Reason::TlsFailed, error.to_string());
+        }
+        self.finish(now, Phase::Closing, Reason::TlsFailed, error.to_string());
     }
 
     /// The peer's closing tag came: ours answers it, if it did not come first.

@@ -37,6 +37,7 @@
 mod close;
 mod command;
 mod in_flight;
+mod retained;
 mod timer;
 mod tunnel;
 
@@ -84,7 +85,8 @@ pub struct Settings {
     pub close_timeout: Duration,
     /// Without a byte from the peer or a stanza of ours.
     pub idle_timeout: Duration,
-    /// Bytes of a first-level element of an authenticated peer.
+    /// Bytes of a first-level element of an authenticated peer. Fewer than [`limits::MIN_STANZA_BYTES`] count as that
+    /// many.
     pub stanza_bytes: usize,
 }
 
@@ -128,6 +130,8 @@ pub struct Link {
     peer_closed: bool,
     /// Whether the peer has announced its end, and all that it said was heard: what it did not answer it did not process.
     heard_out: bool,
+    /// Whether the peer got its time once more, because it waited for us.
+    extended: bool,
 }
 
 /// Who opened the stream.
@@ -198,11 +202,12 @@ impl Link {
         link
     }
 
+    //= RFC6120-13.12-5
     fn new(now: Instant, role: Role, tls: Arc<dyn Provider>, settings: Settings, entropy: Entropy) -> Self {
         Self {
             role,
             tls,
-            settings,
+            settings: Settings { stanza_bytes: settings.stanza_bytes.max(limits::MIN_STANZA_BYTES), ..settings },
             entropy,
             tunnel: Tunnel::Clear,
             framer: Framer::new(ns::SERVER, UNAUTHENTICATED),
@@ -224,6 +229,7 @@ impl Link {
             peer_erred: false,
             peer_closed: false,
             heard_out: false,
+            extended: false,
         }
     }
 
@@ -235,6 +241,9 @@ impl Link {
         let Role::Initiating { stream, direct_tls, .. } = &mut self.role else {
             return;
         };
+        if !self.phase.writes() {
+            return; // it was given up before
+        }
         if *direct_tls {
             self.begin_tls(now, false);
         } else {
@@ -297,7 +306,8 @@ impl Link {
     }
 
     fn refill(&mut self) {
-        if self.events.is_empty() && (!self.input.is_empty() || self.tls_failure.is_some()) {
+        let may_go_on = !self.input.is_empty() || self.framer.may_have_ended() || self.tls_failure.is_some();
+        if self.events.is_empty() && may_go_on {
             let was_open = self.phase.reads();
             self.pump(self.now, Extent::OneEvent);
             if was_open && matches!(self.phase, Phase::Lingering | Phase::Closing) {
@@ -385,7 +395,11 @@ impl Link {
             return; // of a stream that is over, only the end of the input matters: it is kept for `linger`
         }
         let mut input = mem::take(&mut self.input);
-        while !input.is_empty() && self.phase.reads() && self.tunnel.carries_xml() && !self.is_suspended(extent) {
+        while (!input.is_empty() || self.framer.may_have_ended())
+            && self.phase.reads()
+            && self.tunnel.carries_xml()
+            && !self.is_suspended(extent)
+        {
             let offered = input.pending().get(..self.unauthenticated_room()).unwrap_or_else(|| input.pending());
             let mut rest = offered;
             let framed = self.framer.next(&mut rest);
@@ -414,7 +428,7 @@ impl Link {
         if !self.is_suspended(extent)
             && let Some(error) = self.tls_failure.take()
         {
-            self.fail_tls(now, &error.to_string());
+            self.fail_tls(now, &error);
         }
     }
 
@@ -489,7 +503,7 @@ impl Link {
                 self.tunnel = Tunnel::handshaking(session, &mut self.output, spliced);
                 self.count_written(before);
             }
-            Err(error) => self.fail_tls(now, &error.to_string()),
+            Err(error) => self.fail_tls(now, &error),
         }
     }
 

@@ -47,7 +47,8 @@ pub trait Provider: Send + Sync + fmt::Debug {
 /// One TLS connection, without the connection.
 pub trait Session: Send + fmt::Debug {
     /// Takes bytes from the wire; appends decrypted bytes to `plain` and bytes for the wire to `wire`.
-    /// After an error (whose alert is in `wire`) the session is dead and the error is repeated.
+    /// After an error the session is dead and the error is repeated. Its alert is in `wire`, but for
+    /// [`TlsError::Renegotiation`], which nothing more is said to.
     fn receive(&mut self, bytes: &[u8], plain: &mut Vec<u8>, wire: &mut Vec<u8>) -> Result<(), TlsError>;
 
     /// Encrypts `plain`, all of it, and appends it to `wire`. Before the handshake is complete it is kept back.
@@ -111,6 +112,12 @@ pub enum TlsError {
     NoCertificate,
     /// The handshake or a record failed; the text is for our log only.
     Failed(String),
+    /// The peer wanted to negotiate anew what was negotiated. The connection ends at once.
+    Renegotiation,
+    /// The server speaks TLS 1.2 and does not say that it knows secure renegotiation
+    /// ([RFC 5746](https://www.rfc-editor.org/rfc/rfc5746)): it may take our handshake for a part of what somebody else
+    /// has begun.
+    RenegotiationInfoMissing,
 }
 
 impl fmt::Display for TlsError {
@@ -118,6 +125,8 @@ impl fmt::Display for TlsError {
         match self {
             Self::NoCertificate => f.write_str("no certificate for this host"),
             Self::Failed(text) => f.write_str(text),
+            Self::Renegotiation => f.write_str("the peer wanted to renegotiate TLS"),
+            Self::RenegotiationInfoMissing => f.write_str("the server does not know secure renegotiation"),
         }
     }
 }

@@ -227,6 +227,8 @@ rejections! {
     Purpose = CertPurpose, "the certificate is not for servers";
     /// An issuer on the path may not issue certificates, or not so many in a row.
     NotAnAuthority = CertPurpose, "an issuer in the chain is no authority";
+    /// An issuer on the path states no key usage.
+    NoKeyUsage = CertPurpose, "an issuer in the chain states no key usage";
     /// An issuer on the path may not issue certificates for this name.
     NameConstraints = CertPurpose, "an issuer in the chain may not issue for this name";
     /// A signature in the chain uses an algorithm that is not trusted, such as SHA-1.
@@ -386,9 +388,14 @@ fn revocation<'l>(
     Some(options.build())
 }
 
-/// What webpki leaves open: whether issuers with a key usage may sign certificates, and name constraints on
-/// names that are not DNS-IDs.
+/// What webpki leaves open: whether issuers state that they sign certificates, and name constraints on names that are
+/// not DNS-IDs.
+///
+/// [RFC 5280 section 6.1.4](https://www.rfc-editor.org/rfc/rfc5280#section-6.1.4) looks at a key usage only where there
+/// is one; [RFC 6120 section 13.7.1.1](https://www.rfc-editor.org/rfc/rfc6120#section-13.7.1.1) wants it of every
+/// issuer, so one without it is refused (decision D-61). A trust anchor, which we chose ourselves, is not asked for it.
 //= RFC5280-4.2.1.3-1
+//= RFC6120-13.7.1.1-3
 fn check_path(path: &VerifiedPath<'_>, domain: Option<&Domain>) -> Result<(), webpki::Error> {
     let permitted = |content: &[u8]| domain.is_none_or(|domain| constraints::content_permits(content, domain));
     if !path.anchor().name_constraints.as_ref().is_none_or(|content| permitted(content)) {
@@ -397,8 +404,11 @@ fn check_path(path: &VerifiedPath<'_>, domain: Option<&Domain>) -> Result<(), we
     for issuer in path.intermediate_certificates() {
         let issuer = Certificate::from_der(&issuer.der()).map_err(|_| webpki::Error::BadDer)?;
         let usage = issuer.tbs_certificate().get_extension::<x509_cert::ext::pkix::KeyUsage>();
-        if usage.map_err(|_| webpki::Error::BadDer)?.is_some_and(|(_, usage)| !usage.key_cert_sign()) {
-            return Err(webpki::Error::EndEntityUsedAsCa);
+        match usage.map_err(|_| webpki::Error::BadDer)? {
+            Some((_, usage)) if usage.key_cert_sign() => {}
+            Some(_) => return Err(webpki::Error::EndEntityUsedAsCa),
+            // webpki has no word for it, and says this one only of names, which it is not asked about.
+            None => return Err(webpki::Error::UnsupportedNameType),
         }
         if domain.is_some_and(|domain| !constraints::permit(&issuer, domain)) {
             return Err(webpki::Error::NameConstraintViolation);
@@ -482,6 +492,8 @@ fn rejection(error: &webpki::Error) -> Rejection {
             Rejection::Purpose
         }
         Error::EndEntityUsedAsCa | Error::PathLenConstraintViolated => Rejection::NotAnAuthority,
+        // As `check_path` means it.
+        Error::UnsupportedNameType => Rejection::NoKeyUsage,
         Error::NameConstraintViolation | Error::InvalidNetworkMaskConstraint | Error::MalformedNameConstraint => {
             Rejection::NameConstraints
         }

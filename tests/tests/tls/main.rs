@@ -1,6 +1,9 @@
 //! TLS sessions, real and fake: the handshake, and what it establishes.
 
+mod hellos;
+mod renegotiation;
 mod seams;
+mod sessions;
 mod sides;
 
 use std::sync::Arc;

@@ -208,11 +208,19 @@ pub(crate) fn their_client(
     Theirs(Connection::Client(ClientConnection::new(Arc::new(config), name).expect("a client")))
 }
 
-pub(crate) fn their_server(version: &'static SupportedProtocolVersion, identity: &Identity) -> Theirs {
-    let config = ServerConfig::builder_with_provider(crypto())
+/// The configuration of a server that shows `identity`.
+pub(crate) fn their_server_config(version: &'static SupportedProtocolVersion, identity: &Identity) -> ServerConfig {
+    ServerConfig::builder_with_provider(crypto())
         .with_protocol_versions(&[version])
         .expect("suites")
         .with_no_client_auth()
-        .with_cert_resolver(unchecked(identity));
+        .with_cert_resolver(unchecked(identity))
+}
+
+pub(crate) fn their_server(version: &'static SupportedProtocolVersion, identity: &Identity) -> Theirs {
+    their_server_of(their_server_config(version, identity))
+}
+
+pub(crate) fn their_server_of(config: ServerConfig) -> Theirs {
     Theirs(Connection::Server(ServerConnection::new(Arc::new(config)).expect("a server")))
 }

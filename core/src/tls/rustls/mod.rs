@@ -6,11 +6,13 @@
 //!
 //! The cipher suites are those of the provider, which are the recommended ones: the suite that RFC 6120 makes
 //! mandatory has no forward secrecy and is not among them (decision D-11). rustls speaks nothing below TLS 1.2
-//! and never falls back after a failure.
+//! and never falls back after a failure. Nothing is renegotiated (see [`records`]).
 //!
 //! - [RFC 9325](https://www.rfc-editor.org/rfc/rfc9325), [XEP-0368](https://xmpp.org/extensions/xep-0368.html)
 
+mod records;
 mod session;
+mod sessions;
 mod verifier;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption};
+use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
@@ -30,10 +32,10 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use self::session::RustlsSession;
+use self::sessions::{ClientSessions, ServerSessions};
 use self::verifier::PossessionOnly;
 use super::{Provider, Session, TlsError, Version};
 use crate::addr::Domain;
-use crate::limits;
 
 /// The application protocol of server-to-server streams over direct TLS.
 //= XEP0368-3-9
@@ -129,7 +131,7 @@ struct Host {
 struct Client {
     starttls: Arc<ClientConfig>,
     direct: Arc<ClientConfig>,
-    sessions: Option<Arc<ClientSessionMemoryCache>>,
+    sessions: Option<Arc<ClientSessions>>,
 }
 
 /// The configurations for connections that start with TLS: the client's hello says which one.
@@ -249,8 +251,7 @@ impl Provider for RustlsProvider {
     fn forget_sessions(&self, local: &Domain, remote: &Domain) {
         let sessions = self.hosts.get(local).and_then(|host| host.client.sessions.as_ref());
         if let (Some(sessions), Ok(name)) = (sessions, ServerName::try_from(remote.as_str().to_owned())) {
-            sessions.remove_tls12_session(&name);
-            while sessions.take_tls13_ticket(&name).is_some() {}
+            sessions.forget(&name);
         }
     }
 }
@@ -290,8 +291,12 @@ impl Builder {
         }
     }
 
+    /// A client of rustls signals that it knows secure renegotiation, and offers the extended master secret, which
+    /// servers need not have.
     //= RFC6120-3.3-3
     //= RFC6120-5.4.3.1-4
+    //= RFC9325-3.5-1
+    //= RFC9325-3.5-2
     fn client(&self, key: Option<Arc<CertifiedKey>>, minimum: Version) -> Result<Client, IdentityError> {
         let builder = ClientConfig::builder_with_details(self.crypto.clone(), self.clock.clone())
             .with_protocol_versions(versions(minimum))
@@ -301,7 +306,7 @@ impl Builder {
         let (starttls, sessions) = match key {
             Some(key) => {
                 let mut config = builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
-                let sessions = Arc::new(ClientSessionMemoryCache::new(limits::TLS_SESSIONS));
+                let sessions = Arc::new(ClientSessions::new(self.clock.clone()));
                 config.resumption = Resumption::store(sessions.clone());
                 (config, Some(sessions))
             }
@@ -311,14 +316,20 @@ impl Builder {
                 (config, None)
             }
         };
+        // A server that answers with a protocol that is not here is refused (`check_selected_alpn`).
         //= XEP0368-3-8
+        //= RFC7301-3.1-1
         let mut direct = starttls.clone();
         direct.alpn_protocols = vec![ALPN.to_vec()];
         Ok(Client { starttls: Arc::new(starttls), direct: Arc::new(direct), sessions })
     }
 
-    /// Sessions are remembered in memory: a ticket is a random name for one, so that no ticket key has to be
-    /// kept or rotated.
+    /// Sessions are remembered in memory, for [a while](crate::limits::TLS_SESSION_AGE): a ticket is a random name for
+    /// one, so that no ticket key has to be kept or rotated. A client of TLS 1.2 that signals secure renegotiation, or
+    /// offers the extended master secret, is answered that we know it.
+    //= RFC9325-3.5-1
+    //= RFC9325-3.5-2
+    //= RFC9325-3.4-1
     //= RFC7590-3.3-1
     //= RFC9325-3.10-1
     //= RFC6120-5.4.3.1-3
@@ -328,7 +339,7 @@ impl Builder {
             .map_err(|_| IdentityError::NoCipherSuite)?
             .with_client_cert_verifier(self.verifier.clone())
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
-        config.session_storage = rustls::server::ServerSessionMemoryCache::new(limits::TLS_SESSIONS);
+        config.session_storage = Arc::new(ServerSessions::new(self.clock.clone()));
         config.send_tls13_tickets = 2;
         config.max_early_data_size = 0;
         Ok(config)
@@ -353,8 +364,14 @@ fn versions(minimum: Version) -> &'static [&'static SupportedProtocolVersion] {
 #[derive(Debug)]
 struct Clock(AtomicU64);
 
+impl Clock {
+    fn seconds(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl TimeProvider for Clock {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.load(Ordering::Relaxed))))
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.seconds())))
     }
 }

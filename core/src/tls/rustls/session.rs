@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustls::server::Acceptor;
 use rustls::{CipherSuite, ClientConnection, Connection, HandshakeKind, ProtocolVersion, ServerConnection};
 
+use super::records::RecordWatch;
 use super::{DirectHosts, failed};
 use crate::tls::{Facts, Session, TlsError, Version};
 
@@ -14,11 +15,13 @@ use crate::tls::{Facts, Session, TlsError, Version};
 const WARNING: u8 = 1;
 const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;
+const HANDSHAKE_FAILURE: u8 = 40;
 const UNRECOGNIZED_NAME: u8 = 112;
 
 /// A session of a [`RustlsProvider`](super::RustlsProvider).
 pub(super) struct RustlsSession {
     state: State,
+    records: RecordWatch,
     facts: Option<Facts>,
     closed_by_peer: bool,
 }
@@ -44,20 +47,21 @@ struct Choosing {
 
 impl RustlsSession {
     pub(super) fn client(connection: ClientConnection) -> Self {
-        Self::open(Connection::Client(connection))
+        Self::open(Connection::Client(connection), RecordWatch::on_server())
     }
 
     pub(super) fn server(connection: ServerConnection) -> Self {
-        Self::open(Connection::Server(connection))
+        Self::open(Connection::Server(connection), RecordWatch::on_client())
     }
 
-    fn open(connection: Connection) -> Self {
-        Self { state: State::Open(Box::new(unlimited(connection))), facts: None, closed_by_peer: false }
+    fn open(connection: Connection, records: RecordWatch) -> Self {
+        Self { state: State::Open(Box::new(unlimited(connection))), records, facts: None, closed_by_peer: false }
     }
 
     pub(super) fn choosing(hosts: Arc<DirectHosts>) -> Self {
         let choosing = Choosing { acceptor: Acceptor::default(), hosts, held: Vec::new() };
-        Self { state: State::Choosing(Box::new(choosing)), facts: None, closed_by_peer: false }
+        let records = RecordWatch::on_client();
+        Self { state: State::Choosing(Box::new(choosing)), records, facts: None, closed_by_peer: false }
     }
 
     /// Everything that one connection can make of `bytes`, the rest of what was read included.
@@ -69,27 +73,52 @@ impl RustlsSession {
         wire: &mut Vec<u8>,
     ) -> Result<(), TlsError> {
         // Once even without bytes: the choice of a host leaves some unprocessed.
-        loop {
-            if !bytes.is_empty() {
-                let taken = connection.read_tls(&mut bytes).map_err(|error| TlsError::Failed(error.to_string()))?;
+        self.process(connection, plain, wire)?;
+        // Behind the peer's close_notify there is nothing to read.
+        while !bytes.is_empty() && !self.closed_by_peer {
+            let mut piece = self.next_piece(&mut bytes, wire)?;
+            while !piece.is_empty() {
+                let taken = connection.read_tls(&mut piece).map_err(|error| TlsError::Failed(error.to_string()))?;
                 if taken == 0 {
-                    // Behind the peer's close_notify there is nothing to read.
                     return Ok(());
                 }
-            }
-            let result = connection.process_new_packets();
-            // What was decrypted before an error belongs to the peer's stream, however the bytes were cut.
-            drain_plain(connection, plain);
-            drain_wire(connection, wire);
-            let state = result.map_err(|error| failed(&error))?;
-            self.closed_by_peer |= state.peer_has_closed();
-            if self.facts.is_none() {
-                self.facts = facts(connection);
-            }
-            if bytes.is_empty() {
-                return Ok(());
+                self.process(connection, plain, wire)?;
             }
         }
+        Ok(())
+    }
+
+    /// Splits off what the connection is to read at once.
+    fn next_piece<'a>(&mut self, bytes: &mut &'a [u8], wire: &mut Vec<u8>) -> Result<&'a [u8], TlsError> {
+        let version = self.facts.as_ref().map(|facts| facts.version);
+        if version == Some(Version::Tls13) {
+            return Ok(std::mem::take(bytes));
+        }
+        let piece = self.records.next(bytes, version.is_some());
+        // Who renegotiates is told nothing.
+        if piece.as_ref().is_err_and(|error| *error != TlsError::Renegotiation) {
+            wire.extend(alert(FATAL, HANDSHAKE_FAILURE));
+        }
+        piece
+    }
+
+    /// What the connection makes of what it has read.
+    fn process(
+        &mut self,
+        connection: &mut Connection,
+        plain: &mut Vec<u8>,
+        wire: &mut Vec<u8>,
+    ) -> Result<(), TlsError> {
+        let result = connection.process_new_packets();
+        // What was decrypted before an error belongs to the peer's stream, however the bytes were cut.
+        drain_plain(connection, plain);
+        drain_wire(connection, wire);
+        let state = result.map_err(|error| failed(&error))?;
+        self.closed_by_peer |= state.peer_has_closed();
+        if self.facts.is_none() {
+            self.facts = facts(connection);
+        }
+        Ok(())
     }
 }
 
@@ -98,7 +127,7 @@ impl Session for RustlsSession {
         let mut bytes = bytes;
         let state = std::mem::replace(&mut self.state, State::Closed);
         let result = match state {
-            State::Choosing(choosing) => match choosing.receive(&mut bytes, wire) {
+            State::Choosing(choosing) => match choosing.receive(&mut self.records, &mut bytes, wire) {
                 Ok(State::Open(mut connection)) => {
                     self.advance(&mut connection, bytes, plain, wire).map(|()| State::Open(connection))
                 }
@@ -182,9 +211,19 @@ impl fmt::Debug for RustlsSession {
 
 impl Choosing {
     /// Reads the client's hello and chooses the host. The unread rest of `bytes` is for the connection.
-    fn receive(mut self: Box<Self>, bytes: &mut &[u8], wire: &mut Vec<u8>) -> Result<State, TlsError> {
-        while !bytes.is_empty() {
-            self.acceptor.read_tls(bytes).map_err(|error| TlsError::Failed(error.to_string()))?;
+    fn receive(
+        mut self: Box<Self>,
+        records: &mut RecordWatch,
+        bytes: &mut &[u8],
+        wire: &mut Vec<u8>,
+    ) -> Result<State, TlsError> {
+        let mut piece: &[u8] = &[];
+        while !bytes.is_empty() || !piece.is_empty() {
+            if piece.is_empty() {
+                piece = records.next(bytes, false)?;
+            }
+            self.acceptor.read_tls(&mut piece).map_err(|error| TlsError::Failed(error.to_string()))?;
+            // It is complete where a record is, so that nothing is left of the piece then.
             let accepted = match self.acceptor.accept() {
                 Ok(Some(accepted)) => accepted,
                 Ok(None) => continue,

@@ -76,6 +76,7 @@ fn every_problem_that_is_found_on_the_path_has_its_rejection() {
         (Error::RequiredEkuNotFoundContext(purpose), Rejection::Purpose),
         (Error::EndEntityUsedAsCa, Rejection::NotAnAuthority),
         (Error::PathLenConstraintViolated, Rejection::NotAnAuthority),
+        (Error::UnsupportedNameType, Rejection::NoKeyUsage),
         (Error::NameConstraintViolation, Rejection::NameConstraints),
         (Error::InvalidNetworkMaskConstraint, Rejection::NameConstraints),
         (Error::MalformedNameConstraint, Rejection::NameConstraints),

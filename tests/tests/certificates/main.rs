@@ -1,9 +1,11 @@
 //! The names in certificates, and the judgement of chains.
 
+mod issuers;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rcgen::{Issuer, KeyUsagePurpose, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
+use rcgen::{Issuer, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
 use s2s_core::addr::Domain;
 use s2s_core::limits;
 use s2s_core::reason::Reason;
@@ -253,58 +255,6 @@ fn an_impostor_with_the_name_of_the_authority_is_found_out() {
     assert_eq!(trust.add_anchor(b"nonsense"), Err(TrustError::MalformedAnchor));
     assert_eq!(trust.add_revocation_list(b"nonsense"), Err(TrustError::MalformedRevocationList));
     assert_eq!(trust.anchor_count(), 1);
-}
-
-#[test]
-//= RFC6120-13.7.1.1-3 test
-//= RFC5280-4.2.1.9-1 test
-//= RFC5280-4.2.1.3-1 test
-fn an_issuer_without_authority_is_none() {
-    let domain = domain("t.example");
-    let verdict = |issuer: &Authority| {
-        judge(&issuer.issue(&Request::dns("t.example")).chain, &domain, &root().trust(), NOW).map(|_| ())
-    };
-    let leaf = Powers { authority: false, usages: Vec::new(), ..Powers::default() };
-    assert_eq!(verdict(&root().subordinate("a leaf", &leaf)), Err(Rejection::NotAnAuthority));
-    let unable = Powers { usages: vec![KeyUsagePurpose::DigitalSignature], ..Powers::default() };
-    assert_eq!(verdict(&root().subordinate("no signer", &unable)), Err(Rejection::NotAnAuthority));
-    let unstated = Powers { usages: Vec::new(), ..Powers::default() };
-    assert_eq!(verdict(&root().subordinate("unstated", &unstated)), Ok(()));
-    let last = root().subordinate("last", &Powers { path_length: Some(0), ..Powers::default() });
-    assert_eq!(verdict(&last), Ok(()));
-    assert_eq!(verdict(&last.subordinate("one more", &Powers::default())), Err(Rejection::NotAnAuthority));
-}
-
-#[test]
-//= RFC5280-4.2.1.10-1 test
-fn name_constraints_hold_whatever_the_form_of_the_name() {
-    let powers = Powers {
-        permitted: vec!["m.example".to_owned()],
-        excluded: vec!["x.m.example".to_owned()],
-        ..Powers::default()
-    };
-    let constrained_root = Authority::root_with("a constrained root", &powers);
-    let constrained = root().subordinate("constrained", &powers);
-    let below = constrained.subordinate("below", &Powers::default());
-    let issuers =
-        [(&constrained_root, constrained_root.trust()), (&constrained, root().trust()), (&below, root().trust())];
-    for (issuer, trust) in &issuers {
-        let verdict = |name: San, text: &str| {
-            let chain = issuer.issue(&Request::new(vec![name])).chain;
-            judge(&chain, &domain(text), trust, NOW).map(|verified| verified.form().expect("a name"))
-        };
-        assert_eq!(verdict(dns("a.m.example"), "a.m.example"), Ok(NameForm::DnsId));
-        assert_eq!(verdict(srv("_xmpp-server.a.m.example"), "a.m.example"), Ok(NameForm::SrvId));
-        assert_eq!(verdict(xmpp("m.example"), "m.example"), Ok(NameForm::XmppAddr));
-        for name in [dns("t.example"), srv("_xmpp-server.t.example"), xmpp("t.example")] {
-            assert_eq!(verdict(name, "t.example"), Err(Rejection::NameConstraints));
-        }
-        for name in [dns("x.m.example"), srv("_xmpp-server.x.m.example"), xmpp("x.m.example"), dns("*.m.example")] {
-            assert_eq!(verdict(name, "x.m.example"), Err(Rejection::NameConstraints));
-        }
-        // What is allowed, but not for this domain, is a matter of names.
-        assert_eq!(verdict(srv("_xmpp-server.m.example"), "t.example"), Err(Rejection::NameMismatch));
-    }
 }
 
 #[test]
