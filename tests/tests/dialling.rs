@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use s2s_core::dns::Security;
 use s2s_core::limits;
 use s2s_core::machine::Listener;
-use s2s_core::node::{Config, Event};
+use s2s_core::node::{Config, Event, StaticRoute};
 use s2s_core::policy::HostOptions;
 use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
@@ -78,6 +79,29 @@ fn an_address_that_says_nothing_costs_one_moment() {
     assert_eq!(delivered(&world.take_events(b)), 1);
     let dials: Vec<_> = world.take_dials().into_iter().map(|(at, to)| (at - start, to.ip())).collect();
     assert_eq!(dials[..2], [(Duration::ZERO, addr(9)), (limits::DIAL_STAGGER, addr(2))]);
+}
+
+#[test]
+fn in_a_crowd_of_dials_an_attempt_opens_no_second_connection_beside_its_first() {
+    let authority = Authority::root("the authority");
+    let mut ours = config(&authority, A);
+    let crowded = SocketAddr::new(addr(9), 5269);
+    let route = StaticRoute { addr: crowded, security: Security::StartTls };
+    ours.routes_below.insert(domain("example.com"), route);
+    let mut world = World::new(Cutting::Whole);
+    let a = world.add(addr(1), ours);
+    let places = [addr(7), addr(8)];
+    publish_b(&mut world, &places);
+    for place in places.into_iter().chain([addr(9)]) {
+        world.swallow(SocketAddr::new(place, 5269));
+    }
+    for n in 0..limits::DIALS {
+        world.send(a, &format!("<message from='x@{A}' to='y@d{n}.example.com'/>"));
+    }
+    world.send(a, &message("1"));
+    world.run_for(limits::DIAL_STAGGER * 5);
+    let dials: Vec<_> = world.take_dials().into_iter().map(|(_, to)| to).filter(|to| *to != crowded).collect();
+    assert_eq!(dials, [SocketAddr::new(addr(7), 5269)]);
 }
 
 #[test]
@@ -420,6 +444,33 @@ fn claims_to_domains_that_never_answer_do_not_hold_up_what_we_have_to_say() {
     world.send(a, &message("1"));
     world.run();
     assert_eq!(delivered(&world.take_events(b)), 1, "in no time");
+}
+
+#[test]
+fn answers_to_domains_that_never_answer_do_not_hold_up_what_we_have_to_say() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let a = world.add(addr(1), config(&authority, A));
+    let b = world.add(addr(2), config(&authority, B));
+    world.publish(A, addr(1), true, false);
+    world.publish(B, addr(2), true, false);
+    let silent = |n: usize| format!("n{n}.example.com");
+    for n in 0..limits::DNS_QUERIES {
+        for service in ["_xmpp-server._tcp", "_xmpps-server._tcp"] {
+            world.delay_answer(&format!("{service}.{}", silent(n)), TYPE_SRV, Duration::from_secs(3600));
+        }
+        world.send(a, &format!("<iq from='x@{A}' to='y@{}' id='{n}' type='result'/>", silent(n)));
+    }
+    world.run();
+    let theirs = limits::DNS_QUERIES / limits::DNS_QUERIES_PER_PEERS;
+    assert_eq!(world.node(a).measures().dns_queries, theirs, "the others wait for their turn");
+    world.send(a, &message("1"));
+    world.run();
+    assert_eq!(delivered(&world.take_events(b)), 1, "in no time");
+    // Where we have something to say ourselves, the answer waits no longer either.
+    world.send(a, &format!("<message from='x@{A}' to='y@{}'/>", silent(limits::DNS_QUERIES - 1)));
+    world.run();
+    assert_eq!(world.node(a).measures().dns_queries, theirs + 2, "both services");
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! for all who want to know, and is given up when the last of them does.
 //!
 //! What may be under way at once is shared by two classes, [`Behalf`]: what we want to know ourselves goes first, and what
-//! peers make us ask takes half of it at most. A question that both want to know is ours.
+//! peers make us ask takes half of it at most. A question that both want to know is ours, and so is one that was asked
+//! for a peer before we had something to say there ourselves.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -140,11 +141,7 @@ impl Desk {
             && let Some(asking) = self.asking.get_mut(&id)
         {
             asking.waiting.insert(lookup);
-            if behalf < asking.behalf {
-                asking.behalf = behalf;
-                let query = asking.query.asked.handle;
-                self.promote(now, query, behalf);
-            }
+            self.promote(now, id, behalf);
             return Standing::Asked(id);
         }
         let id = AskingId(self.next_asking);
@@ -258,8 +255,11 @@ impl Desk {
         self.held.keys().next().copied().filter(|(behalf, _)| self.has_room(*behalf))
     }
 
-    /// Somebody else wants to know too: `query` takes its turn, or goes on, on that behalf.
-    fn promote(&mut self, now: Instant, query: QueryId, behalf: Behalf) {
+    /// The question is wanted on this behalf too: if that goes first, it takes its turn, or goes on, on that behalf.
+    pub(super) fn promote(&mut self, now: Instant, id: AskingId, behalf: Behalf) {
+        let Some(asking) = self.asking.get_mut(&id).filter(|asking| behalf < asking.behalf) else { return };
+        asking.behalf = behalf;
+        let query = asking.query.asked.handle;
         let Some(open) = self.open.get_mut(&query) else { return };
         let before = std::mem::replace(&mut open.behalf, behalf);
         match self.held.remove(&(before, query)) {

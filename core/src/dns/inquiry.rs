@@ -66,6 +66,13 @@ impl Inquiry {
         }
     }
 
+    /// What it waits for is wanted on behalf of `cx` from now on.
+    pub(super) fn promote(&self, cx: &mut Cx<'_>) {
+        if let Self::Waiting(trail) = self {
+            cx.desk.promote(cx.now, trail.on, cx.behalf);
+        }
+    }
+
     /// Gives up what is still open.
     pub(super) fn abandon(&mut self, lookup: LookupId, desk: &mut Desk) {
         if let Self::Waiting(trail) = self {

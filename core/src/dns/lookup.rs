@@ -83,6 +83,12 @@ impl Lookup {
         self.behalf
     }
 
+    /// From now on it is made on behalf of `cx`.
+    pub(super) fn promote(&mut self, cx: &mut Cx<'_>) {
+        self.behalf = cx.behalf;
+        self.each_inquiry(|inquiry| inquiry.promote(cx));
+    }
+
     /// The question `id`, for which this may have waited, has come to an end.
     pub(super) fn hear(&mut self, id: AskingId, result: &Result<Answer, Reason>, cx: &mut Cx<'_>) {
         self.each_inquiry(|inquiry| inquiry.hear(id, result, cx));

@@ -51,10 +51,11 @@ pub struct LookupId(pub u64);
 /// On whose behalf a lookup is made. Queries wait for their turn in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Behalf {
-    /// On ours: somebody here has something to send.
+    /// On ours: somebody here has something to say.
     Ours,
-    /// On that of a peer, whoever it is: it wants to prove a domain. Its queries take no more than half of what may be
-    /// under way at once, so that domains which never answer do not keep ours from being asked about.
+    /// On that of a peer, whoever it is: it wants to prove a domain, or waits for an answer. Its queries take no more
+    /// than half of what may be under way at once, so that domains which never answer do not keep ours from being asked
+    /// about.
     Peers,
 }
 
@@ -165,6 +166,13 @@ impl Resolver {
         self.lookups.insert(id, lookup);
         self.advance(now, id);
         id
+    }
+
+    /// What was looked up on behalf of a peer is wanted on ours too. It goes on on ours.
+    pub(crate) fn promote(&mut self, now: Instant, lookup: LookupId) {
+        if let Some(promoted) = self.lookups.get_mut(&lookup) {
+            promoted.promote(&mut Cx { now, lookup, behalf: Behalf::Ours, desk: &mut self.desk });
+        }
     }
 
     /// Ends a lookup. Nothing more will be told about it. Questions that others wait for too go on.

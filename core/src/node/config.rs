@@ -41,7 +41,8 @@ pub struct Config {
     /// Addresses of ours to dial from, one of the peer's family, by the number of all dials so far: `s2s_outgoing_addresses`.
     /// Where there is none of that family the system chooses.
     pub outgoing_addresses: Vec<IpAddr>,
-    /// Bytes of a stanza from an authenticated peer: `s2s_stanza_size_limit`.
+    /// Bytes of a stanza from an authenticated peer: `s2s_stanza_size_limit`. Fewer than [`limits::MIN_STANZA_BYTES`]
+    /// count as that many.
     pub stanza_bytes: usize,
     /// How much of everything there may be.
     pub limits: Limits,
@@ -104,6 +105,9 @@ pub fn nearest_above<'b, T>(below: &'b BTreeMap<Domain, T>, domain: &Domain) -> 
 }
 
 /// How much of everything there may be: `[limits]`.
+///
+/// Any value is taken: zero lets nothing through, or next to nothing, and no number or time is too large to count with.
+/// Whether they fit together is not looked at, such as room for all pairs that holds no stanza of the largest size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Inbound connections in all.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::addr::{Domain, Pair};
-use crate::dns::{Candidate, LookupId, Progress, Security};
+use crate::dns::{Behalf, Candidate, LookupId, Progress, Security};
 use crate::limits;
 use crate::link::Link;
 use crate::machine::{ConnId, Effect};
@@ -31,7 +31,11 @@ impl Node {
             }
             return dial;
         }
-        let lookup = self.resolver.lookup(now, &pair.remote, errand.behalf());
+        let behalf = match errand {
+            Errand::Route(_) => self.routes.get(pair).map_or(Behalf::Ours, |route| route.behalf),
+            Errand::Verify(_) => Behalf::Peers,
+        };
+        let lookup = self.resolver.lookup(now, &pair.remote, behalf);
         self.lookups.insert(lookup, errand.clone());
         Dial::new(now, deadline, Race::awaiting(lookup))
     }
@@ -105,7 +109,7 @@ impl Node {
 
     /// Dials the candidates whose moment has come, and arms the next moment; ends the errand if nobody is left.
     pub(super) fn start_candidates(&mut self, now: Instant, errand: &Errand) {
-        while let Some(candidate) = self.dial_mut(errand).and_then(|dial| dial.race_mut().start_next(now)) {
+        while let Some(candidate) = self.next_candidate(now, errand) {
             let conn = self.dial_candidate(now, errand, candidate);
             if let Some(dial) = self.dial_mut(errand) {
                 dial.race_mut().started(now, conn, candidate);
@@ -118,6 +122,11 @@ impl Node {
             Errand::Route(pair) => self.arm_route(pair),
             Errand::Verify(id) => self.arm_verification(*id),
         }
+    }
+
+    fn next_candidate(&mut self, now: Instant, errand: &Errand) -> Option<Candidate> {
+        let is_crowded = self.opening >= limits::DIALS;
+        self.dial_mut(errand)?.race_mut().start_next(now, is_crowded)
     }
 
     /// No candidate is left. If there was none to dial, nothing has told so yet.

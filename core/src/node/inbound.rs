@@ -10,7 +10,7 @@ use crate::node::{Bound, Direction, Event, Node, Purpose};
 use crate::policy::{self, HostOptions, KeyVerdict, Offer, Protection};
 use crate::reason::Reason;
 use crate::stanza::StanzaCondition;
-use crate::stream::{Header, KeyOutcome, ReceivingEvent, StreamError, Version};
+use crate::stream::{Header, KeyOutcome, Receiving, ReceivingEvent, StreamError, Version};
 
 impl Node {
     pub(super) fn handle_inbound(&mut self, now: Instant, conn: ConnId, event: ReceivingEvent) {
@@ -38,7 +38,10 @@ impl Node {
         let Some(connected) = self.touch(conn) else {
             return;
         };
-        connected.header = (header.to.clone(), header.from.clone());
+        // Behind EXTERNAL a header may leave out what is settled.
+        let settled = connected.link.receiving_stream().and_then(Receiving::settled_pair).cloned();
+        let (local, remote) = settled.map(|pair| (pair.local, pair.remote)).unzip();
+        connected.header = (header.to.clone().or(local), header.from.clone().or(remote));
         match verdict {
             Ok((local, offer)) => connected.link.offer(now, local, offer),
             Err((error, local)) => connected.link.refuse(now, &error, local.as_ref()),

@@ -106,6 +106,11 @@ impl Recent {
         self.seconds.is_empty() // the newest is never dropped
     }
 
+    /// When the last one was written, to the second.
+    pub(super) fn last(&self) -> Option<Instant> {
+        self.seconds.back().map(|(since, _)| *since)
+    }
+
     /// How many may not have arrived, if the connection breaks now.
     pub(super) fn count(&self, now: Instant) -> u64 {
         let recent = self.seconds.iter().filter(|(at, _)| later(*at, limits::UNCERTAIN_AGE) >= now);

@@ -14,7 +14,9 @@ mod event;
 mod inbound;
 mod measures;
 mod outbound;
+mod rates;
 mod reload;
+mod retained;
 mod routes;
 mod settle;
 mod turns;
@@ -48,6 +50,7 @@ use admission::{Admission, TurnedAway};
 use certificates::Certificates;
 use deadlines::Deadlines;
 use measures::Recent;
+use rates::DomainRates;
 use verify::{HeldKey, Verification};
 
 /// Server-to-server federation for a set of domains, without I/O.
@@ -59,6 +62,8 @@ pub struct Node {
     last_id: u64,
     links: BTreeMap<ConnId, Connected>,
     routes: BTreeMap<Pair, Route>,
+    /// When routes were last searched for streams that may be closed to make room.
+    routes_swept: Option<Instant>,
     verifications: BTreeMap<VerificationId, Verification>,
     /// Keys that wait for one of those.
     held_keys: Vec<HeldKey>,
@@ -70,8 +75,10 @@ pub struct Node {
     admission: Admission,
     turned_away: TurnedAway,
     totals: Totals,
+    /// Connections that we are opening.
+    opening: usize,
     /// Read rates of proved domains, where there is a limit.
-    rates: BTreeMap<Domain, TokenBucket>,
+    rates: DomainRates,
     /// Bytes that wait in all queues, and in links whose peers have not taken them yet.
     queued_bytes: usize,
     deadlines: Deadlines,
@@ -102,7 +109,7 @@ enum Errand {
 }
 
 impl Errand {
-    /// On whose behalf.
+    /// On whose behalf, where patience with somebody who failed is concerned.
     const fn behalf(&self) -> Behalf {
         match self {
             Self::Route(_) => Behalf::Ours,
@@ -195,6 +202,16 @@ impl Connected {
         Some(*self.certificate.get_or_init(|| fingerprint(der)))
     }
 
+    /// Whether nothing that was handed to it waits to be written.
+    fn has_written_all(&self) -> bool {
+        self.link.in_flight_bytes() == 0 && self.link.pending().is_empty()
+    }
+
+    /// When a stanza was last written to it, to the second; if none was, since when it is there.
+    fn last_used(&self) -> Instant {
+        self.written.last().unwrap_or(self.since)
+    }
+
     /// Whether reading makes sense now.
     fn reads(&self) -> bool {
         self.open && self.link.wants_read() && self.paused_until.is_none() && !self.in_turn
@@ -215,6 +232,7 @@ impl Node {
             last_id: 0,
             links: BTreeMap::new(),
             routes: BTreeMap::new(),
+            routes_swept: None,
             verifications: BTreeMap::new(),
             held_keys: Vec::new(),
             resolver,
@@ -225,7 +243,8 @@ impl Node {
             admission: Admission::default(),
             turned_away: TurnedAway::default(),
             totals: Totals::default(),
-            rates: BTreeMap::new(),
+            opening: 0,
+            rates: DomainRates::default(),
             queued_bytes: 0,
             deadlines: Deadlines::default(),
             effects: VecDeque::new(),

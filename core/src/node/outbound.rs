@@ -224,7 +224,9 @@ impl Node {
                 let ordinary = matches!(reason, Reason::ConnectionReset | Reason::Idle | Reason::Shutdown);
                 // A peer that names itself and goes without having proved or asked anything did not like what it
                 // saw: some servers say nothing when they refuse a certificate.
-                if !ordinary || unfinished {
+                // Whose key was denied was told of when the answer came.
+                let told = reason == Reason::DialbackInvalid;
+                if (!ordinary && !told) || unfinished {
                     self.raise_refused(now, conn, reason, detail);
                 }
                 self.forget_verifications_of(now, conn);

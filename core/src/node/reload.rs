@@ -2,11 +2,13 @@
 //! that began before.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::addr::Pair;
 use crate::auth::Method;
 use crate::machine::ConnId;
+use crate::node::rates::DomainRates;
 use crate::node::{Config, Direction, Event, Limits, Node};
 use crate::policy::{self, Protection};
 use crate::rate::TokenBucket;
@@ -36,6 +38,10 @@ impl Node {
         self.config = config;
         self.backoff.forget();
         self.peers.forget();
+        // TLS is offered by what is configured now, so that it has to be begun with that.
+        for connected in self.links.values_mut() {
+            connected.link.set_provider(Arc::clone(&self.config.tls));
+        }
         let conns: Vec<_> = self.links.keys().copied().collect();
         for conn in conns {
             self.judge_link_again(now, conn);
@@ -64,7 +70,7 @@ impl Node {
         if (per_connection, per_domain) == (old.rate_per_connection, old.rate_per_domain) {
             return;
         }
-        self.rates.clear();
+        self.rates = DomainRates::default();
         for (conn, connected) in &mut self.links {
             connected.rate = per_connection.map(|rate| TokenBucket::new(now, rate));
             connected.paused_until = None;

@@ -2,6 +2,7 @@
 //!
 //! - [RFC 6120 section 10.4](https://www.rfc-editor.org/rfc/rfc6120#section-10.4)
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::time::Instant;
 
@@ -12,8 +13,9 @@ use crate::machine::ConnId;
 use crate::node::deadlines::Owner;
 use crate::node::{Errand, Event, Node};
 use crate::reason::Reason;
-use crate::route::{Interrupted, Queue, State};
+use crate::route::{Interrupted, Queue, Route, State};
 use crate::stanza::Stanza;
+use crate::time::later;
 
 /// A stanza cannot be accepted. It is given back.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,14 +69,15 @@ impl Node {
             Some(Reason::HostUnknown) => return Err(SendError::NotOurs(Box::new(stanza))),
             Some(reason) => return Err(SendError::Refused(Box::new(stanza), reason)),
         }
-        if self.routes.len() >= limits::ROUTES && !self.routes.contains_key(&pair) {
+        let behalf = behalf_of(&stanza);
+        if !self.has_room_for_route(now, &pair, behalf) {
             return Err(SendError::Refused(Box::new(stanza), Reason::Limit));
         }
         let cost = Queue::cost(&stanza);
         if self.config.limits.queue_bytes.saturating_sub(self.queued_bytes) < cost {
             return Err(SendError::QueueFull(Box::new(stanza)));
         }
-        let route = self.routes.entry(pair.clone()).or_default();
+        let route = self.routes.entry(pair.clone()).or_insert_with(|| Route::new(behalf));
         // What the stream has not written yet waits too.
         let in_flight = match route.state {
             State::Up(conn) | State::Leaving(conn, _) => {
@@ -86,11 +89,57 @@ impl Node {
         if let Err(stanza) = route.queue.push(now, stanza, limit) {
             return Err(SendError::QueueFull(Box::new(stanza)));
         }
+        if behalf < route.behalf {
+            route.behalf = behalf;
+            if let State::Reaching(dial) = &route.state
+                && let Some(lookup) = dial.race().lookup()
+            {
+                self.resolver.promote(now, lookup);
+            }
+        }
         self.queued_bytes = self.queued_bytes.saturating_add(cost);
         self.totals.sent = self.totals.sent.saturating_add(1);
         self.drive_route(now, &pair);
         self.settle(now);
         Ok(())
+    }
+
+    /// Whether `pair` has a route, or there is room for one.
+    fn has_room_for_route(&mut self, now: Instant, pair: &Pair, behalf: Behalf) -> bool {
+        if self.routes.len() <= kept_routes(behalf) || self.routes.contains_key(pair) {
+            return true;
+        }
+        self.close_unused_streams(now);
+        self.routes.len() < most_routes(behalf)
+    }
+
+    /// Where there are more routes than are to be kept, closes the streams that have carried nothing for longest, as
+    /// idle ones are closed: first those that have carried nothing but answers to peers. They make room when they are
+    /// gone.
+    fn close_unused_streams(&mut self, now: Instant) {
+        // To look at all of them takes long: not for each of many stanzas.
+        if self.routes_swept.is_some_and(|swept| later(swept, limits::SWEEP_INTERVAL) > now) {
+            return;
+        }
+        self.routes_swept = Some(now);
+        let (mut staying, mut unused) = (self.routes.len(), Vec::new());
+        for route in self.routes.values() {
+            let (State::Up(conn) | State::Leaving(conn, _)) = route.state else { continue };
+            let Some(connected) = self.links.get(&conn) else { continue };
+            if connected.link.is_closing() {
+                staying = staying.saturating_sub(1);
+            } else if route.queue.is_empty() && connected.has_written_all() {
+                unused.push((Reverse(route.behalf), connected.last_used(), conn));
+            }
+        }
+        unused.sort_unstable();
+        for (Reverse(behalf), _, conn) in unused {
+            if staying > kept_routes(behalf) {
+                staying = staying.saturating_sub(1);
+                self.close(now, conn, Reason::Idle);
+            }
+        }
+        self.settle(now);
     }
 
     /// Does what the state of a route asks for while something waits in its queue.
@@ -303,4 +352,22 @@ impl Node {
         }
         self.arm_route(pair);
     }
+}
+
+/// On whose behalf `stanza` goes out. Where answers go, and to how many domains, is the choice of whoever has asked.
+fn behalf_of(stanza: &Stanza) -> Behalf {
+    if stanza.may_bounce() { Behalf::Ours } else { Behalf::Peers }
+}
+
+/// How many routes there may be with another one for stanzas of this behalf.
+const fn most_routes(behalf: Behalf) -> usize {
+    match behalf {
+        Behalf::Ours => limits::ROUTES,
+        Behalf::Peers => limits::ROUTES.saturating_sub(limits::SPARE_ROUTES),
+    }
+}
+
+/// Up to how many routes there are, those for stanzas of this behalf stay as they are.
+const fn kept_routes(behalf: Behalf) -> usize {
+    most_routes(behalf).saturating_sub(limits::SPARE_ROUTES)
 }

@@ -1,7 +1,7 @@
 //! The calls of an adapter, and what follows from each: children are drained until nothing is left to say.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -52,6 +52,7 @@ impl Machine for Node {
         {
             connected.open = true;
             connected.link.handle_connected(now);
+            self.opening = self.opening.saturating_sub(1);
             self.ask_for_tls_ahead(now, conn);
         }
         self.settle(now);
@@ -246,6 +247,7 @@ impl Node {
             in_turn: false,
             reading: open,
         };
+        self.opening = self.opening.saturating_add(usize::from(!open));
         self.dirty.insert(conn);
         self.links.insert(conn, connected);
     }
@@ -316,19 +318,10 @@ impl Node {
             rate.spend(now, bytes);
             ready = rate.ready_at(now);
         }
-        if let Some(per_domain) = self.config.limits.rate_per_domain {
+        if let Some(rate) = self.config.limits.rate_per_domain {
             // Each domain that is proved here has said it, as far as anybody can tell.
-            let domains: BTreeSet<_> = connected.up.keys().map(|pair| &pair.remote).collect();
-            // To look at all of them takes long: not for every domain of a wildcard certificate.
-            let is_new = domains.iter().any(|domain| !self.rates.contains_key(*domain));
-            if is_new && self.rates.len() >= limits::RATED_DOMAINS {
-                self.rates.retain(|_, rate| !rate.is_full(now));
-            }
-            for domain in domains {
-                let rate = self.rates.entry(domain.clone()).or_insert_with(|| TokenBucket::new(now, per_domain));
-                rate.spend(now, bytes);
-                ready = ready.max(rate.ready_at(now));
-            }
+            let domains = connected.up.keys().map(|pair| &pair.remote).collect();
+            ready = ready.max(self.rates.spend(now, &domains, rate, bytes));
         }
         connected.paused_until = ready;
     }
@@ -343,6 +336,7 @@ impl Node {
         if connected.handshaking {
             self.admission.end_handshake(connected.addr.ip());
         }
+        self.opening = self.opening.saturating_sub(usize::from(!connected.open));
         self.queued_bytes = self.queued_bytes.saturating_sub(connected.in_flight_bytes);
         match &connected.purpose {
             Purpose::Inbound => self.admission.leave(connected.addr.ip(), !connected.proved),

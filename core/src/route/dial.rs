@@ -167,12 +167,17 @@ impl Race {
         self.began
     }
 
-    /// The candidate to be dialled now, if there is one: nobody is connecting, or the moment for the next has come.
+    /// The candidate to be dialled now, if there is one: nobody is connecting, or the moment for the next has come. In a
+    /// crowd that moment is put off.
     //= RFC8305-5-1
     //= RFC8305-5-2
-    pub(crate) fn start_next(&mut self, now: Instant) -> Option<Candidate> {
+    pub(crate) fn start_next(&mut self, now: Instant, is_crowded: bool) -> Option<Candidate> {
         let due = self.connecting.is_empty() || self.next_at().is_some_and(|at| at <= now);
         if self.active.is_some() || !due {
+            return None;
+        }
+        if is_crowded && !self.connecting.is_empty() {
+            self.last = self.last.map(|(conn, _)| (conn, now));
             return None;
         }
         self.rest.pop_front()
@@ -275,7 +280,7 @@ mod tests {
     }
 
     fn start(race: &mut Race, now: Instant, conn: u64) -> Option<u16> {
-        let candidate = race.start_next(now)?;
+        let candidate = race.start_next(now, false)?;
         race.started(now, ConnId(conn), candidate);
         Some(candidate.addr.port())
     }
@@ -292,6 +297,18 @@ mod tests {
         assert_eq!(start(&mut race, later, 3), None);
         assert_eq!(start(&mut race, later + limits::DIAL_STAGGER, 3), Some(3));
         assert_eq!(race.next_at(), None, "nobody is left to start");
+    }
+
+    #[test]
+    fn in_a_crowd_a_candidate_starts_only_when_no_other_is_connecting() {
+        let (mut race, now) = (race(2), Instant::now());
+        let first = race.start_next(now, true).expect("no other is connecting");
+        race.started(now, ConnId(1), first);
+        let moment = now + limits::DIAL_STAGGER;
+        assert_eq!(race.start_next(moment, true), None);
+        assert_eq!(race.next_at(), Some(moment + limits::DIAL_STAGGER), "not to be asked again and again");
+        race.failed(moment, ConnId(1));
+        assert_eq!(race.start_next(moment, true).map(|second| second.addr.port()), Some(2));
     }
 
     #[test]

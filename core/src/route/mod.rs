@@ -10,6 +10,7 @@ mod queue;
 
 use std::time::Instant;
 
+use crate::dns::Behalf;
 use crate::limits;
 use crate::machine::ConnId;
 use crate::reason::Reason;
@@ -24,8 +25,10 @@ pub(crate) use peers::{External, LastFeatures, Peers};
 pub(crate) use queue::Queue;
 
 /// The route of one pair.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Route {
+    /// On whose behalf: that of peers as long as it has carried nothing but answers to them.
+    pub(crate) behalf: Behalf,
     /// How far it has come.
     pub(crate) state: State,
     /// What waits for it.
@@ -61,6 +64,12 @@ pub(crate) enum State {
 }
 
 impl Route {
+    /// A route over which nothing has gone yet.
+    #[must_use]
+    pub(crate) fn new(behalf: Behalf) -> Self {
+        Self { behalf, state: State::Idle, queue: Queue::default(), interruptions: 0 }
+    }
+
     /// A stream of this route has ended. Whether the stanza in the middle of which it did so ends too many of them.
     pub(crate) const fn note_end(&mut self, interrupted: Interrupted) -> bool {
         self.interruptions = match interrupted {

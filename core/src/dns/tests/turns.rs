@@ -149,6 +149,26 @@ fn a_question_of_peers_that_we_want_to_know_too_is_ours() {
 }
 
 #[test]
+fn a_lookup_of_peers_that_we_want_to_know_too_is_ours_with_all_that_it_has_still_to_ask() {
+    let mut bench = Bench::new(ResolverConfig { queries: 4, ..config(1) }, 1);
+    let lookups = begin_for(&mut bench, 0..20, Behalf::Peers);
+    assert_eq!(under_way(&bench), [0].into());
+    bench.resolver.promote(bench.now, lookups[19]);
+    bench.drain();
+    assert_eq!(under_way(&bench), [0, 19].into(), "it waited behind all others");
+    let zone = Zone::new([]);
+    for kind in [DIRECT, PLAIN] {
+        bench.answer_only(&zone, &kind.replace(DOMAIN, "d19.example"), RecordType::SRV);
+    }
+    assert_eq!(under_way(&bench), [0, 19].into(), "now about its addresses");
+    bench.resolver.promote(bench.now, lookups[0]);
+    bench.drain();
+    bench.answer(&zone);
+    assert_eq!(std::iter::from_fn(|| bench.resolver.poll_answer()).count(), 20);
+    bench.assert_idle();
+}
+
+#[test]
 fn one_turn_is_enough_for_both() {
     let mut bench = Bench::new(ResolverConfig { queries: 1, ..config(1) }, 1);
     begin_for(&mut bench, 0..1, Behalf::Peers);
