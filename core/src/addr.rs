@@ -9,7 +9,7 @@
 
 mod label;
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -74,6 +74,18 @@ impl Domain {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The text with its A-labels as people write them: the form that addresses have on the wire
+    /// ([RFC 7622 section 3.2.1](https://www.rfc-editor.org/rfc/rfc7622#section-3.2.1)), which servers compare with the
+    /// names that they were given by people. DNS and certificates have the canonical one.
+    //= RFC7622-3.2.1-2
+    #[must_use]
+    pub fn to_unicode(&self) -> Cow<'_, str> {
+        if !self.0.split('.').any(|label| label.starts_with("xn--")) {
+            return Cow::Borrowed(self.as_str());
+        }
+        Uts46::new().to_unicode(self.0.as_bytes(), AsciiDenyList::STD3, Hyphens::Allow).0
     }
 
     /// Whether the name has more than one label. Others (`localhost`, `com`) never take part in
@@ -328,6 +340,19 @@ mod tests {
         assert_eq!(domain("\u{212a}.example").as_str(), "k.example");
         assert_eq!(domain("\u{abb3}\u{ab83}\u{ab79}.example"), domain("ᏣᎳᎩ.example"));
         assert_eq!(domain("col·legi.example"), domain("xn--collegi-xma.example"));
+    }
+
+    #[test]
+    //= RFC7622-3.2.1-2 test
+    fn on_the_wire_a_domain_is_written_as_people_write_it_and_read_again_it_is_the_same() {
+        for (canonical, written) in [
+            ("m.example", "m.example"),
+            ("xn--bcher-kva.example", "b\u{fc}cher.example"),
+            ("im.xn--bcher-kva.xn--80a.example", "im.b\u{fc}cher.\u{430}.example"),
+        ] {
+            assert_eq!(domain(canonical).to_unicode(), written);
+            assert_eq!(domain(written).as_str(), canonical);
+        }
     }
 
     #[test]

@@ -35,6 +35,12 @@ impl Output {
         self.bytes.len().saturating_sub(self.consumed)
     }
 
+    /// Bytes held: those that are still to be written, and those before them that were not moved away yet.
+    #[must_use]
+    pub(crate) const fn retained_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Marks the first `n` bytes as written. More than there are counts as all.
     pub(crate) fn consume(&mut self, n: usize) {
         self.consumed = self.bytes.len().min(self.consumed.saturating_add(n));

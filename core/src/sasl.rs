@@ -32,13 +32,17 @@ pub const EMPTY_CHALLENGE: &str = "<challenge xmlns='urn:ietf:params:xml:ns:xmpp
 //= XEP0178-3-4
 #[must_use]
 pub fn auth(local: &Domain) -> String {
-    format!("<auth xmlns='{}' mechanism='{EXTERNAL}'>{}</auth>", ns::SASL, STANDARD.encode(local.as_str()))
+    format!(
+        "<auth xmlns='{}' mechanism='{EXTERNAL}'>{}</auth>",
+        ns::SASL,
+        STANDARD.encode(local.to_unicode().as_bytes())
+    )
 }
 
 /// Our answer to a challenge that came although `auth` said everything.
 #[must_use]
 pub fn response(local: &Domain) -> String {
-    format!("<response xmlns='{}'>{}</response>", ns::SASL, STANDARD.encode(local.as_str()))
+    format!("<response xmlns='{}'>{}</response>", ns::SASL, STANDARD.encode(local.to_unicode().as_bytes()))
 }
 
 /// A refusal.

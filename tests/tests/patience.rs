@@ -455,3 +455,21 @@ fn a_key_that_is_held_is_asked_about_at_a_reload_unless_that_denies_it() {
         assert!(world.accept(server()).is_none(), "denied: {denied}");
     }
 }
+
+#[test]
+//= XEP0220-2.1.2-7 test
+fn who_waits_for_what_we_ask_is_told_that_it_could_not_be_asked_and_not_that_it_was_silent_itself() {
+    let mut world = World::new(Cutting::Whole);
+    let time = Duration::from_secs(5);
+    let node = world.add(IpAddr::from([192, 0, 2, 1]), Config { negotiation_timeout: time, ..config() });
+    world.publish(B, server().ip(), true, false);
+    world.listen(server());
+    let puppet = stranger(&mut world, node);
+    assert!(world.accept(server()).is_some(), "its server is asked, and says nothing");
+    world.run_for(time);
+    let heard = world.hear_text(puppet);
+    assert!(heard.contains("type='error'") && heard.contains("<remote-server-timeout"), "{heard}");
+    assert!(!heard.contains("<stream:error>"), "{heard}");
+    world.run_for(time);
+    assert!(world.hear_text(puppet).contains("<connection-timeout"), "its own time is over in the end");
+}

@@ -10,7 +10,7 @@ use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_tests::certificates::{Authority, Kind};
 use s2s_tests::fake_tls::FakeProvider;
-use s2s_tests::puppetry::{AUTH, Tls, asked_id, header, response};
+use s2s_tests::puppetry::{AUTH, PROCEED, STARTTLS, Tls, asked_id, header, response};
 use s2s_tests::world::{Cutting, NodeIndex, World, domain};
 
 const A: &str = "a.example.org";
@@ -185,4 +185,18 @@ fn a_stream_in_clear_that_is_accepted_behind_a_reload_carries_nothing_if_that_de
         assert_eq!((told.0, told.1.first()), (expected.0, expected.1.first()));
         assert_eq!(world.hear_text(server).contains("<message"), !demand);
     }
+}
+
+#[test]
+fn a_certificate_that_a_reload_brings_is_there_for_connections_that_were_there_before() {
+    let mut world = World::new(Cutting::Whole);
+    let without = Config { tls: Arc::new(FakeProvider::new(vec![])), ..config(HostOptions::default()) };
+    let node = world.add(IpAddr::from([192, 0, 2, 1]), without);
+    let peer = world.connect(node, Listener::StartTls);
+    reload(&mut world, node, HostOptions::default());
+    world.say(peer, header(B, A) + STARTTLS);
+    assert!(world.hear_text(peer).ends_with(PROCEED));
+    let mut tls = Tls::connect(&mut world, peer, &domain(B), vec![], &domain(A));
+    assert!(tls.say(&mut world, &header(B, A)).contains("<stream:features"));
+    assert_eq!(told(&mut world, node), (false, vec![]));
 }

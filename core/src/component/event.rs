@@ -68,7 +68,8 @@ pub enum Event {
         reason: Reason,
     },
     /// A stanza for one of our hosts was dropped, because no answer may be sent to it. So was one that a component
-    /// addressed to what is no address of a domain ([`Reason::Malformed`]).
+    /// addressed to what is no address of a domain ([`Reason::Malformed`]), or one of ours that could not be sent
+    /// ([`Command::Undeliverable`]), if no answer may be sent to it or its component takes none.
     Dropped {
         /// The stanza. If its recipient is no address, the head has the sender's domain in its place.
         stanza: Stanza,

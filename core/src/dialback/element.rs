@@ -92,7 +92,7 @@ impl Message {
     //= XEP0220-2-1
     #[must_use]
     pub fn write(&self) -> String {
-        let (from, to) = (&self.from, &self.to);
+        let (from, to) = (self.from.to_unicode(), self.to.to_unicode());
         match &self.kind {
             Kind::Key(key) => format!("<db:result from='{from}' to='{to}'>{}</db:result>", escape_text(key)),
             Kind::Result(answer) => format!("<db:result from='{from}' to='{to}'{}", write_answer(*answer, "db:result")),
@@ -267,6 +267,18 @@ mod tests {
         assert_eq!(read(many), answer(Some(not_found)));
         assert_eq!(read(error().with_child(Element::new("urn:example:other", "forbidden"))), answer(None));
         assert_eq!(read(Element::new(ns::SERVER, "other").with_child(condition("forbidden"))), answer(None));
+    }
+
+    #[test]
+    //= RFC7622-3.2.1-2 test
+    fn messages_name_domains_as_people_write_them() {
+        let domain = |text: &str| Domain::parse(text).expect(text);
+        let message = Message {
+            from: domain("xn--bcher-kva.example"),
+            to: domain("xn--80a.example"),
+            kind: Kind::Result(Answer::Valid),
+        };
+        assert_eq!(message.write(), "<db:result from='b\u{fc}cher.example' to='\u{430}.example' type='valid'/>");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! stream changes nothing.
 
 use std::mem;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::addr::{Domain, Pair};
@@ -14,6 +15,7 @@ use crate::policy::Offer;
 use crate::stanza::Stanza;
 use crate::stream::{Initiating, KeyOutcome, Receiving, StreamError};
 use crate::time::later;
+use crate::tls::Provider;
 
 impl Link {
     /// Outbound, on the response header: let the peer go on.
@@ -48,28 +50,39 @@ impl Link {
 
     /// Outbound, on features: attempt EXTERNAL.
     pub fn external(&mut self, now: Instant) {
-        let offered = self.initiating_stream().and_then(Initiating::features).is_some_and(|features| features.external);
-        if offered {
-            self.timers.cancel(Timer::Attempt);
-        } else {
-            // It was said ahead: some peers never answer what they have not offered.
-            let patience = limits::UNASKED_ANSWER.min(self.settings.attempt_timeout);
-            self.timers.set(Timer::Attempt, later(now, patience));
+        let features = self.initiating_stream().and_then(Initiating::features);
+        match features.map(|features| features.external) {
+            Some(true) => self.timers.cancel(Timer::Attempt),
+            Some(false) if self.phase.writes() => {
+                // It was said ahead: some peers never answer what they have not offered.
+                let patience = limits::UNASKED_ANSWER.min(self.settings.attempt_timeout);
+                self.timers.set(Timer::Attempt, later(now, patience));
+            }
+            Some(false) | None => {}
         }
         self.initiate(now, Initiating::external);
     }
 
     /// Outbound, on features or later: prove `pair` by a dialback key.
     pub fn send_key(&mut self, now: Instant, pair: &Pair, key: String) {
-        self.timers.cancel(Timer::Attempt);
+        if self.takes_dialback() {
+            self.timers.cancel(Timer::Attempt);
+        }
         self.initiate(now, |stream, wire| stream.send_key(pair, key, wire));
     }
 
     /// Outbound, on features or later: ask about a key that we were sent.
     pub fn send_verify(&mut self, now: Instant, pair: &Pair, id: String, key: String) {
         // A peer waits for the answer on a stream that is being negotiated: another candidate may know it in time.
-        self.timers.set(Timer::Attempt, later(now, self.settings.attempt_timeout));
+        if self.takes_dialback() {
+            self.timers.set(Timer::Attempt, later(now, self.settings.attempt_timeout));
+        }
         self.initiate(now, |stream, wire| stream.send_verify(pair, id, key, wire));
+    }
+
+    /// Whether what we say of dialback goes out.
+    fn takes_dialback(&self) -> bool {
+        self.phase.writes() && self.initiating_stream().is_some_and(Initiating::takes_dialback)
     }
 
     /// Outbound: sends a stanza of an authorised pair, which has waited `since`, or gives it back.
@@ -136,6 +149,11 @@ impl Link {
             Role::Receiving { stream, .. } => stream.revoke(pair),
             Role::Initiating { .. } => false,
         }
+    }
+
+    /// Takes other certificates, for a handshake that has not begun.
+    pub fn set_provider(&mut self, tls: Arc<dyn Provider>) {
+        self.tls = tls;
     }
 
     fn initiate(&mut self, now: Instant, command: impl FnOnce(&mut Initiating, &mut Vec<u8>)) {

@@ -44,6 +44,11 @@ impl Tunnel {
         }
     }
 
+    /// Bytes of what the peer has shown.
+    pub(super) fn retained_bytes(&self) -> usize {
+        self.facts().map_or(0, |facts| facts.chain.iter().map(Vec::len).sum())
+    }
+
     /// Whether XML can be written at all.
     //= RFC6120-5.4.3.1-1
     pub(super) const fn carries_xml(&self) -> bool {

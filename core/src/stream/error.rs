@@ -115,6 +115,8 @@ pub enum StreamError {
     ImproperStanza(Improper),
     /// The header is not one of a server-to-server stream.
     InvalidNamespace,
+    /// The version of a header is not two integers with a dot between them.
+    MalformedVersion,
     /// A second header inside the stream.
     NestedHeader,
     /// A stanza came before authentication, or from a side that may not send any.
@@ -139,7 +141,7 @@ pub enum StreamError {
     UnexpectedElement,
     /// A dialback element that is none.
     UnreadableDialback(Malformed),
-    /// The version is not one that can be spoken here.
+    /// Streams without a version have no TLS, which is demanded here (decision D-03).
     UnsupportedVersion,
     /// The bytes are not the XML of a stream.
     Xml(XmlError),
@@ -167,7 +169,7 @@ impl StreamError {
             Self::TooManyAttempts | Self::TooManyBytes | Self::TooManyRefusedKeys => Condition::PolicyViolation,
             Self::TooManyHandshakes | Self::TooManyPairs => Condition::ResourceConstraint,
             Self::UnexpectedElement => Condition::UnsupportedStanzaType,
-            Self::UnsupportedVersion => Condition::UnsupportedVersion,
+            Self::MalformedVersion | Self::UnsupportedVersion => Condition::UnsupportedVersion,
             Self::Xml(error) => error.condition(),
         }
     }
@@ -225,6 +227,8 @@ const fn refusal_text(reason: Reason) -> &'static str {
         Reason::TlsFailed => "This host takes later versions of TLS only",
         Reason::HostDisabled => "Server-to-server communication is disabled for this host",
         Reason::DomainDenied => "Communication with your domain is not allowed",
+        Reason::ExternalNotOffered => "Your server did not accept our certificate",
+        Reason::NegotiationTimeout => "Your server did not finish negotiation in time",
         other => other.bounce_text(),
     }
 }

@@ -85,10 +85,10 @@ impl Version {
         let Some(text) = text else {
             return Ok(Self::Legacy);
         };
-        let (major, minor) = text.split_once('.').ok_or(StreamError::UnsupportedVersion)?;
+        let (major, minor) = text.split_once('.').ok_or(StreamError::MalformedVersion)?;
         let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         if !is_number(major) || !is_number(minor) {
-            return Err(StreamError::UnsupportedVersion);
+            return Err(StreamError::MalformedVersion);
         }
         Ok(if major.trim_start_matches('0').is_empty() { Self::Legacy } else { Self::One })
     }
@@ -105,6 +105,7 @@ impl Version {
 //= RFC6120-12-1
 #[must_use]
 pub(super) fn initial(local: &Domain, remote: &Domain) -> String {
+    let (local, remote) = (local.to_unicode(), remote.to_unicode());
     format!("{OPENING} from='{local}' to='{remote}' version='1.0' xml:lang='en'>")
 }
 
@@ -118,9 +119,9 @@ pub(super) fn initial(local: &Domain, remote: &Domain) -> String {
 //= RFC6120-4.7.5-5
 #[must_use]
 pub(super) fn response(local: Option<&Domain>, remote: Option<&Domain>, id: &str, version: Version) -> String {
-    let mut text = format!("{OPENING} from='{}'", local.map_or("", Domain::as_str));
+    let mut text = format!("{OPENING} from='{}'", local.map(Domain::to_unicode).unwrap_or_default());
     if let Some(remote) = remote {
-        text.push_str(&format!(" to='{remote}'"));
+        text.push_str(&format!(" to='{}'", remote.to_unicode()));
     }
     text.push_str(&format!(" id='{}'", escape_attribute(id)));
     if version == Version::One {
@@ -224,7 +225,7 @@ mod tests {
         let of_a_client = Root { default_namespace: Some("jabber:client".to_owned()), ..root() };
         assert_eq!(Header::judge_response(&of_a_client), Err(StreamError::InvalidNamespace));
         let of_no_version = Root { version: Some("1".to_owned()), ..root() };
-        assert_eq!(Header::judge_response(&of_no_version), Err(StreamError::UnsupportedVersion));
+        assert_eq!(Header::judge_response(&of_no_version), Err(StreamError::MalformedVersion));
     }
 
     #[test]
@@ -235,6 +236,16 @@ mod tests {
         for length in [limits::STREAM_ID_BYTES + 1, limits::STREAM_ID_BYTES * 2] {
             assert_eq!(judge(length), Err(StreamError::ImproperHeader));
         }
+    }
+
+    #[test]
+    //= RFC7622-3.2.1-2 test
+    fn headers_name_domains_as_people_write_them() {
+        let (ours, theirs) = (Domain::parse("xn--bcher-kva.example"), Domain::parse("im.xn--80a.example"));
+        let (ours, theirs) = (ours.expect("a domain"), theirs.expect("a domain"));
+        assert!(initial(&ours, &theirs).contains(" from='b\u{fc}cher.example' to='im.\u{430}.example' "));
+        let answer = response(Some(&ours), Some(&theirs), "7", Version::One);
+        assert!(answer.contains(" from='b\u{fc}cher.example' to='im.\u{430}.example' "), "{answer}");
     }
 
     #[test]
@@ -261,7 +272,7 @@ mod tests {
         }
         assert_eq!(Version::judge(None), Ok(Version::Legacy));
         for text in ["1", "1.0.0", "-1.0", "1e9", " 1.0", "", ".", "1.", ".0"] {
-            assert_eq!(judge(text), Err(StreamError::UnsupportedVersion), "{text}");
+            assert_eq!(judge(text), Err(StreamError::MalformedVersion), "{text}");
         }
     }
 }

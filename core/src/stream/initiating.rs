@@ -11,6 +11,9 @@
 //! - EXTERNAL: [XEP-0178](https://xmpp.org/extensions/xep-0178.html)
 //! - Dialback: [XEP-0220 section 2.1](https://xmpp.org/extensions/xep-0220.html#outbound)
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
@@ -321,12 +324,20 @@ impl Initiating {
 
     /// Decision: attempt EXTERNAL.
     pub fn external(&mut self, wire: &mut Vec<u8>) {
-        if let State::Undecided { id, features } = mem::replace(&mut self.state, State::Poisoned) {
-            if self.ahead != Ahead::External {
-                wire.extend_from_slice(sasl::auth(&self.local).as_bytes());
+        match mem::replace(&mut self.state, State::Poisoned) {
+            State::Undecided { id, features } => {
+                if self.ahead != Ahead::External {
+                    wire.extend_from_slice(sasl::auth(&self.local).as_bytes());
+                }
+                self.state = State::ExpectSasl { id, features, challenged: false };
             }
-            self.state = State::ExpectSasl { id, features, challenged: false };
+            other => self.state = other,
         }
+    }
+
+    /// Whether a key, or a question about one, may be said now.
+    pub(crate) const fn takes_dialback(&self) -> bool {
+        matches!(self.state, State::Undecided { .. } | State::Open(_))
     }
 
     /// Decision: prove `pair` by a dialback key.
@@ -378,7 +389,6 @@ impl Initiating {
             Frame::Stanza(_) => Err(StreamError::NotAuthenticated),
             Frame::Element(element) => match PeerError::read(&element) {
                 Some(error) => Ok(Flow::Failed(error)),
-                None if element.is(ns::STREAMS, "stream") => Err(StreamError::NestedHeader),
                 None => self.handle_element(&element, sink),
             },
         }
@@ -545,6 +555,7 @@ impl Open {
                     self.authorised.insert(pair.clone(), Method::Dialback);
                     InitiatingEvent::Authorised { pair, by: Method::Dialback }
                 } else {
+                    //= XEP0220-2.1.1-15
                     InitiatingEvent::KeyRefused { pair, answer }
                 });
             }

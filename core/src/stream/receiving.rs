@@ -24,7 +24,7 @@ use crate::starttls;
 use crate::stream::features;
 use crate::stream::header::{self, Header, Version};
 use crate::stream::{Flow, PeerError, Sink, StreamError, unexpected};
-use crate::xml::{Element, Frame};
+use crate::xml::{Element, Frame, Root, StanzaKind};
 
 /// What happened on a stream that a peer opened.
 #[derive(Debug, PartialEq, Eq)]
@@ -178,6 +178,19 @@ impl Receiving {
         matches!(self.state, State::Undecided { .. } | State::AskedForTls(_))
     }
 
+    /// Whether keys wait for their answer.
+    #[must_use]
+    pub fn is_verifying(&self) -> bool {
+        matches!(&self.state, State::Open(open) if !open.pending.is_empty())
+    }
+
+    /// Bytes of the names of all pairs that are proved or about to be.
+    pub(crate) fn retained_bytes(&self) -> usize {
+        let State::Open(open) = &self.state else { return 0 };
+        let pairs = open.pending.iter().chain(open.proofs.keys());
+        pairs.flat_map(|pair| [pair.local.as_str().len(), pair.remote.as_str().len()]).sum()
+    }
+
     /// The pairs that were proved on this stream.
     pub fn proofs(&self) -> impl Iterator<Item = &Proof> {
         let proofs = match &self.state {
@@ -201,10 +214,18 @@ impl Receiving {
     //= RFC6120-4.3.4-1
     //= RFC6120-4.1-1
     //= RFC6120-4.3.5-1
-    pub fn offer(&mut self, local: Domain, offer: Offer, max_bytes: usize, wire: &mut Vec<u8>) {
-        let State::Undecided { layer, header } = mem::replace(&mut self.state, State::Poisoned) else {
-            return;
+    pub fn offer(&mut self, local: Domain, mut offer: Offer, max_bytes: usize, wire: &mut Vec<u8>) {
+        let (layer, header) = match mem::replace(&mut self.state, State::Poisoned) {
+            State::Undecided { layer, header } => (layer, header),
+            other => {
+                self.state = other;
+                return;
+            }
         };
+        if header.version == Version::Legacy {
+            // There are no features to offer it in.
+            offer = Offer { starttls: None, external: None, ..offer };
+        }
         wire.extend_from_slice(
             header::response(Some(&local), header.from.as_ref(), &self.id, header.version).as_bytes(),
         );
@@ -274,6 +295,7 @@ impl Receiving {
             // Decision D-08: other pairs on the stream survive somebody's bad key.
             KeyOutcome::Denied if !open.proofs.is_empty() => (Answer::Error(Some(StanzaCondition::Forbidden)), Ok(())),
             KeyOutcome::Denied => (Answer::Invalid, Err(StreamError::DialbackInvalid)),
+            //= XEP0220-2.5-14
             KeyOutcome::Failed(condition) => (Answer::Error(Some(condition)), Ok(())),
         };
         let message = Message { from: pair.local.clone(), to: pair.remote.clone(), kind: Kind::Result(answer) };
@@ -307,7 +329,7 @@ impl Receiving {
     /// Takes the next frame.
     pub fn handle(&mut self, frame: Frame, sink: &mut Sink<'_, ReceivingEvent>) -> Result<Flow, StreamError> {
         match frame {
-            Frame::Root(root) => self.handle_header(Header::judge(&root)?, sink),
+            Frame::Root(root) => self.handle_header(self.judge(&root)?, sink),
             Frame::End => Ok(Flow::Closed),
             Frame::Stanza(stanza) => match &self.state {
                 //= RFC6120-4.3.5-4
@@ -324,10 +346,19 @@ impl Receiving {
             },
             Frame::Element(element) => match PeerError::read(&element) {
                 Some(error) => Ok(Flow::Failed(error)),
-                None if element.is(ns::STREAMS, "stream") => Err(StreamError::NestedHeader),
                 None => self.handle_element(&element, sink),
             },
         }
+    }
+
+    /// Judges a header. Who goes on behind `success` as if nothing had to begin anew sends a stanza in its place.
+    fn judge(&self, root: &Root) -> Result<Header, StreamError> {
+        Header::judge(root).map_err(|error| match self.state {
+            State::ExpectHeader(Layer::Authenticated(_)) if StanzaKind::from_name(&root.name).is_some() => {
+                StreamError::NotAuthenticated
+            }
+            _ => error,
+        })
     }
 
     //= RFC6120-4.3.6-1
@@ -440,6 +471,11 @@ impl Open {
     ) -> Result<Option<Proof>, StreamError> {
         let challenged = mem::replace(&mut self.sasl, Sasl::Idle) == Sasl::Challenged;
         let verdict = match message {
+            // An attempt that another one takes the place of has failed, too.
+            //= RFC6120-13.9.4-2
+            sasl::Message::Auth { .. } if challenged && self.count_attempt() => {
+                return Err(StreamError::TooManyAttempts);
+            }
             //= RFC6120-6.4.2-2
             sasl::Message::Auth { mechanism, response } => match self.judge_attempt(&mechanism) {
                 Err(failure) => Err(failure),
@@ -472,11 +508,16 @@ impl Open {
             Err(failure) => {
                 sink.write(&sasl::failure(failure));
                 sink.events.push_back(ReceivingEvent::ExternalFailed(failure));
-                self.attempts = self.attempts.saturating_add(1);
-                //= RFC6120-13.9.4-2
-                if self.attempts >= limits::SASL_ATTEMPTS { Err(StreamError::TooManyAttempts) } else { Ok(None) }
+                if self.count_attempt() { Err(StreamError::TooManyAttempts) } else { Ok(None) }
             }
         }
+    }
+
+    /// Counts an attempt that failed, and tells whether there were too many.
+    //= RFC6120-13.9.4-2
+    const fn count_attempt(&mut self) -> bool {
+        self.attempts = self.attempts.saturating_add(1);
+        self.attempts >= limits::SASL_ATTEMPTS
     }
 
     //= RFC6120-6.5.4-1

@@ -198,13 +198,12 @@ impl Element {
     }
 
     /// Bytes held, roughly.
-    #[cfg(any(test, fuzzing))]
     pub(super) fn retained_bytes(&self) -> usize {
-        let attributes: usize = self.attributes.iter().map(|a| a.namespace.len() + a.name.len() + a.value.len()).sum();
+        let attributes = self.attributes.iter().flat_map(|a| [a.namespace.len(), a.name.len(), a.value.len()]);
         let content = self.content.iter().map(|content| match content {
             Content::Element(element) => element.retained_bytes(),
             Content::Text(text) => text.len(),
         });
-        self.namespace.len() + self.name.len() + attributes + content.sum::<usize>()
+        [self.namespace.len(), self.name.len()].into_iter().chain(attributes).chain(content).sum()
     }
 }

@@ -82,7 +82,7 @@ impl StanzaKind {
         }
     }
 
-    fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         [Self::Iq, Self::Message, Self::Presence].into_iter().find(|kind| kind.as_str() == name)
     }
 }
@@ -252,6 +252,13 @@ impl Framer {
         }
     }
 
+    /// Whether only the header was read, which may be an empty element: then [`Framer::next`] tells of the end without a
+    /// further byte.
+    #[must_use]
+    pub const fn may_have_ended(&self) -> bool {
+        matches!(self.state, State::HeaderRead)
+    }
+
     /// Whether there may be frames or errors that need no further byte.
     const fn may_have_more(&self) -> bool {
         matches!(self.state, State::Header { .. } | State::HeaderRead | State::Element { .. })
@@ -391,6 +398,10 @@ impl Framer {
         let Some(mut tag) = progress.tag.take() else { return Err(XmlError::NotWellFormed) };
         let namespace = tag.resolve(&mut self.scope)?;
         if *open == 0 {
+            //= RFC6120-4.9.3.1-1
+            if namespace.as_deref() == Some(ns::STREAMS) && &*tag.name == "stream" {
+                return Err(XmlError::NestedHeader);
+            }
             *sink = Sink::new(&mut tag, namespace.as_deref() == Some(self.content))?;
         }
         let added = match sink {
@@ -435,18 +446,19 @@ impl Framer {
         }
     }
 
-    /// Bytes held for the element in progress and for the header, roughly: to be compared with the bounds.
-    #[cfg(any(test, fuzzing))]
+    /// Bytes held for the element in progress and for the header, roughly: tests compare them with the bounds.
+    #[doc(hidden)]
     #[must_use]
     pub fn retained_bytes(&self) -> usize {
         let in_progress = match &self.state {
             State::Header { progress, .. } => progress.tag.as_ref().map_or(0, Tag::retained_bytes),
             State::Element { progress, sink, .. } => {
-                progress.tag.as_ref().map_or(0, Tag::retained_bytes) + sink.retained_bytes()
+                progress.tag.as_ref().map_or(0, Tag::retained_bytes).saturating_add(sink.retained_bytes())
             }
             _ => 0,
         };
-        in_progress + self.scope.retained_bytes() + self.lang.as_ref().map_or(0, String::len)
+        let lang = self.lang.as_ref().map_or(0, String::len);
+        in_progress.saturating_add(self.scope.retained_bytes()).saturating_add(lang)
     }
 }
 
@@ -477,7 +489,6 @@ impl Sink {
         }
     }
 
-    #[cfg(any(test, fuzzing))]
     fn retained_bytes(&self) -> usize {
         match self {
             Self::Undecided => 0,

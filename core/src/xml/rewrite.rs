@@ -189,8 +189,7 @@ impl StanzaWriter {
     }
 
     /// Bytes held, roughly.
-    #[cfg(any(test, fuzzing))]
     pub(super) fn retained_bytes(&self) -> usize {
-        self.frame.bytes.len() + self.open.len() * size_of::<Open>()
+        self.frame.bytes.len().saturating_add(self.open.len().saturating_mul(size_of::<Open>()))
     }
 }

@@ -102,10 +102,11 @@ impl Scope {
     }
 
     /// Bytes held, roughly.
-    #[cfg(any(test, fuzzing))]
     pub(super) fn retained_bytes(&self) -> usize {
         let bindings = self.prefixes.iter().flat_map(|(prefix, all)| all.iter().map(move |one| (prefix, one)));
-        bindings.map(|(prefix, binding)| 2 * prefix.len() + binding.namespace.len()).sum::<usize>()
-            + self.defaults.iter().flatten().map(|namespace| namespace.len()).sum::<usize>()
+        // The prefix stands in the order of the bindings, too.
+        let bindings = bindings.flat_map(|(prefix, one)| [prefix.len(), prefix.len(), one.namespace.len()]);
+        let defaults = self.defaults.iter().flatten().map(|namespace| namespace.len());
+        bindings.chain(defaults).sum()
     }
 }

@@ -133,12 +133,11 @@ impl Tag {
     }
 
     /// Bytes held, roughly.
-    #[cfg(any(test, fuzzing))]
     pub(super) fn retained_bytes(&self) -> usize {
-        self.name.len()
-            + self.default.as_ref().map_or(0, String::len)
-            + self.declarations.iter().map(|(prefix, namespace)| prefix.len() + namespace.len()).sum::<usize>()
-            + self.attributes.iter().map(|a| a.name.len() + a.value.len()).sum::<usize>()
+        let declarations = self.declarations.iter().flat_map(|(prefix, namespace)| [prefix.len(), namespace.len()]);
+        let attributes = self.attributes.iter().flat_map(|attribute| [attribute.name.len(), attribute.value.len()]);
+        let names = [self.name.len(), self.default.as_ref().map_or(0, String::len)];
+        names.into_iter().chain(declarations).chain(attributes).sum()
     }
 }
 

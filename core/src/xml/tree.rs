@@ -53,7 +53,6 @@ impl TreeBuilder {
     }
 
     /// Bytes held, roughly.
-    #[cfg(any(test, fuzzing))]
     pub(super) fn retained_bytes(&self) -> usize {
         self.open.iter().map(Element::retained_bytes).sum()
     }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use s2s_core::limits::MIN_STANZA_BYTES;
 use s2s_core::machine::Listener;
 use s2s_core::node::Config;
 use s2s_core::reason::Reason;
@@ -133,6 +134,20 @@ fn the_size_limit_of_the_peer_is_honoured_and_the_stream_stays() {
     assert_eq!(ours, Told { bounced: vec![Reason::StanzaTooBig], ..Told::default() });
     assert_eq!(theirs, Told { delivered: vec!["small".to_owned()], ..Told::default() });
     assert_eq!(Reason::StanzaTooBig.bounce(), StanzaCondition::PolicyViolation);
+}
+
+#[test]
+//= RFC6120-13.12-5 test
+fn a_limit_below_the_smallest_that_may_be_deployed_counts_as_that_one() {
+    let mut theirs = config(THEIRS, Some(Kind::Valid), secure());
+    theirs.stanza_bytes = 0;
+    let mut two = Two::new(config(OURS, Some(Kind::Valid), secure()), theirs);
+    for (id, bytes) in [("at the limit", MIN_STANZA_BYTES), ("over it", MIN_STANZA_BYTES + 1)] {
+        two.world.send(two.ours, &sized(OURS, THEIRS, id, bytes));
+    }
+    let (ours, theirs) = two.told();
+    assert_eq!(ours.bounced, [Reason::StanzaTooBig]);
+    assert_eq!(theirs.delivered, ["at the limit"]);
 }
 
 /// The next stream that the node opens to the puppet at `server`, proved by dialback.

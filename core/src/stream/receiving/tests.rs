@@ -71,7 +71,7 @@ fn stanzas_of_a_proved_pair_go_on_while_another_key_waits() {
     let key = key.with_attribute("to", "v.example").with_text("key");
     assert_eq!(stream.handle(Frame::Element(key), sink), Ok(Flow::Continue));
     let stanza = |from: &str| crate::xml::StanzaFrame {
-        kind: crate::xml::StanzaKind::Message,
+        kind: StanzaKind::Message,
         to: Some("u@v.example".to_owned()),
         from: Some(from.to_owned()),
         id: None,
@@ -83,4 +83,16 @@ fn stanzas_of_a_proved_pair_go_on_while_another_key_waits() {
     assert!(matches!(events.pop_front(), Some(ReceivingEvent::KeyReceived { .. })));
     assert!(matches!(events.pop_front(), Some(ReceivingEvent::Stanza { .. })));
     assert!(events.is_empty());
+}
+
+#[test]
+//= XEP0220-2.5-14 test
+fn a_key_that_could_not_be_judged_ends_nothing_and_may_be_sent_again() {
+    let mut stream = open();
+    let failed = KeyOutcome::Failed(StanzaCondition::RemoteServerTimeout);
+    let (verdict, said) = answer(&mut stream, "m.example", failed);
+    assert_eq!(verdict, Ok(()));
+    assert!(said.contains("type='error'") && said.contains("<remote-server-timeout "), "{said}");
+    let (verdict, said) = answer(&mut stream, "m.example", proved("m.example"));
+    assert_eq!((verdict, said.as_str()), (Ok(()), "<db:result from='v.example' to='m.example' type='valid'/>"));
 }

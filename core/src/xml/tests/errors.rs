@@ -3,6 +3,8 @@
 //! Part of the classification rests on texts inside rxml that its author does not promise: this table notices
 //! when they change.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::stream::Condition;
 
@@ -227,22 +229,46 @@ fn a_declaration_may_name_utf_8_in_any_case() {
     assert_eq!((frames.len(), end), (1, Ok(())));
 }
 
+/// The bounds of ours that XML can reach.
+const LIMITS: [XmlError; 6] = [
+    XmlError::TokenTooLong,
+    XmlError::TooDeep,
+    XmlError::TooLong,
+    XmlError::TooManyAttributes,
+    XmlError::TooManyChildren,
+    XmlError::TooManyDeclarations,
+];
+
 #[test]
 fn limits_are_policy_violations_and_nothing_else_is() {
-    let limits = [
-        XmlError::TokenTooLong,
-        XmlError::TooDeep,
-        XmlError::TooLong,
-        XmlError::TooManyAttributes,
-        XmlError::TooManyChildren,
-        XmlError::TooManyDeclarations,
-    ];
-    for error in limits {
+    for error in LIMITS {
         assert!(error.is_limit());
         assert_eq!(error.condition(), Condition::PolicyViolation);
     }
     for (_, error, condition) in DOCUMENTS.iter().chain(CONTENT).chain(BETWEEN) {
         assert!(!error.is_limit());
         assert_ne!(*condition, Condition::PolicyViolation);
+    }
+}
+
+/// A component is told them, and so is whoever gives a stanza to be parsed.
+#[test]
+fn each_error_says_in_words_of_its_own_what_is_wrong() {
+    let of_tables = DOCUMENTS.iter().chain(CONTENT).chain(BETWEEN).map(|(_, error, _)| *error);
+    let mut words = BTreeMap::new();
+    for error in of_tables.chain(LIMITS).chain([XmlError::InvalidUtf8, XmlError::NestedHeader]) {
+        let text = error.to_string();
+        assert!(text.starts_with(|c: char| c.is_ascii_lowercase()) && !text.ends_with('.'), "{text}");
+        let other = words.insert(text, error);
+        assert!(other.is_none_or(|other| other == error), "{other:?} and {error:?} say the same");
+    }
+    for (document, text) in [
+        ("<a b='' b=''>", "an attribute stands twice in one tag"),
+        ("<a xmlns:p=''>", "a prefix is bound to no namespace"),
+        ("<!-- -->", "comments, processing instructions and document types are not allowed"),
+        ("<?xml version='1.0' encoding='utf-16'?><a>", "the encoding is not UTF-8"),
+        ("<p:a>", "a prefix is not declared"),
+    ] {
+        assert_eq!(frames(document).1.map_err(|error| error.to_string()), Err(text.to_owned()), "{document}");
     }
 }

@@ -8,7 +8,9 @@ mod errors;
 mod frames;
 mod rewrite;
 mod strategies;
+mod tags;
 
+use proptest::test_runner::Config;
 use rxml::{Event, Parse, Parser};
 
 use crate::ns;
@@ -20,6 +22,14 @@ const BOUNDS: Bounds = Bounds { element_bytes: 10_000, depth: 20, children: 50 }
 /// The usual header.
 const HEADER: &str = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' \
                       xmlns:db='jabber:server:dialback' from='m.example' to='v.example' version='1.0'>";
+
+/// As many cases as the variable `PROPTEST_CASES` asks for, or else `normally`.
+fn cases(normally: u32) -> Config {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => Config::default(),
+        None => Config::with_cases(normally),
+    }
+}
 
 fn framer() -> Framer {
     Framer::new(ns::SERVER, BOUNDS)
