@@ -4,6 +4,8 @@
 //! the machine that it sends to. A driver takes commands whether or not its own events find room, so that this wait
 //! always ends and the two ways cannot block each other, however full both are. Backpressure comes from the events: a
 //! way that is slow leaves them in the machine, which then reads no more from its sockets.
+//!
+//! Each stanza ends somewhere, while the server goes down too: with a node or the hub, or in the log.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -14,22 +16,76 @@ use s2s_core::component;
 use s2s_core::node;
 use s2s_core::reason::Reason;
 use s2s_core::stanza::Stanza;
+use smol::channel::Sender;
+use smol::lock::RwLock;
+use tracing::Level;
 
 use crate::log::Record;
 use crate::metrics::Metrics;
 use crate::runtime::Handle;
+
+/// The application's side of a machine, until the machine is told to go down.
+///
+/// A machine that has nothing to close ends at once, and never takes what stands behind that order among its commands.
+/// So nothing is sent behind it: whoever wants to has its command back, and can do something else with it.
+#[derive(Debug)]
+pub(crate) struct Way<C, E> {
+    handle: Handle<C, E>,
+    /// Whether the order was not given yet. Who sends holds it, so that the order does not overtake.
+    open: Arc<RwLock<bool>>,
+}
+
+/// The application's side of the hub.
+pub(crate) type HubWay = Way<component::Command, component::Event>;
+
+/// The application's side of one node.
+pub(crate) type NodeWay = Way<node::Command, node::Event>;
+
+impl<C, E> Way<C, E> {
+    /// The way through `handle`.
+    pub(crate) fn new(handle: Handle<C, E>) -> Self {
+        Self { handle, open: Arc::new(RwLock::new(true)) }
+    }
+
+    /// Sends a command, waiting while too many wait already. A machine that goes down or has ended gives it back.
+    pub(crate) async fn send(&self, command: C) -> Result<(), C> {
+        let open = self.open.read().await;
+        if *open { self.handle.send(command).await } else { Err(command) }
+    }
+
+    /// Sends a question if there is room for it now. Returns whether there was. It may stay without an answer.
+    pub(crate) fn try_send(&self, question: C) -> bool {
+        self.handle.try_send(question)
+    }
+
+    /// Sends the last command there is: the order to go down.
+    pub(crate) async fn close(&self, order: C) {
+        *self.open.write().await = false;
+        let _ = self.handle.send(order).await; // whoever has ended need not know
+    }
+
+    /// Waits for the next event. `None`: the machine has ended.
+    pub(crate) async fn event(&self) -> Option<E> {
+        self.handle.event().await
+    }
+}
+
+impl<C, E> Clone for Way<C, E> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone(), open: Arc::clone(&self.open) }
+    }
+}
 
 /// The application's side of each node.
 ///
 /// What goes from one of our domains to a remote one always goes through the same node, which has the queue and the
 /// connection of that pair. What comes in may come through any.
 #[derive(Clone, Debug)]
-pub(crate) struct Nodes(pub(crate) Vec<Handle<node::Command, node::Event>>);
+pub(crate) struct Nodes(pub(crate) Vec<NodeWay>);
 
 impl Nodes {
-    /// Sends a stanza through the node of its pair. A node that has ended gives it back, but not what it had not taken yet
-    /// when it ended.
-    async fn send(&self, stanza: Stanza) -> Result<(), Stanza> {
+    /// Sends a stanza through the node of its pair. A node that goes down or has ended gives it back.
+    pub(crate) async fn send(&self, stanza: Stanza) -> Result<(), Stanza> {
         let mut hasher = DefaultHasher::new();
         (stanza.head().from.domain(), stanza.head().to.domain()).hash(&mut hasher);
         let count = u64::try_from(self.0.len()).unwrap_or(u64::MAX).max(1);
@@ -62,14 +118,22 @@ impl Nodes {
             let _ = node.send(command.clone()).await; // whoever has ended need not know
         }
     }
+
+    /// Tells all of them to go down. What they have not written by then comes back as events, and all later stanzas at
+    /// once.
+    pub(crate) async fn close(&self) {
+        for node in &self.0 {
+            node.close(node::Command::Shutdown).await;
+        }
+    }
 }
 
 /// Carries the events of the node of that number to the hub until the node has ended.
 pub(crate) async fn inward(
     number: usize,
-    node: Handle<node::Command, node::Event>,
+    node: NodeWay,
     nodes: Nodes,
-    hub: Handle<component::Command, component::Event>,
+    hub: HubWay,
     journal: impl Fn(Record),
     metrics: Arc<Metrics>,
 ) {
@@ -87,28 +151,54 @@ pub(crate) async fn inward(
             }
             _ => continue,
         };
-        // A hub that has ended serves nobody who could miss it.
-        let _ = hub.send(command).await;
+        if let Err(late) = hub.send(command).await {
+            tell_of_late(late, &journal, &metrics);
+        }
     }
 }
 
-/// Carries a hub's events to the nodes until the hub has ended.
+/// Carries a hub's events to the nodes until the hub has ended. Whenever the hub tells its measures, `handling`
+/// carries the word that everything before is handled.
 pub(crate) async fn outward(
-    hub: Handle<component::Command, component::Event>,
+    hub: HubWay,
     nodes: Nodes,
     journal: impl Fn(Record),
     metrics: Arc<Metrics>,
+    handling: Sender<()>,
 ) {
     while let Some(event) = hub.event().await {
         metrics.of_hub(&event);
         if let Some(record) = Record::of_hub(&event) {
             journal(record);
         }
-        // While the server goes down, one node may have ended and others not yet.
-        if let component::Event::Outbound(stanza) = event
-            && let Err(stanza) = nodes.send(stanza).await
-        {
-            let _ = hub.send(component::Command::Undeliverable(stanza, Reason::Shutdown)).await;
+        match event {
+            component::Event::Outbound(stanza) => {
+                let Err(stanza) = nodes.send(stanza).await else { continue };
+                let reason = Reason::Shutdown;
+                let event = node::Event::Undeliverable { pair: stanza.outbound_pair(), stanza: stanza.clone(), reason };
+                metrics.of_node(0, &event);
+                if let Some(record) = Record::of_node(&event) {
+                    journal(record);
+                }
+                if let Err(late) = hub.send(component::Command::Undeliverable(stanza, reason)).await {
+                    tell_of_late(late, &journal, &metrics);
+                }
+            }
+            component::Event::Measured(_) => {
+                // It fails where nobody has asked, or does not wait any more.
+                let _ = handling.try_send(());
+            }
+            _ => {}
         }
+    }
+}
+
+/// The hub goes down, with all components: what was for one of them is dropped, and nobody but the log will say so.
+fn tell_of_late(command: component::Command, journal: &impl Fn(Record), metrics: &Metrics) {
+    let (component::Command::Deliver(stanza) | component::Command::Undeliverable(stanza, _)) = command else { return };
+    let event = component::Event::Dropped { stanza, reason: Reason::Shutdown };
+    metrics.of_hub(&event);
+    if let Some(record) = Record::of_hub(&event) {
+        journal(Record { level: Level::INFO, ..record });
     }
 }

@@ -156,14 +156,14 @@ fn identity(
     Ok(None)
 }
 
-/// The certificate for `domain`: one that names it exactly before one with a wildcard; of several of a kind one that is
-/// valid now before one that is not; of those the one that is valid longest.
+/// The certificate for `domain`: one that is valid now before one that is not, which peers refuse whatever it names; of
+/// several such one that names it exactly before one with a wildcard; of those the one that is valid longest.
 fn choose<'c>(domain: &Domain, candidates: &'c [Candidate], now: Duration) -> Option<&'c Candidate> {
     let fitting = candidates.iter().filter(|candidate| candidate.names.covering(domain).is_some());
     // Of those that are alike it is the first one.
     fitting.min_by_key(|candidate| {
         let validity = &candidate.validity;
-        (!candidate.is_exactly_for(domain), !validity.contains(&now), Reverse(*validity.end()))
+        (!validity.contains(&now), !candidate.is_exactly_for(domain), Reverse(*validity.end()))
     })
 }
 
@@ -372,6 +372,26 @@ mod tests {
             let chosen = choose(&domain("m.example"), &candidates, now).expect("all of them name it");
             assert_eq!(chosen.path, certs.join(format!("{expected}.crt")), "{year}");
         }
+    }
+
+    #[test]
+    fn a_certificate_that_is_valid_now_comes_before_an_exact_name_and_that_before_a_later_end() {
+        let home = tempfile::tempdir().expect("a directory");
+        let certs = home.path().join("certs");
+        write_valid(&certs, "exact.crt", "exact.key", &["chat.m.example"], (2019, 2030));
+        write_valid(&certs, "wildcard.crt", "wildcard.key", &["*.m.example"], (2019, 2040));
+        let settings = settings(home.path(), "[host.\"chat.m.example\"]");
+        let candidates = directory(&settings, &mut Vec::new()).expect("readable");
+        for (year, expected) in [(2018, "exact"), (2020, "exact"), (2035, "wildcard"), (2045, "exact")] {
+            let now = Duration::from_secs((year - 1970) * 31_556_952 + 86_400);
+            let chosen = choose(&domain("chat.m.example"), &candidates, now).expect("both name it");
+            assert_eq!(chosen.path, certs.join(format!("{expected}.crt")), "{year}");
+        }
+        // What is shown is good, so that there is nothing to warn of.
+        write_valid(&certs, "exact.crt", "exact.key", &["chat.m.example"], (2019, 2020));
+        write(&certs, "wildcard.crt", "wildcard.key", &["*.m.example"]);
+        let loaded = load(&settings).expect("it loads");
+        assert_eq!((loaded.identities.len(), loaded.warnings), (1, Vec::new()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! when the record is made, so that nothing after it has to care.
 
 use std::fmt;
+use std::mem;
 use std::net::SocketAddr;
 
 use s2s_core::addr::Domain;
@@ -21,7 +22,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::config::{LogFormat, Settings};
+use crate::config::{LogFormat, LogLevel, Settings};
 use crate::init::hexadecimal;
 
 /// Characters of a peer's text that are kept.
@@ -187,8 +188,13 @@ impl Record {
         })
     }
 
-    /// The same with the option behind it, if our policy is what refused.
-    pub(crate) fn explained(self, settings: &Settings) -> Self {
+    /// The same with the option behind it, if our policy is what refused, and with each domain in its place.
+    pub(crate) fn explained(mut self, settings: &Settings) -> Self {
+        // What was dropped may have been under way to one of our hosts or from one.
+        let is_ours = |domain: &Option<Domain>| domain.as_ref().is_some_and(|name| settings.hosts.contains_key(name));
+        if self.event == "dropped" && is_ours(&self.remote) && !is_ours(&self.local) {
+            mem::swap(&mut self.local, &mut self.remote);
+        }
         let decided_by = (|| {
             let remote = self.remote.as_ref()?;
             let host = settings.hosts.get(self.local.as_ref()?)?;
@@ -268,16 +274,25 @@ impl fmt::Display for Record {
 }
 
 /// Sends log lines to stderr from now on.
-pub(crate) fn install(format: LogFormat) {
+pub(crate) fn install(format: LogFormat, level: LogLevel) {
     let subscriber = tracing_subscriber::fmt()
         // A line that cannot be written is lost: to complain about that on the same stderr would panic.
         .log_internal_errors(false)
         .event_format(Lines { format })
         .with_writer(std::io::stderr)
-        .with_max_level(Level::INFO)
+        .with_max_level(most(level))
         .finish();
     // It fails if there is one already, which then stays.
     let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// The level of lines that is the most that is logged.
+const fn most(level: LogLevel) -> Level {
+    match level {
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+    }
 }
 
 /// A peer's text without control characters, quotes and excess; nothing if it is empty.
@@ -362,8 +377,13 @@ impl Visit for Fields {
 mod tests {
     use super::*;
     use std::io;
+    use std::path::Path;
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
+
+    use s2s_core::stanza::Stanza;
+
+    use crate::config;
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -379,12 +399,16 @@ mod tests {
     }
 
     fn lines_of(format: LogFormat, records: &[Record]) -> Vec<String> {
+        lines_at(LogLevel::Info, format, records)
+    }
+
+    fn lines_at(level: LogLevel, format: LogFormat, records: &[Record]) -> Vec<String> {
         let sink = Sink::default();
         let writer = sink.clone();
         let subscriber = tracing_subscriber::fmt()
             .event_format(Lines { format })
             .with_writer(move || writer.clone())
-            .with_max_level(Level::INFO)
+            .with_max_level(most(level))
             .finish();
         tracing::subscriber::with_default(subscriber, || records.iter().for_each(Record::write));
         let bytes = sink.0.lock().expect("one thread").clone();
@@ -446,6 +470,35 @@ mod tests {
         let lines = lines_of(LogFormat::Human, &records);
         assert!(!lines[0].contains(" node="), "{}", lines[0]);
         assert!(lines[2].contains(" direction=in node=3 link=7 addr="), "{}", lines[2]);
+    }
+
+    #[test]
+    fn what_goes_back_to_peers_or_is_dropped_is_told_at_debug_with_its_domains_and_never_with_what_it_says() {
+        let domain = |text| Domain::parse(text).expect(text);
+        let dropped = |from: &str, to: &str, reason| {
+            let text = format!("<message from='x@{from}/phone' to='y@{to}' type='error'><body>secret</body></message>");
+            component::Event::Dropped { stanza: Stanza::parse(&text).expect("a stanza"), reason }
+        };
+        let (host, sender) = (domain("m.example"), domain("p.example"));
+        let events = [
+            component::Event::Returned { host, sender, reason: Reason::ComponentAbsent },
+            dropped("p.example", "m.example", Reason::ComponentAbsent),
+            dropped("m.example", "p.example", Reason::ConnectTimeout),
+        ];
+        let settings = config::parse("[host.\"m.example\"]", Path::new("s2sd.toml")).expect("one host");
+        let records = events.map(|event| Record::of_hub(&event).expect("worth a line").explained(&settings));
+        let both = "local=m.example remote=p.example";
+        let said = |level| {
+            let lines = lines_at(level, LogFormat::Human, &records);
+            lines.iter().map(|line| line.split_once('Z').expect("a time").1.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(said(LogLevel::Info), [""; 0], "peers decide how many of those there are");
+        let expected = [
+            format!(" DEBUG returned reason=component-absent {both}"),
+            format!(" DEBUG dropped reason=component-absent {both}"),
+            format!(" DEBUG dropped reason=connect-timeout {both}"),
+        ];
+        assert_eq!(said(LogLevel::Debug), expected);
     }
 
     #[test]

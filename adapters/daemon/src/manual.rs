@@ -89,7 +89,7 @@ fn the_manual_has_every_figure_in_the_order_in_which_they_are_told() {
 fn the_manual_has_every_event_that_the_log_shows_and_no_other() {
     let sources = sources();
     let mut shown: BTreeSet<_> = quoted(&sources, "event = \"").into_iter().collect();
-    for level in ["INFO", "WARN", "ERROR"] {
+    for level in ["DEBUG", "INFO", "WARN", "ERROR"] {
         shown.extend(quoted(LOG, &format!("Self::new(Level::{level}, \"")));
     }
     for event in ["peer-up", "component-refused", "configuration", "no-ipv6", "reload", "shutdown"] {

@@ -24,8 +24,7 @@ use smol::future::or;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::{Async, Timer};
 
-use crate::bridge::Nodes;
-use crate::runtime::Handle;
+use crate::bridge::{HubWay, Nodes};
 
 /// Bytes of a request that are read.
 const REQUEST_BYTES: usize = 8192;
@@ -146,7 +145,7 @@ impl Metrics {
             self.outbound, "stanzas_outbound", "Stanzas of our hosts for remote domains";
             self.undeliverable, "stanzas_undeliverable", "Stanzas of our hosts that could not be sent, by reason";
             self.returned, "stanzas_returned", "Stanzas for our hosts that went back to their senders, by reason";
-            self.dropped, "stanzas_dropped", "Stanzas that were dropped because no answer may be sent to them, by reason";
+            self.dropped, "stanzas_dropped", "Stanzas that were dropped because nobody may or can be told, by reason";
             self.refused, "refused", "Streams, pairs and attempts that were refused or failed, by direction and reason";
             self.ended, "pairs_ended", "Pairs of domains that could no longer exchange stanzas, by direction and reason";
             self.proved, "pairs_proved", "Pairs of domains that were proved, by direction and method";
@@ -226,12 +225,7 @@ impl Metrics {
     }
 
     /// Serves scrapes, one after the other, for ever.
-    pub(crate) async fn serve(
-        &self,
-        listener: &Async<TcpListener>,
-        nodes: &Nodes,
-        hub: &Handle<component::Command, component::Event>,
-    ) {
+    pub(crate) async fn serve(&self, listener: &Async<TcpListener>, nodes: &Nodes, hub: &HubWay) {
         loop {
             match listener.accept().await {
                 Ok((socket, _)) => {
@@ -246,12 +240,7 @@ impl Metrics {
         }
     }
 
-    async fn answer(
-        &self,
-        mut socket: Async<TcpStream>,
-        nodes: &Nodes,
-        hub: &Handle<component::Command, component::Event>,
-    ) -> io::Result<()> {
+    async fn answer(&self, mut socket: Async<TcpStream>, nodes: &Nodes, hub: &HubWay) -> io::Result<()> {
         let mut request = Vec::new();
         while !request.windows(4).any(|end| end == b"\r\n\r\n") && request.len() < REQUEST_BYTES {
             let mut piece = [0; 1024];
@@ -275,7 +264,7 @@ impl Metrics {
     }
 
     /// Everything, with the levels of now; of a node or hub that does not answer in time, with those before.
-    async fn text(&self, nodes: &Nodes, hub: &Handle<component::Command, component::Event>) -> io::Result<String> {
+    async fn text(&self, nodes: &Nodes, hub: &HubWay) -> io::Result<String> {
         while self.measured.1.try_recv().is_ok() {}
         let asked = nodes.measure() + usize::from(hub.try_send(component::Command::Measure));
         let measured = async {

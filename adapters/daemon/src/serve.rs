@@ -15,7 +15,7 @@ use crate::signals::Signals;
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn serve(file: &Path) -> Result<(), Failure> {
     let loaded = Loaded::read(file)?;
-    log::install(loaded.settings.log_format);
+    log::install(loaded.settings.log_format, loaded.settings.log_level);
     // Before anything takes time: a signal that nobody waits for would end the process.
     let signals = Signals::register().map_err(Failure::runtime("signals cannot be received"))?;
     for warning in loaded.warnings() {

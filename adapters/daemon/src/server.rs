@@ -3,6 +3,9 @@
 //! One node driven by smol shares a thread with the hub. Otherwise each machine has a thread of its own, and nodes share
 //! nothing but configuration and the secret of dialback.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fmt;
@@ -24,17 +27,17 @@ use s2s_core::time::Anchor;
 use s2s_core::tls::verify::Trust;
 use s2s_core::tls::{HostIdentity, Provider, RustlsProvider, Version};
 use s2s_sockets::{bind, bind_shared, stream_socket};
-use smol::channel::Sender;
+use smol::channel::{Receiver, Sender};
 use smol::future::{or, pending, zip};
 use smol::{Async, Timer};
 
-use crate::bridge::{self, Nodes};
+use crate::bridge::{self, HubWay, Nodes, Way};
 use crate::certificates;
-use crate::config::{self, Listen, LogFormat, Position, Problem, Settings};
+use crate::config::{self, Listen, LogFormat, LogLevel, Position, Problem, Settings};
 use crate::failure::Failure;
 use crate::log::Record;
 use crate::metrics::Metrics;
-use crate::runtime::{Driver, Handle, Runtime};
+use crate::runtime::{Driver, Runtime};
 use crate::trust::{self, Authorities};
 
 /// How often the TLS provider is told the time.
@@ -55,7 +58,7 @@ pub(crate) struct Server {
 #[derive(Clone)]
 pub(crate) struct Running {
     nodes: Nodes,
-    hub: Handle<component::Command, component::Event>,
+    hub: HubWay,
     fixed: Arc<Fixed>,
     /// Held for moments only.
     current: Arc<Mutex<Current>>,
@@ -66,6 +69,7 @@ struct Fixed {
     bound: Bound,
     listen: Listen,
     log_format: LogFormat,
+    log_level: LogLevel,
     metrics_listen: Option<SocketAddr>,
     runtime: Runtime,
     nodes: usize,
@@ -130,13 +134,13 @@ impl Server {
         let anchor = anchor();
         let config = node_config(settings, count, &tls, trust, secret.clone(), &bound);
         let registered = || Failure::runtime("listeners cannot be watched");
-        let (mut nodes, mut node_handles) = (Vec::new(), Vec::new());
+        let (mut nodes, mut node_ways) = (Vec::new(), Vec::new());
         for (s2s, direct) in s2s.into_iter().zip(direct) {
             let node = Node::new(config.clone(), seed()?, anchor);
             let listeners = on(Listener::StartTls, s2s).chain(on(Listener::DirectTls, direct)).collect();
             let (node, handle) = Driver::new(settings.runtime, node, listeners).map_err(registered())?;
             nodes.push(node);
-            node_handles.push(handle);
+            node_ways.push(Way::new(handle));
         }
         let hub = Hub::new(hub_config(settings), seed()?, anchor);
         let listeners = on(Listener::Component, component).collect();
@@ -145,14 +149,15 @@ impl Server {
             bound,
             listen: settings.listen.clone(),
             log_format: settings.log_format,
+            log_level: settings.log_level,
             metrics_listen: settings.metrics_listen,
             runtime: settings.runtime,
             nodes: settings.nodes,
         };
         let current = Current { tls, secret, close_timeout: settings.close_timeout };
         let running = Running {
-            nodes: Nodes(node_handles),
-            hub: hub_handle,
+            nodes: Nodes(node_ways),
+            hub: Way::new(hub_handle),
             fixed: Arc::new(fixed),
             current: Arc::new(Mutex::new(current)),
         };
@@ -179,29 +184,32 @@ impl Server {
         let metrics = Arc::new(Metrics::new(nodes.len()));
         // Each way from a node to the hub has the sender until that node has ended.
         let (carrying, carried) = smol::channel::bounded::<Infallible>(1);
+        let (handling, handled) = smol::channel::bounded(1);
         let ended = async {
-            running.drive(nodes, hub, journal, &metrics, carrying).await;
+            running.drive(nodes, hub, journal, &metrics, carrying, handling).await;
             true
         };
         let stopped = async {
             stop.await;
-            running.nodes.tell(&node::Command::Shutdown).await;
+            running.nodes.close().await;
             let close_timeout = running.with_current(|current| current.close_timeout);
             let late = async {
                 Timer::after(close_timeout + SHUTDOWN_GRACE).await;
                 false
             };
-            // Components stay until they have what the nodes still got and what they give back, but for half of the time: the
-            // other half is theirs to close in. What hangs at a peer that reads nothing is told of in the log only.
+            // Components stay until they have what the nodes still got and what comes back of their own, but for half of
+            // the time: the other half is theirs to close in. What hangs at a peer that reads nothing is told of in the
+            // log only.
             let hub = async {
                 let carried = async {
                     let _ = carried.recv().await;
+                    running.wait_for_outward(&handled).await;
                 };
                 let patience = async {
                     Timer::after(close_timeout / 2).await;
                 };
                 or(carried, patience).await;
-                let _ = running.hub.send(component::Command::Shutdown).await;
+                running.hub.close(component::Command::Shutdown).await;
                 pending().await
             };
             or(late, hub).await
@@ -232,8 +240,10 @@ impl Running {
         journal: impl Fn(Record) + Clone + Send + 'static,
         metrics: &Arc<Metrics>,
         carrying: Sender<Infallible>,
+        handling: Sender<()>,
     ) {
-        let outward = bridge::outward(self.hub.clone(), self.nodes.clone(), journal.clone(), Arc::clone(metrics));
+        let outward =
+            bridge::outward(self.hub.clone(), self.nodes.clone(), journal.clone(), Arc::clone(metrics), handling);
         let inward = self.nodes.0.iter().enumerate().map(|(number, node)| {
             let way = bridge::inward(
                 number,
@@ -270,6 +280,15 @@ impl Running {
             drop(running);
         });
         let _ = ended.recv().await;
+    }
+
+    /// Waits until the hub has back whatever of what it has told by now no node takes any more.
+    async fn wait_for_outward(&self, handled: &Receiver<()>) {
+        // A monitor may have asked before.
+        let _ = handled.try_recv();
+        if self.hub.send(component::Command::Measure).await.is_ok() {
+            let _ = handled.recv().await;
+        }
     }
 
     /// Makes of another configuration what [`apply`](Self::apply) needs. After an error everything is as it was.
@@ -323,6 +342,7 @@ impl Fixed {
             ("component_ports", ports(&was.component) != ports(&is.component)),
             ("component_interfaces", interfaces(&was.component) != interfaces(&is.component)),
             ("log_format", self.log_format != settings.log_format),
+            ("log_level", self.log_level != settings.log_level),
             ("metrics_listen", self.metrics_listen != settings.metrics_listen),
             ("runtime", self.runtime != settings.runtime),
             ("nodes", self.nodes != settings.nodes),
@@ -517,78 +537,4 @@ pub(crate) fn random() -> Result<[u8; 32], Failure> {
         Failure::Runtime("the operating system gives no randomness".to_owned(), io::Error::other(error.to_string()))
     })?;
     Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-
-    const START: &str = "s2s_interfaces = [\"127.0.0.1\"]\ns2s_ports = [0]\ncomponent_ports = [0]\n\
-                         dns_servers = [\"127.0.0.1\"]\n[host.\"m.example\"]";
-
-    fn settings(text: &str) -> Settings {
-        config::parse(text, Path::new("s2sd.toml")).expect(text)
-    }
-
-    fn serving() -> Server {
-        Server::bind(&settings(START), Vec::new(), &Authorities::default()).expect("ports are free")
-    }
-
-    fn prepared(server: &Server, text: &str) -> Prepared {
-        server.running().prepare(&settings(text), Vec::new(), &Authorities::default()).expect(text)
-    }
-
-    #[test]
-    fn a_random_secret_of_dialback_survives_a_reload_and_gives_way_to_a_configured_one() {
-        let server = serving();
-        let domain = |text| Domain::parse(text).expect(text);
-        let key = |prepared: &Prepared| {
-            prepared.node.dialback_secret.key(&domain("p.example"), &domain("m.example"), "an id")
-        };
-        let random = key(&prepared(&server, START));
-        assert_eq!(key(&prepared(&server, START)), random);
-        let configured = prepared(&server, &format!("dialback_secret = \"sixteen bytes...\"\n{START}"));
-        let secret = Secret::new(b"sixteen bytes...").expect("long enough");
-        assert_eq!(key(&configured), secret.key(&domain("p.example"), &domain("m.example"), "an id"));
-        // It stays when the configuration forgets it again: peers may be asking about its keys.
-        let configured_key = key(&configured);
-        smol::block_on(async { server.running().apply(configured).await });
-        assert_eq!(key(&prepared(&server, START)), configured_key);
-        assert_ne!(random, configured_key);
-    }
-
-    #[test]
-    fn what_needs_a_restart_is_named_and_everything_else_is_taken() {
-        let server = serving();
-        assert_eq!(prepared(&server, START).kept, [""; 0]);
-        let changed = START.replace("s2s_ports = [0]", "s2s_ports = [1]\ns2s_direct_tls_ports = [2]");
-        let changed = changed.replace("component_ports = [0]", "component_ports = [3]\nlog_format = \"json\"");
-        let changed = changed.replace("[host.", "runtime = \"threads\"\nnodes = 3\n[host.");
-        let other = prepared(&server, &format!("s2s_timeout = 7\n{changed}\n[host.\"n.example\"]"));
-        let keys: Vec<_> = other.kept.iter().filter_map(|line| line.split('\'').nth(1)).collect();
-        assert_eq!(keys, ["s2s_ports", "s2s_direct_tls_ports", "component_ports", "log_format", "runtime", "nodes"]);
-        assert_eq!((other.node.negotiation_timeout.as_secs(), other.node.hosts.len()), (7, 2));
-        assert_eq!(other.node.limits, prepared(&server, START).node.limits, "there is one node still");
-        assert_eq!(other.node.resolver.queries, prepared(&server, START).node.resolver.queries);
-        let limited = prepared(
-            &server,
-            &format!("{START}\n[limits]\nconnections = 7\ndns_queries = 9\nqueue_bytes_per_component = 10000"),
-        );
-        assert_eq!((limited.node.limits.connections, limited.node.resolver.queries), (7, 9));
-        assert_eq!((limited.hub.output_bytes, limited.kept.len()), (10_000, 0));
-        // The addresses that must not be dialled are those that we still listen on.
-        assert_eq!(other.node.own_listeners, [server.bound().s2s[0], server.bound().component[0]]);
-        let interfaces = START.replace("127.0.0.1\"]\ns2s_ports", "::1\"]\ns2s_ports");
-        assert!(prepared(&server, &interfaces).kept[0].contains("'s2s_interfaces'"));
-    }
-
-    #[test]
-    fn each_of_many_nodes_has_room_for_one_stanza_and_for_what_waits_for_one_pair() {
-        let limits = node::Limits { queue_bytes: 20_000_000, ..node::Limits::default() };
-        let each = |nodes, stanza_bytes| share(&limits, nodes, stanza_bytes).queue_bytes;
-        assert_eq!(each(4, 1_000_000), 5_000_000);
-        assert_eq!(each(256, 1_000_000), limits.queue_bytes_per_pair.max(config::Limits::one_stanza(1_000_000)));
-        assert_eq!(each(4, 10_485_760), config::Limits::one_stanza(10_485_760));
-    }
 }

@@ -90,6 +90,7 @@ pub(crate) const KEYS: &[Key] = keys! {
     "nodes" Top Works,
     "runtime" Top Works,
     "log_format" Top Works,
+    "log_level" Top Works,
     "control_socket" Top Later,
     "metrics_listen" Top Works,
     "limits" Top Works,

@@ -23,7 +23,8 @@ use crate::config::host::{Idle, Shared, switch};
 use crate::config::keys::Place;
 use crate::config::listen::{self, DIRECT_TLS_PORT, S2S_PORT};
 use crate::config::{
-    CertificateFiles, Certificates, Host, Limits, LogFormat, Pins, Revocation, Roots, Route, Settings, resolve,
+    CertificateFiles, Certificates, Host, Limits, LogFormat, LogLevel, Pins, Revocation, Roots, Route, Settings,
+    resolve,
 };
 use crate::runtime::Runtime;
 
@@ -141,6 +142,7 @@ fn settings<'t>(reader: &mut Reader<'t>, top: &Section<'t>, path: &Path) -> Sett
         dialback_secret: dialback_secret(reader, top, path),
         dns_servers: dns_servers(reader, top),
         log_format: log_format(reader, top),
+        log_level: log_level(reader, top),
         metrics_listen: metrics_listen(reader, top),
         runtime: runtime(reader, top),
         nodes: nodes(reader, top),
@@ -493,6 +495,16 @@ fn log_format<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> LogFormat {
         _ => None,
     });
     format.map(|format| format.value).unwrap_or_default()
+}
+
+fn log_level<'t>(reader: &mut Reader<'t>, top: &Section<'t>) -> LogLevel {
+    let level = reader.value(top, "log_level", "\"warn\", \"info\" or \"debug\"", |value| match value.as_str()? {
+        "warn" => Some(LogLevel::Warn),
+        "info" => Some(LogLevel::Info),
+        "debug" => Some(LogLevel::Debug),
+        _ => None,
+    });
+    level.map(|level| level.value).unwrap_or_default()
 }
 
 /// There is no usual port, and nobody would find a free one.

@@ -84,6 +84,8 @@ pub(crate) struct Settings {
     pub(crate) dns_servers: Vec<SocketAddr>,
     /// `log_format`
     pub(crate) log_format: LogFormat,
+    /// `log_level`
+    pub(crate) log_level: LogLevel,
     /// `metrics_listen`
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// `runtime`
@@ -188,6 +190,18 @@ pub(crate) enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
+}
+
+/// Which lines are logged: those of this level and above.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LogLevel {
+    /// What is or may be wrong.
+    Warn,
+    /// What happens to streams, pairs and components, and what of ours cannot be sent, too.
+    #[default]
+    Info,
+    /// What cannot be delivered here, too: peers decide how much that is.
+    Debug,
 }
 
 /// A path in the configuration: relative to the directory of its file.

@@ -12,7 +12,7 @@ use s2s_core::tls::Version;
 use s2s_core::tls::verify::UnknownStatus;
 
 use super::keys::{KEYS, Place, Status};
-use super::{Settings, parse};
+use super::{LogLevel, Settings, parse};
 use crate::runtime::Runtime;
 
 const HOST: &str = "\n[host.\"m.example\"]\n";
@@ -49,6 +49,7 @@ fn one_host_is_enough_and_the_defaults_are_those_that_are_documented() {
     assert_eq!(seconds.map(|duration| duration.as_secs()), [90, 10, 5, 840]);
     assert_eq!(settings.private_addresses, PrivateAddresses::Never);
     assert_eq!(settings.certificates.directory, Path::new("conf/certs"));
+    assert_eq!(settings.log_level, LogLevel::Info);
     assert!(!settings.certificates.configured && settings.roots.system);
     assert!(settings.dialback_secret.is_none() && settings.warnings.is_empty());
     let host = &settings.hosts[&domain("m.example")];
@@ -136,6 +137,7 @@ dns_servers = ["192.0.2.53", "[2001:db8::53]:5353"]
 nodes = 2
 runtime = "threads"
 log_format = "json"
+log_level = "debug"
 metrics_listen = "127.0.0.1:9100"
 s2s_pins = { "pinned.example" = ["sha256:PIN"] }
 
@@ -162,6 +164,7 @@ fn every_key() -> Settings {
 fn every_key_that_works_is_accepted_where_it_may_stand() {
     let settings = every_key();
     assert_eq!((settings.nodes, settings.runtime), (2, Runtime::Threads));
+    assert_eq!(settings.log_level, LogLevel::Debug);
     let host = &settings.hosts[&domain("m.example")];
     assert!(host.options.anonymous && host.options.allow_anonymous && host.options.tls_disabled);
     assert!(host.options.is_strict(&domain("pinned.example")));

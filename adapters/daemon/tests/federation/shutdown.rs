@@ -5,6 +5,9 @@ use std::net::TcpListener;
 
 use crate::world::{Authority, Component, SECRET, Serving, configuration};
 
+/// More than the events of the hub that wait on their way to a node.
+const LETTERS: usize = 100;
+
 #[test]
 fn a_component_gets_back_what_waits_before_it_is_told_to_go() {
     for runtime in ["", "nodes = 2", "runtime = \"threads\""] {
@@ -23,12 +26,19 @@ fn a_component_gets_back_what_waits_before_it_is_told_to_go() {
         }
         let server = Serving::start(home.path());
         let mut romeo = Component::attach(server.component, "left.example");
-        romeo
-            .send("<message from='romeo@left.example' to='juliet@right.example' id='waits'><body>Ay?</body></message>");
-        let _dialled = silent.accept().expect("it is on its way");
+        for letter in 0..LETTERS {
+            let ids = format!("from='romeo@left.example' to='juliet@right.example' id='letter{letter}'");
+            romeo.send(&format!("<message {ids}><body>Ay?</body></message>"));
+        }
+        let _dialled = silent.accept().expect("they are on their way");
+        // What comes back to the component itself was read behind all of them.
+        romeo.send("<message from='romeo@left.example' to='romeo@left.example' id='mark'/>");
+        romeo.wait("id='mark'");
         server.end();
-        romeo.wait("id='waits'");
-        romeo.wait("type='error'");
         romeo.wait("</stream:stream>");
+        for letter in 0..LETTERS {
+            romeo.wait(&format!("id='letter{letter}'"));
+        }
+        romeo.wait("type='error'");
     }
 }

@@ -15,6 +15,7 @@ const VALUES: &[(&str, usize, &str)] = &[
     ("s2s_timeout = 1.5", 1, "'s2s_timeout' is 1.5"),
     ("tls_min_version = \"1.1\"", 1, "'tls_min_version' is \"1.1\", but must be \"1.2\" or \"1.3\""),
     ("log_format = \"xml\"", 1, "must be \"human\" or \"json\""),
+    ("log_level = \"trace\"", 1, "'log_level' is \"trace\", but must be \"warn\", \"info\" or \"debug\""),
     ("runtime = \"tokio\"", 1, "'runtime' is \"tokio\", but must be \"smol\" or \"threads\""),
     ("nodes = 0", 1, "'nodes' is 0, but must be a whole number from 1 to 256"),
     ("s2s_secure_auth = ", 1, "not TOML"),
