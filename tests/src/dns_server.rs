@@ -37,6 +37,7 @@ pub struct Zone {
     failing: BTreeSet<Name>,
     truncating: bool,
     lifetime: Option<u32>,
+    signed: bool,
 }
 
 impl Zone {
@@ -102,6 +103,13 @@ impl Zone {
         self
     }
 
+    /// Every reply says by AD that it was validated, to who asks whether it was.
+    #[must_use]
+    pub const fn signed(mut self) -> Self {
+        self.signed = true;
+        self
+    }
+
     /// The reply to a query, both as they travel; none to what is no question.
     #[must_use]
     pub fn respond(&self, query: &[u8]) -> Option<Vec<u8>> {
@@ -128,6 +136,7 @@ impl Zone {
         reply.metadata.recursion_desired = query.metadata.recursion_desired;
         reply.metadata.recursion_available = true;
         reply.metadata.authoritative = true;
+        reply.metadata.authentic_data = self.signed && query.metadata.authentic_data;
         reply.add_query(question.clone());
         if query.edns.is_some() {
             let mut edns = Edns::new();
@@ -355,6 +364,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hickory_proto::op::Query;
     use s2s_core::addr::Domain;
     use s2s_core::dns::{Behalf, Candidate, Resolver, ResolverConfig, Security};
     use s2s_core::entropy::{Entropy, Seed};
@@ -456,6 +466,19 @@ mod tests {
             assert_eq!(resolve(&server, "empty.test"), Err(Reason::NoAddress), "an empty non-terminal exists");
             let asked = server.asked();
             assert!(asked.contains(&("_xmpps-server._tcp.gone.test.".to_owned(), RecordType::SRV)), "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn a_signed_zone_says_that_it_was_validated_to_who_asks_for_that_alone() {
+        for (signed, asked) in [(true, true), (true, false), (false, true)] {
+            let zone = if signed { zone().signed() } else { zone() };
+            let mut query = Message::new(1, MessageType::Query, OpCode::Query);
+            query.metadata.authentic_data = asked;
+            query.add_query(Query::query(absolute("plain.test"), RecordType::A));
+            let reply = zone.respond(&query.to_vec().expect("a query")).expect("a reply");
+            let reply = Message::from_vec(&reply).expect("a message");
+            assert_eq!(reply.metadata.authentic_data, signed && asked, "signed {signed}, asked {asked}");
         }
     }
 

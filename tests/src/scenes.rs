@@ -1,9 +1,11 @@
 //! What the documents in `spec-notes` show, the same in every run: conversations between two nodes, where
 //! `a.example.org` sends to `b.example.net` over fake TLS, and in the modules conversations with peers, lookups, tables.
 
+pub mod delegation;
 pub mod handshakes;
 pub mod hosts;
 pub mod lookups;
+pub mod outages;
 pub mod peers;
 mod stage;
 pub mod tables;

@@ -182,6 +182,19 @@ fn broken(label: &str, text: &str) -> String {
     out
 }
 
+/// An element on several lines, one for each tag that opens, behind a label of eight columns.
+#[must_use]
+pub fn break_tags(element: &str) -> String {
+    let mut text = String::new();
+    for tag in element.split_inclusive('>') {
+        if !text.is_empty() && !tag.starts_with("</") && !text.ends_with('\n') && tag.starts_with('<') {
+            text.push_str("\n        ");
+        }
+        text.push_str(tag);
+    }
+    text + "\n"
+}
+
 /// Cut where a line break says nothing: before an attribute, and between two tags.
 fn words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();

@@ -5,9 +5,9 @@
 use std::fs;
 use std::sync::{Mutex, PoisonError};
 
-use s2s_tests::scenes::{self, Setting, handshakes, hosts, lookups, peers, tables};
-use s2s_tests::trace::workspace;
-use s2s_tests::transcript::Transcript;
+use s2s_tests::scenes::{self, Setting, delegation, handshakes, hosts, lookups, outages, peers, tables};
+use s2s_tests::trace::{Trace, workspace};
+use s2s_tests::transcript::{Transcript, break_tags};
 
 /// One document is written at a time.
 static WRITING: Mutex<()> = Mutex::new(());
@@ -52,18 +52,6 @@ fn the_conversations_in_the_documents_are_what_nodes_say() {
 
     check("xep-0114.md", "component", &scenes::component("secret").to_string());
     check("xep-0114.md", "component-refused", &scenes::component("another secret").to_string());
-}
-
-/// An element on several lines, one for each tag that opens.
-fn break_tags(element: &str) -> String {
-    let mut text = String::new();
-    for tag in element.split_inclusive('>') {
-        if !text.is_empty() && !tag.starts_with("</") && !text.ends_with('\n') && tag.starts_with('<') {
-            text.push_str("\n        ");
-        }
-        text.push_str(tag);
-    }
-    text + "\n"
 }
 
 #[test]
@@ -122,6 +110,19 @@ fn the_tables_in_the_documents_are_what_the_code_decides() {
 }
 
 #[test]
+fn the_documents_about_what_is_not_built_show_what_nodes_do_instead() {
+    check("rfc6698.md", "signed", &delegation::signed());
+    check("rfc7671.md", "refused", &delegation::refused());
+    check("rfc7671.md", "policies", &delegation::policies());
+    check("rfc7711.md", "no-https", &delegation::no_https());
+    check("rfc7711.md", "pinned", &delegation::pinned());
+    check("xep-0487.md", "no-https", &outages::only_a_web_server());
+    check("xep-0487.md", "absences", &outages::absences());
+    check("xep-0455.md", "maintenance", &outages::maintenance());
+    check("xep-0455.md", "faults", &outages::faults());
+}
+
+#[test]
 fn the_documents_show_what_real_tls_agrees_on() {
     check("rfc9325.md", "versions", &handshakes::versions());
     check("rfc7301.md", "protocols", &handshakes::protocols());
@@ -131,6 +132,17 @@ fn the_documents_show_what_real_tls_agrees_on() {
 fn the_same_scene_is_the_same_in_every_run() {
     for setting in [Setting::strict(), Setting::lax()] {
         assert_eq!(scenes::greeting(&setting), scenes::greeting(&setting));
+    }
+}
+
+#[test]
+fn every_document_about_a_specification_has_a_diagram_and_shows_what_nodes_do() {
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    for document in Trace::read(&workspace()).documents {
+        let file = document.file;
+        let text = fs::read_to_string(workspace().join("spec-notes").join(&file)).expect("a text");
+        let (before, _) = text.split_once("\n<!-- transcript: ").unwrap_or_else(|| panic!("{file} shows nothing"));
+        assert!(before.contains("\n```text\n"), "{file}: what is shown stands behind a diagram");
     }
 }
 

@@ -16,18 +16,18 @@ use super::{A, B, Setting, Two, config, message};
 use crate::certificates::{Authority, Kind};
 use crate::dns_server::Zone;
 use crate::transcript::Side;
-use crate::world::{Asked, Trace, Traced, World, domain};
+use crate::world::{Asked, NodeIndex, Trace, Traced, World, domain};
 
-const TYPE_A: u16 = 1;
-const TYPE_AAAA: u16 = 28;
-const TYPE_SRV: u16 = 33;
+pub(super) const TYPE_A: u16 = 1;
+pub(super) const TYPE_AAAA: u16 = 28;
+pub(super) const TYPE_SRV: u16 = 33;
 
-const PLAIN: &str = "_xmpp-server._tcp.b.example.net";
-const DIRECT: &str = "_xmpps-server._tcp.b.example.net";
+pub(super) const PLAIN: &str = "_xmpp-server._tcp.b.example.net";
+pub(super) const DIRECT: &str = "_xmpps-server._tcp.b.example.net";
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9));
 
-const fn ms(milliseconds: u64) -> Duration {
+pub(super) const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
@@ -40,7 +40,7 @@ struct Moment {
 }
 
 /// What was asked and dialled since `start`, in order, a line for each.
-fn timeline(world: &World, start: Instant) -> String {
+pub(super) fn timeline(world: &World, start: Instant) -> String {
     let asked = world.questions.iter().flatten().flat_map(|asked| questions(asked, start));
     let dialled = dials(world.trace.iter().flatten(), start);
     let mut moments: Vec<Moment> = asked.chain(dialled).collect();
@@ -53,20 +53,25 @@ fn questions(asked: &Asked, start: Instant) -> Vec<Moment> {
     let question = name_and_type(&asked.message);
     let at = asked.at - start;
     let mut moments = vec![Moment { at, rank: 1, text: format!("asks   {question}") }];
-    let reply = asked.reply.as_deref().and_then(|reply| Message::from_vec(reply).ok());
-    let answers = reply.map(|reply| match reply.metadata.response_code {
-        ResponseCode::NXDomain => vec!["no such name".to_owned()],
-        _ if reply.answers.is_empty() => vec!["no such record".to_owned()],
-        _ => reply.answers.iter().map(|record| record.data.to_string()).collect(),
-    });
-    for answer in answers.into_iter().flatten() {
+    for answer in asked.reply.as_deref().map(records).into_iter().flatten() {
         moments.push(Moment { at: at + asked.delay, rank: 0, text: format!("hears  {question}  {answer}") });
     }
     moments
 }
 
+/// The records in an answer, or what it says instead.
+pub(super) fn records(reply: &[u8]) -> Vec<String> {
+    let reply = Message::from_vec(reply).expect("servers answer DNS");
+    match reply.metadata.response_code {
+        ResponseCode::NXDomain => vec!["no such name".to_owned()],
+        ResponseCode::ServFail => vec!["the server failed".to_owned()],
+        _ if reply.answers.is_empty() => vec!["no such record".to_owned()],
+        _ => reply.answers.iter().map(|record| record.data.to_string()).collect(),
+    }
+}
+
 /// `SRV _xmpp-server._tcp.b.example.net`
-fn name_and_type(message: &[u8]) -> String {
+pub(super) fn name_and_type(message: &[u8]) -> String {
     let message = Message::from_vec(message).expect("nodes ask DNS");
     let question = &message.queries[0];
     let name = question.name().to_ascii();
@@ -75,14 +80,14 @@ fn name_and_type(message: &[u8]) -> String {
 
 /// What became of each connection: that it was dialled, that it opened, and what was dropped when another one had won.
 fn dials<'t>(trace: impl Iterator<Item = &'t Traced>, start: Instant) -> Vec<Moment> {
-    let mut addrs: Vec<(ConnId, SocketAddr)> = Vec::new();
+    let mut addrs: Vec<((NodeIndex, ConnId), SocketAddr)> = Vec::new();
     let mut won = false;
     let mut moments = Vec::new();
-    for Traced { at, near: (_, conn), what } in trace {
+    for Traced { at, near, what } in trace {
         if let Trace::Dialled(addr) = what {
-            addrs.push((*conn, *addr));
+            addrs.push((*near, *addr));
         }
-        let Some((_, addr)) = addrs.iter().find(|(dialled, _)| dialled == conn) else { continue };
+        let Some((_, addr)) = addrs.iter().find(|(dialled, _)| dialled == near) else { continue };
         won |= *what == Trace::Opened;
         let text = match what {
             Trace::Dialled(_) => format!("dials  {addr}"),
@@ -96,7 +101,7 @@ fn dials<'t>(trace: impl Iterator<Item = &'t Traced>, start: Instant) -> Vec<Mom
 }
 
 /// A node that serves A and wants to reach B by this zone, whose answers take their time.
-fn seeker(zone: Zone, delays: &[(&str, u16, u64)], ipv6: bool) -> (Stage, Instant) {
+pub(super) fn seeker(zone: Zone, delays: &[(&str, u16, u64)], ipv6: bool) -> (Stage, Instant) {
     let mut stage = Stage::with(A, HostOptions::default(), |config| config.resolver.ipv6 = ipv6);
     stage.world.zone = zone;
     stage.world.latency = ms(20);
@@ -269,7 +274,7 @@ fn with_id(message: &[u8]) -> String {
 }
 
 /// What `zone` answers to `question` once its name or type is another one.
-fn answer_to(question: &[u8], name: Option<&str>, kind: Option<RecordType>, zone: &Zone) -> Vec<u8> {
+pub(super) fn answer_to(question: &[u8], name: Option<&str>, kind: Option<RecordType>, zone: &Zone) -> Vec<u8> {
     let mut question = Message::from_vec(question).expect("a question");
     if let Some(name) = name {
         question.queries[0].set_name(Name::from_ascii(name).expect("a name"));

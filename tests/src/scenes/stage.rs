@@ -9,7 +9,7 @@ use s2s_core::policy::HostOptions;
 use super::config;
 use crate::certificates::{Authority, Kind, Request, San};
 use crate::puppetry::{AUTH, Tls, header};
-use crate::transcript::{Line, Side, Transcript};
+use crate::transcript::{Line, Side, Transcript, break_tags};
 use crate::world::{Cutting, NodeIndex, Puppet, World, domain};
 
 /// Where the node is.
@@ -111,6 +111,19 @@ impl Stage {
         let events = self.world.take_events(self.node);
         events.iter().filter_map(line).map(|line| format!("told: {line}\n")).collect()
     }
+}
+
+/// What the operator of a node is told of streams that came to nothing, and what goes back to who wanted to send.
+pub(super) fn outcome(events: &[Event]) -> String {
+    let lines = events.iter().filter_map(|event| match event {
+        Event::Refused { reason, .. } => Some(format!("told: {}\n", reason.code())),
+        Event::Undeliverable { stanza, reason, .. } => {
+            let bounce = stanza.bounce(*reason)?;
+            Some(format!("bounce: {}", break_tags(&String::from_utf8_lossy(bounce.bytes()))))
+        }
+        _ => None,
+    });
+    lines.collect()
 }
 
 fn line(event: &Event) -> Option<String> {

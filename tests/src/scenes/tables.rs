@@ -10,7 +10,7 @@ use crate::certificates::{Authority, Kind, NOW, Powers, Request, San};
 use crate::world::domain;
 
 /// Rows in columns, the first of them the heading.
-fn table(rows: &[Vec<String>]) -> String {
+pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| columns_of(&row[column])).max().unwrap_or_default();
     let widths: Vec<_> = (0..columns).map(width).collect();
@@ -26,7 +26,7 @@ fn columns_of(text: &str) -> usize {
     text.chars().filter(|character| !matches!(character, '\u{300}'..='\u{36f}')).count()
 }
 
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+pub(super) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.iter().map(|cell| (*cell).to_owned()).collect()
 }
 
@@ -144,11 +144,13 @@ pub fn paths() -> String {
     let request = Request::dns(B);
     let no_authority = Powers { authority: false, ..Powers::default() };
     let no_signing = Powers { usages: vec![KeyUsagePurpose::CrlSign], ..Powers::default() };
+    let silent = Powers { usages: Vec::new(), ..Powers::default() };
     let elsewhere = Powers { permitted: vec!["example.com".to_owned()], ..Powers::default() };
     let alone = Powers { path_length: Some(0), ..Powers::default() };
     for (what, powers) in [
         ("by a server that a trusted authority certified", no_authority),
         ("by an authority whose key may not sign certificates", no_signing),
+        ("by an authority that does not say what its key may do", silent),
         ("by an authority for names below example.com", elsewhere),
     ] {
         add(what, &authority.subordinate(what, &powers).issue(&request).chain, &trust);
