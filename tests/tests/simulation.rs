@@ -1,31 +1,36 @@
 //! Federations on virtual time, with everything failing: fixed seeds, fresh ones, and those that once found a bug.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use s2s_tests::sim::{Origin, Random, Summary, run};
+use s2s_tests::sim::{Fault, Origin, Random, Summary, run, seed_named};
 
-fn must_hold(seed: u64) -> Summary {
-    run(&Origin::Seed(seed)).unwrap_or_else(|failure| panic!("{failure}"))
+/// When a fault that is alone strikes: at times of much and of little traffic, whatever the seed.
+const MOMENTS: [u64; 6] = [7, 21, 40, 61, 90, 130];
+
+/// Seeds in which a fault that is alone may strike. What a run consists of is drawn; in some there is nothing to break.
+const SEEDS: std::ops::Range<u64> = 1..9;
+
+fn must_hold(origin: &Origin) -> Summary {
+    run(origin).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
-/// The number in `text`, in decimal or after `0x` in hexadecimal.
-fn number(text: &str) -> u64 {
-    let parsed = text.strip_prefix("0x").map_or_else(|| text.parse(), |digits| u64::from_str_radix(digits, 16));
-    parsed.unwrap_or_else(|_| panic!("{text} is not a seed"))
+fn must_hold_for(seed: u64) -> Summary {
+    must_hold(&Origin::Seed(seed))
 }
 
 #[test]
 fn seeds_that_found_a_bug_find_none_any_more() {
     let seeds = include_str!("../seeds/simulation.txt").lines().map(str::trim);
     for line in seeds.filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        must_hold(number(line.split_whitespace().next().unwrap_or_default()));
+        let seed = seed_named(line.split_whitespace().next().unwrap_or_default());
+        must_hold_for(seed.unwrap_or_else(|error| panic!("{error}")));
     }
 }
 
 #[test]
 fn the_laws_hold_for_fixed_seeds() {
     for seed in [1, 2, 3, 4, 5, 6, 8, 17, 33, 49] {
-        must_hold(seed);
+        must_hold_for(seed);
     }
 }
 
@@ -34,20 +39,35 @@ fn the_laws_hold_for_fresh_seeds() {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
     let mut seeds = Random::new(now.as_nanos() as u64);
     for _ in 0..4 {
-        must_hold(seeds.bits() & !0xb); // of the small ones, so that it takes seconds
+        must_hold_for(seeds.bits() & !8); // of all sizes but an hour of the largest, so that it takes seconds
     }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    for seed in (0..20).map(|number| 16 * number) {
-        assert_eq!(must_hold(seed), must_hold(seed), "seed {seed:#x}");
+    // Of ten remainders by 16; in the first, the third and the ninth, operators decide more than their setups say.
+    for seed in [0x70, 0x11, 0x22, 0x03, 0x14, 0x15, 0x67, 0x18, 0x49, 0x0a] {
+        assert_eq!(must_hold_for(seed), must_hold_for(seed), "seed {seed:#x}");
     }
 }
 
-/// Runs the seed of `SIM_SEED`: the command that a failure prints. Without one, the first.
+#[test]
+fn each_kind_of_fault_alone_breaks_no_law() {
+    for fault in Fault::ALL {
+        let faults = MOMENTS.iter().enumerate().map(|(site, at)| (Duration::from_secs(*at), *fault, site));
+        let faults: Vec<_> = faults.collect();
+        let mut struck = SEEDS.map(|seed| {
+            let summary = must_hold(&Origin::Pinned { seed, faults: faults.clone() });
+            assert!(summary.faults.keys().all(|other| other == fault), "{fault:?} is not alone: {summary:?}");
+            summary.faults.get(fault).copied().unwrap_or_default()
+        });
+        assert!(struck.any(|times| times > 0), "{fault:?} strikes nowhere");
+    }
+}
+
+/// Runs what `SIM_SEED`, `SIM_FAULTS` and `SIM_SCRIPT` name: the command that a failure prints. Without them, seed 0.
 #[test]
 fn replay() {
-    let seed = std::env::var("SIM_SEED").map_or(0, |text| number(&text));
-    println!("{:#?}", must_hold(seed));
+    let origin = Origin::named_by(|name| std::env::var(name).ok());
+    println!("{:#?}", must_hold(&origin.unwrap_or_else(|error| panic!("{error}"))));
 }

@@ -9,6 +9,7 @@ use s2s_core::machine::{ConnId, QueryId};
 
 use super::net::WireId;
 use super::site::Life;
+use super::swarm::Fault;
 
 /// Something that happens at one moment.
 #[derive(Clone, Debug, Hash)]
@@ -31,6 +32,8 @@ pub(super) enum Happening {
     Write { domain: usize },
     /// Something breaks.
     Fault,
+    /// This breaks, here.
+    Pinned { fault: Fault, site: usize },
     /// A site that was down comes up.
     Rise { site: usize },
     /// What was broken at a site, and does not mend by itself, is mended.

@@ -1,15 +1,19 @@
 //! What goes wrong, and how it is mended.
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
+use s2s_core::dns::Security;
 use s2s_core::machine::Machine;
-use s2s_core::node::Command;
+use s2s_core::node::{Command, Config, StaticRoute};
 
 use super::agenda::Happening;
 use super::federation::{Federation, address};
 use super::net::{Segment, WireId};
+use super::options::{Decree, any_other};
 use super::site::Place;
-use super::swarm::{Fault, Setup};
+use super::swarm::Fault;
+use super::zone;
 use crate::certificates::Kind;
 use crate::dns_server::Zone;
 
@@ -32,8 +36,21 @@ impl Federation {
             return;
         }
         let fault = *self.random.pick(&planned);
-        let sites = self.sites.iter().filter(|site| !site.impostor).count();
-        let site = self.random.below(sites);
+        let site = self.random.below(self.honest_sites());
+        self.break_something(fault, site);
+    }
+
+    /// How many sites there are that are who they say: the impostor is the last one.
+    pub(super) fn honest_sites(&self) -> usize {
+        self.sites.iter().filter(|site| !site.impostor).count()
+    }
+
+    /// This fault strikes, if it finds something to break.
+    pub(super) fn break_something(&mut self, fault: Fault, site: usize) {
+        if self.calm {
+            return;
+        }
+        let sites = self.honest_sites();
         let until = self.now + self.random.span(Duration::from_millis(100), TROUBLE);
         self.note(|| format!("{fault:?} at site {site} until {until:?}"));
         let struck = match fault {
@@ -51,7 +68,7 @@ impl Federation {
         }
     }
 
-    fn trouble_site(&mut self, fault: Fault, site: usize, until: std::time::Instant) -> bool {
+    fn trouble_site(&mut self, fault: Fault, site: usize, until: Instant) -> bool {
         let now = self.now;
         let life = self.sites[site].life;
         if self.sites[site].node.is_none() {
@@ -61,7 +78,7 @@ impl Federation {
             Fault::Refuse => self.sites[site].refuses_until = until,
             Fault::BlackHole => self.sites[site].swallows_until = until,
             Fault::MoveZone => self.move_site(site),
-            Fault::SlowApplication => {
+            Fault::SlowApplication if self.sites[site].decree.is_none() => {
                 self.sites[site].paused = true;
                 self.agenda.plan(until, Happening::Resume { site });
             }
@@ -78,14 +95,28 @@ impl Federation {
                 self.configure(site);
                 self.agenda.plan(until, Happening::Mend { site });
             }
-            Fault::Reload => self.configure(site),
+            Fault::Reload => {
+                if self.varied && !self.sites[site].paused && self.aside.one_in(2) {
+                    self.decree(site, until);
+                }
+                self.configure(site);
+            }
             _ => return false,
         }
         true
     }
 
+    /// The operator of a site decides something else for a while.
+    fn decree(&mut self, site: usize, until: Instant) {
+        let other = any_other(site, self.honest_sites(), &mut self.aside);
+        let decree = *self.aside.pick(&[Decree::Deny(other), Decree::SwitchSecureAuth]);
+        self.note(|| format!("site {site}: {decree:?} until {until:?}"));
+        self.sites[site].decree = Some(decree);
+        self.agenda.plan(until, Happening::Mend { site });
+    }
+
     /// Breaks a connection of two nodes, or one direction of it.
-    fn damage_wire(&mut self, fault: Fault, until: std::time::Instant) -> bool {
+    fn damage_wire(&mut self, fault: Fault, until: Instant) -> bool {
         let ids: Vec<WireId> = self.wires.keys().copied().collect();
         if ids.is_empty() {
             return false;
@@ -141,7 +172,7 @@ impl Federation {
     }
 
     /// A process ends. Another one follows it at once, or when its machine is up again.
-    fn end_life(&mut self, fault: Fault, site: usize, until: std::time::Instant) -> bool {
+    fn end_life(&mut self, fault: Fault, site: usize, until: Instant) -> bool {
         if self.sites[site].node.is_none() {
             return false;
         }
@@ -151,6 +182,12 @@ impl Federation {
         // What it had accepted and not written is gone, and so is what waited for its application.
         self.ledger
             .forget(|entry| homes[entry.from] == site && entry.written.is_none() || paused && homes[entry.to] == site);
+        if paused {
+            // So is what it would have told about them.
+            for wire in self.sites[site].past.values() {
+                self.ledger.excuse(*wire, 0);
+            }
+        }
         for place in self.sites[site].stop().into_values() {
             if let Place::Wire { wire: id, end } = place
                 && let Some(wire) = self.wires.get_mut(&id)
@@ -178,16 +215,19 @@ impl Federation {
 
     pub(super) fn rise(&mut self, site: usize) {
         if self.sites[site].node.is_none() {
-            let (now, unix) = (self.now, self.unix());
-            self.sites[site].start(&self.names, &self.swarm, now, unix);
+            let (now, unix, config) = (self.now, self.unix(), self.config_of(site));
+            self.sites[site].start(config, now, unix);
             self.settle(site);
         }
     }
 
-    /// A site has its proper certificates and the right time.
+    /// A site has its proper certificates, configuration and time.
     pub(super) fn mend(&mut self, site: usize) {
-        let (now, unix) = (self.now, self.unix());
-        if self.sites[site].wrong_certificate.take().is_some() {
+        let (now, unix, calm) = (self.now, self.unix(), self.calm);
+        let mended = &mut self.sites[site];
+        let (certificate, decree) = (mended.wrong_certificate.take(), mended.decree.take());
+        // Whoever has static routes learns where the others are now.
+        if certificate.is_some() || decree.is_some() || calm && mended.orders.routes {
             self.configure(site);
         }
         self.tell(self.sites[site].life, |node| node.handle_clock(now, unix));
@@ -195,8 +235,30 @@ impl Federation {
 
     fn configure(&mut self, site: usize) {
         let now = self.now;
-        let config = Box::new(self.sites[site].config(&self.names, &self.swarm));
+        let config = Box::new(self.config_of(site));
         self.tell(self.sites[site].life, |node| node.handle_command(now, Command::Reconfigure(config)));
+        if !self.sites[site].paused {
+            self.judge_all_up(site);
+        }
+    }
+
+    /// How the node of a site is configured now.
+    fn config_of(&self, site: usize) -> Config {
+        let mut config = self.sites[site].config(&self.names, &self.homes, &self.swarm);
+        if self.sites[site].orders.routes {
+            let others = self.names.iter().zip(&self.homes).filter(|(_, home)| **home != site);
+            config.routes = others.map(|(name, home)| (name.clone(), self.route_to(*home))).collect();
+        }
+        config
+    }
+
+    fn route_to(&self, site: usize) -> StaticRoute {
+        let site = &self.sites[site];
+        let (port, security) = match site.is_direct_only() {
+            true => (5270, Security::DirectTls),
+            false => (5269, Security::StartTls),
+        };
+        StaticRoute { addr: SocketAddr::new(site.addr, port), security }
     }
 
     fn move_site(&mut self, site: usize) {
@@ -209,20 +271,7 @@ impl Federation {
     pub(super) fn publish(&mut self) {
         let mut zone = Zone::new().lasting(self.swarm.ttl);
         for site in self.sites.iter().filter(|site| !site.impostor) {
-            let host = format!("host{}.example.net", site.life.site);
-            zone = zone.address(&host, site.addr);
-            for domain in &site.domains {
-                let name = &self.names[*domain];
-                if site.starttls {
-                    zone = zone.service(&format!("_xmpp-server._tcp.{name}"), 1, 0, 5269, &host);
-                }
-                if site.direct_tls {
-                    zone = zone.service(&format!("_xmpps-server._tcp.{name}"), 0, 0, 5270, &host);
-                }
-                if !site.starttls && !site.direct_tls {
-                    zone = zone.address(name.as_str(), site.addr);
-                }
-            }
+            zone = zone::publish(zone, site, &self.names, self.calm);
         }
         self.dns.serve(zone);
     }
@@ -231,6 +280,7 @@ impl Federation {
     pub(super) fn heal(&mut self) {
         self.note(|| "everything is healed".to_owned());
         self.calm = true;
+        self.publish();
         self.partitions.clear();
         for wire in self.wires.values_mut() {
             for pipe in &mut wire.pipes {
@@ -249,9 +299,8 @@ impl Federation {
         }
     }
 
-    /// Whether the sites of two domains can federate.
-    pub(super) fn can_federate(&self, from: usize, to: usize) -> bool {
-        let setup = |domain: usize| -> Setup { self.sites[self.homes[domain]].setup };
-        setup(from).can_federate(setup(to))
+    /// Whether stanzas of one domain reach another when nothing is broken.
+    pub(super) fn can_send(&self, from: usize, to: usize) -> bool {
+        self.sites[self.homes[from]].can_send_to(&self.sites[self.homes[to]])
     }
 }

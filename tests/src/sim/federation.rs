@@ -13,12 +13,13 @@ use s2s_core::stanza::Stanza;
 
 use super::agenda::{Agenda, Happening};
 use super::dns::{LIE, NameServer};
-use super::ledger::{Ledger, compose};
+use super::ledger::{Fate, Ledger, compose};
 use super::net::{Wire, WireId};
 use super::observe::digest;
+use super::options::VARIED_RUN_IN;
 use super::random::Random;
 use super::site::{Life, Place, Site};
-use super::swarm::{Fault, Swarm};
+use super::swarm::{Fault, Setup, Swarm};
 use crate::certificates::NOW;
 
 /// Lines of the trace that a failure shows.
@@ -26,6 +27,9 @@ pub(super) const TRACE_LINES: usize = 50;
 
 /// Timers of one node that may fire at one moment: more are a busy loop.
 const TIMEOUTS_AT_ONCE: u32 = 100;
+
+/// After so many things that happen one site is looked at.
+const WEIGHED_IN: u64 = 64;
 
 /// Bytes of the longest stanza.
 pub(super) const LONG_STANZA_BYTES: usize = 100_000;
@@ -38,6 +42,10 @@ const VICTIM: usize = 0;
 pub(super) struct Federation {
     pub(super) swarm: Swarm,
     pub(super) random: Random,
+    /// For what is not drawn in every run.
+    pub(super) aside: Random,
+    /// Whether operators decide more than the setups of their sites.
+    pub(super) varied: bool,
     pub(super) start: Instant,
     pub(super) now: Instant,
     pub(super) agenda: Agenda,
@@ -61,26 +69,16 @@ pub(super) struct Federation {
 }
 
 impl Federation {
-    pub(super) fn new(mut random: Random, swarm: Swarm, traced: bool) -> Self {
+    pub(super) fn new(mut random: Random, mut aside: Random, swarm: Swarm, traced: bool) -> Self {
         let start = Instant::now();
         let names: Vec<Domain> = (0..swarm.domains)
             .map(|number| Domain::parse(&format!("d{number}.example.org")).expect("a domain"))
             .collect();
-        let (mut sites, mut homes) = (Vec::new(), Vec::new());
-        while homes.len() < names.len() {
-            let site = sites.len();
-            // Nobody federates with itself: there are two sites at least.
-            let most = swarm.domains_per_site.min(names.len() - homes.len()).min(names.len() - 1);
-            let domains: Vec<usize> = (homes.len()..homes.len() + random.between(1, most)).collect();
-            homes.extend(domains.iter().map(|_| site));
-            let setup = *random.pick(&swarm.setups);
-            let mut new = Site::new(site, domains, setup, address(site, 0), start);
-            new.direct_tls = setup != super::swarm::Setup::Bare && random.one_in(2);
-            new.starttls = !new.direct_tls || random.one_in(2);
-            if new.starttls && !new.direct_tls && random.one_in(4) {
-                new.starttls = false; // no SRV records at all
-            }
-            sites.push(new);
+        let (mut sites, homes) = found(&swarm, &mut random, start);
+        let varied = aside.one_in(VARIED_RUN_IN);
+        if varied {
+            let count = sites.len();
+            sites.iter_mut().for_each(|site| site.vary(count, &mut aside));
         }
         if swarm.faults.contains(&Fault::Impostor) {
             let setup = *random.pick(&swarm.setups);
@@ -92,6 +90,8 @@ impl Federation {
         Self {
             swarm,
             random,
+            aside,
+            varied,
             start,
             now: start,
             agenda: Agenda::default(),
@@ -125,6 +125,9 @@ impl Federation {
             happening.hash(&mut self.hasher);
             self.note(|| format!("{happening:?}"));
             self.happen(happening);
+            if self.steps.is_multiple_of(WEIGHED_IN) {
+                self.weigh(usize::try_from(self.steps / WEIGHED_IN).unwrap_or_default() % self.sites.len());
+            }
         }
     }
 
@@ -206,6 +209,7 @@ impl Federation {
             }
             Happening::Write { domain } => self.write_something(domain),
             Happening::Fault => self.go_wrong(),
+            Happening::Pinned { fault, site } => self.break_something(fault, site),
             Happening::Rise { site } => self.rise(site),
             Happening::Mend { site } => self.mend(site),
             Happening::Resume { site } => {
@@ -295,7 +299,13 @@ impl Federation {
                 None => self.break_law(format!("site {site} names {conn:?} after its end: CloseWrite")),
             },
             Effect::Drop(conn) => match self.sites[site].conns.remove(&conn) {
-                Some(Place::Wire { wire, end }) => self.close_end(wire, end),
+                Some(Place::Wire { wire, end }) => {
+                    if end == 0 {
+                        self.sites[site].past.insert(conn, wire);
+                        self.ledger.note_dropped(wire, end, self.now);
+                    }
+                    self.close_end(wire, end);
+                }
                 Some(Place::Dialling) => {}
                 None => self.break_law(format!("site {site} names {conn:?} after its end: Drop")),
             },
@@ -375,6 +385,10 @@ impl Federation {
         self.ledger.entries[number].digest = digest(&stanza);
         self.note(|| format!("stanza {number} from d{from} to d{to}"));
         self.tell(self.sites[site].life, |node| node.handle_command(now, Command::Send(stanza)));
+        let is_open = self.ledger.entries[number].fate == Fate::Open;
+        if is_open && !self.sites[site].paused && self.sites[site].denies(self.homes[to]) {
+            self.break_law(format!("site {site} keeps {number} for d{to}, which is denied"));
+        }
         Some(number)
     }
 
@@ -398,6 +412,27 @@ impl Federation {
             self.break_law(format!("site {site} is moved by what is over, or not yet due"));
         }
     }
+}
+
+/// The sites of a run, and the site of each domain.
+fn found(swarm: &Swarm, random: &mut Random, start: Instant) -> (Vec<Site>, Vec<usize>) {
+    let (mut sites, mut homes) = (Vec::new(), Vec::new());
+    while homes.len() < swarm.domains {
+        let site = sites.len();
+        // Nobody federates with itself: there are two sites at least.
+        let most = swarm.domains_per_site.min(swarm.domains - homes.len()).min(swarm.domains - 1);
+        let domains: Vec<usize> = (homes.len()..homes.len() + random.between(1, most)).collect();
+        homes.extend(domains.iter().map(|_| site));
+        let setup = *random.pick(&swarm.setups);
+        let mut new = Site::new(site, domains, setup, address(site, 0), start);
+        new.direct_tls = setup != Setup::Bare && random.one_in(2);
+        new.starttls = !new.direct_tls || random.one_in(2);
+        if new.starttls && !new.direct_tls && random.one_in(4) {
+            new.starttls = false; // no SRV records at all
+        }
+        sites.push(new);
+    }
+    (sites, homes)
 }
 
 /// Where the site `site` is after it has moved so often.

@@ -1,7 +1,10 @@
 //! Every stanza, from whom to whom, and what became of it: what the oracles compare the nodes with.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
+use s2s_core::limits::UNCERTAIN_AGE;
+use s2s_core::machine::ConnId;
 use s2s_core::reason::Reason;
 
 use super::net::WireId;
@@ -15,8 +18,17 @@ const DATA: u8 = 23;
 /// How stanzas of the simulation end, after their number and before it.
 const ENDINGS: [&[u8]; 2] = [b"#</body></message>", b"#</q></iq>"];
 
+/// How a stream ends.
+const CLOSING: &[u8] = b"</stream:stream>";
+
+/// What stands before that if it ends with an error.
+const ERROR: &[u8] = b"error>";
+
 /// More than a number with what stands around it.
 const LONGEST_END_BYTES: usize = 64;
+
+/// Nodes count what they have written by the second.
+const COUNTED_BY: Duration = Duration::from_secs(1);
 
 /// What became of a stanza.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +39,18 @@ pub(super) enum Fate {
     Bounced(Reason),
 }
 
+/// One direction of a wire, by the end that writes.
+pub(super) type Way = (WireId, usize);
+
+/// When and where all bytes of a stanza were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) way: Way,
+    pub(super) at: Instant,
+    /// The connection at the other end, by the name that its node gave it.
+    pub(super) to: ConnId,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     /// The domains of sender and recipient.
@@ -35,8 +59,7 @@ pub(super) struct Entry {
     /// Whether somebody wrote it who has no right to.
     pub(super) forged: bool,
     pub(super) fate: Fate,
-    /// The direction of a wire on which all of its bytes were written.
-    pub(super) written: Option<(WireId, usize)>,
+    pub(super) written: Option<Written>,
     /// Whether whoever had it ended, and forgot it.
     pub(super) forgotten: bool,
     /// Whether it was written to find out whether all is well.
@@ -45,12 +68,30 @@ pub(super) struct Entry {
     pub(super) digest: u64,
 }
 
+/// What is known of one direction of a wire.
+#[derive(Debug, Default)]
+struct Stream {
+    /// Whether it lost bytes.
+    lossy: bool,
+    /// Stanzas that were wholly written.
+    stanzas: u64,
+    /// Of these, those that the writer's node has told to be uncertain.
+    uncertain: u64,
+    /// Of each pair of domains, the last stanza that was wholly written, and the last that was delivered.
+    written: BTreeMap<(usize, usize), usize>,
+    delivered: BTreeMap<(usize, usize), usize>,
+    /// When the writer's node let it go by itself.
+    dropped: Option<Instant>,
+    /// Whether its writer need not tell what was lost: the reader has said by its closing tag that it has read all of
+    /// it, or the process of the writer has ended with what it had to tell.
+    excused: bool,
+}
+
 /// All stanzas.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) entries: Vec<Entry>,
-    /// Directions of wires that lost bytes.
-    losses: BTreeSet<(WireId, usize)>,
+    streams: BTreeMap<Way, Stream>,
 }
 
 impl Ledger {
@@ -61,22 +102,46 @@ impl Ledger {
         self.entries.len() - 1
     }
 
-    /// What one end of a wire wrote was not all received.
-    pub(super) fn note_loss(&mut self, wire: WireId, end: usize) {
-        self.losses.insert((wire, end));
+    fn stream(&mut self, way: Way) -> &mut Stream {
+        self.streams.entry(way).or_default()
     }
 
-    /// All bytes of a stanza were written.
-    pub(super) fn note_written(&mut self, number: usize, wire: WireId, end: usize) -> Result<(), String> {
+    /// What one end of a wire wrote was not all received.
+    pub(super) fn note_loss(&mut self, wire: WireId, end: usize) {
+        self.stream((wire, end)).lossy = true;
+    }
+
+    /// One end of a wire was let go by its node.
+    pub(super) fn note_dropped(&mut self, wire: WireId, end: usize, now: Instant) {
+        self.stream((wire, end)).dropped = Some(now);
+    }
+
+    /// Whatever was lost of what this end of a wire wrote, nobody is told.
+    pub(super) fn excuse(&mut self, wire: WireId, end: usize) {
+        self.stream((wire, end)).excused = true;
+    }
+
+    /// All bytes of a stanza were written, after those of its pair that were sent before it.
+    pub(super) fn note_written(&mut self, number: usize, written: Written) -> Result<(), String> {
         let entry = &mut self.entries[number];
-        match (entry.written.replace((wire, end)), entry.fate) {
-            (None, Fate::Open) => Ok(()),
-            (None, fate) => Err(format!("stanza {number} was written, after: {fate:?}")),
-            (Some(before), _) => Err(format!("stanza {number} was written on {before:?} and again on {wire:?}")),
+        let (wire, _) = written.way;
+        match (entry.written.replace(written), entry.fate) {
+            (None, Fate::Open) => {}
+            (None, fate) => return Err(format!("stanza {number} was written, after: {fate:?}")),
+            (Some(before), _) => {
+                return Err(format!("stanza {number} was written on {:?} and again on {wire:?}", before.way.0));
+            }
+        }
+        let pair = (entry.from, entry.to);
+        let stream = self.stream(written.way);
+        stream.stanzas += 1;
+        match stream.written.insert(pair, number) {
+            Some(last) if last > number => Err(format!("stanza {number} was written on {wire:?} after {last}")),
+            _ => Ok(()),
         }
     }
 
-    /// A node delivered a stanza.
+    /// A node delivered a stanza, after those of its pair that were written before it on the same stream.
     pub(super) fn note_delivered(&mut self, number: usize) -> Result<(), String> {
         let Some(entry) = self.entries.get_mut(number) else {
             return Err(format!("stanza {number} was delivered, and never sent"));
@@ -84,12 +149,17 @@ impl Ledger {
         if entry.forged {
             return Err(format!("stanza {number} was delivered, and is forged"));
         }
-        if entry.written.is_none() {
+        let Some(written) = entry.written else {
             return Err(format!("stanza {number} was delivered, and never written"));
-        }
+        };
         match std::mem::replace(&mut entry.fate, Fate::Delivered) {
-            Fate::Open => Ok(()),
-            before => Err(format!("stanza {number} was delivered, after: {before:?}")),
+            Fate::Open => {}
+            before => return Err(format!("stanza {number} was delivered, after: {before:?}")),
+        }
+        let pair = (entry.from, entry.to);
+        match self.stream(written.way).delivered.insert(pair, number) {
+            Some(last) if last > number => Err(format!("stanza {number} was delivered after {last}, of one stream")),
+            _ => Ok(()),
         }
     }
 
@@ -98,13 +168,24 @@ impl Ledger {
         let Some(entry) = self.entries.get_mut(number) else {
             return Err(format!("stanza {number} came back, and was never sent"));
         };
-        if let Some((wire, _)) = entry.written.filter(|_| reason != Reason::DeliveryUncertain) {
-            return Err(format!("stanza {number} came back ({reason}), and was written on {wire:?}"));
+        if let Some(written) = entry.written.filter(|_| reason != Reason::DeliveryUncertain) {
+            return Err(format!("stanza {number} came back ({reason}), and was written on {:?}", written.way.0));
         }
         match std::mem::replace(&mut entry.fate, Fate::Bounced(reason)) {
             Fate::Open => Ok(()),
             before => Err(format!("stanza {number} came back ({reason}), after: {before:?}")),
         }
+    }
+
+    /// A node told that it does not know of so many stanzas, which one end of a wire wrote, whether they arrived.
+    pub(super) fn note_uncertain(&mut self, wire: WireId, end: usize, stanzas: u64) -> Result<(), String> {
+        let stream = self.stream((wire, end));
+        stream.uncertain += stanzas;
+        let (uncertain, written) = (stream.uncertain, stream.stanzas);
+        if uncertain > written {
+            return Err(format!("{uncertain} stanzas on {wire:?} are uncertain, and {written} were written"));
+        }
+        Ok(())
     }
 
     /// A process ended that had, of what was sent from or to these domains, what is not decided yet.
@@ -117,13 +198,31 @@ impl Ledger {
     /// A stanza of which nobody knows what became of it, although nothing was lost that held it.
     pub(super) fn vanished(&self) -> Option<usize> {
         self.entries.iter().position(|entry| {
-            let lost = entry.written.is_some_and(|written| self.losses.contains(&written));
-            entry.fate == Fate::Open && !entry.forgotten && !lost
+            let stream = entry.written.and_then(|written| self.streams.get(&written.way));
+            entry.fate == Fate::Open && !entry.forgotten && stream.is_none_or(|stream| !stream.lossy)
         })
+    }
+
+    /// A wire that broke, on which more was lost than the node which had written there has told: how much, and how much
+    /// it told.
+    pub(super) fn uncounted(&self) -> Option<(WireId, u64, u64)> {
+        let mut lost: BTreeMap<Way, u64> = BTreeMap::new();
+        for entry in self.entries.iter().filter(|entry| entry.fate == Fate::Open && !entry.forgotten) {
+            let Some(written) = entry.written else { continue };
+            let stream = self.streams.get(&written.way).filter(|stream| !stream.excused);
+            // Until then it was not over, or everything that is as old as that counts as arrived.
+            let dropped = stream.and_then(|stream| stream.dropped);
+            if dropped.is_some_and(|dropped| written.at + UNCERTAIN_AGE >= dropped + COUNTED_BY) {
+                *lost.entry(written.way).or_default() += 1;
+            }
+        }
+        let told = |way: &Way| self.streams.get(way).map_or(0, |stream| stream.uncertain);
+        let (way, lost) = lost.into_iter().find(|(way, lost)| *lost > told(way))?;
+        Some((way.0, lost, told(&way)))
     }
 }
 
-/// Reads what one end of a wire writes, for the ends of stanzas.
+/// Reads what one end of a wire writes, for the ends of stanzas and of the stream.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
     /// What is left of a record, and whether it is data.
@@ -131,9 +230,16 @@ pub(super) struct Scanner {
     /// The bytes of its length so far.
     header: Vec<u8>,
     text: Vec<u8>,
+    /// Whether there was a closing tag, and no error before it.
+    closed: bool,
 }
 
 impl Scanner {
+    /// Whether the stream has ended in good order.
+    pub(super) const fn has_closed(&self) -> bool {
+        self.closed
+    }
+
     /// The numbers of the stanzas that end in these bytes.
     pub(super) fn scan(&mut self, mut bytes: &[u8]) -> Vec<usize> {
         let mut ended = Vec::new();
@@ -177,11 +283,17 @@ impl Scanner {
             self.text.extend_from_slice(piece);
             if piece.ends_with(b">") {
                 ended.extend(number_before_the_end(&self.text));
+                self.closed |= ends_in_good_order(&self.text);
             }
             let surplus = self.text.len().saturating_sub(LONGEST_END_BYTES);
             self.text.drain(..surplus);
         }
     }
+}
+
+/// Whether the stream ends here, and not with an error.
+fn ends_in_good_order(text: &[u8]) -> bool {
+    text.strip_suffix(CLOSING).is_some_and(|before| !before.ends_with(ERROR))
 }
 
 /// The number of the stanza that ends here.
@@ -219,6 +331,17 @@ mod tests {
             let mut scanner = Scanner::default();
             let found: Vec<_> = wire.chunks(size).flat_map(|piece| scanner.scan(piece)).collect();
             assert_eq!(found, [17, 20], "in pieces of {size}");
+            assert!(!scanner.has_closed());
+        }
+    }
+
+    #[test]
+    fn the_scanner_tells_a_goodbye_from_an_error() {
+        let error = "<stream:error><x/></stream:error></stream:stream>";
+        for (end, expected) in [("</stream:stream>", true), (error, false)] {
+            let mut scanner = Scanner::default();
+            scanner.scan(format!("<stream:stream>{}{end}", compose(3, "a.example", "b.example", 0)).as_bytes());
+            assert_eq!(scanner.has_closed(), expected, "{end}");
         }
     }
 }

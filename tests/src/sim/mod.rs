@@ -12,19 +12,22 @@
 //! Things go wrong for ten minutes or an hour, and at every step the laws of safety hold:
 //!
 //! - A stanza is delivered only if the domain that it is from sent it, to the domain that it is for, with the same bytes,
-//!   where that domain was proved; and nobody believes an impostor or a liar about DNS.
+//!   over a connection on which that domain was proved; and nobody believes an impostor or a liar about DNS.
+//! - A pair is up only by a proof and over a stream that the operator of the site allows, and not any more once another
+//!   configuration forbids it. What is sent to a domain that is denied comes back at once.
 //! - No stanza is delivered twice, comes back after it was wholly written, or is written twice.
-//! - On one stream the stanzas of a pair arrive in the order in which they were sent.
+//! - On one stream the stanzas of a pair are written and arrive in the order in which they were sent.
 //! - Ids are not given twice, and not named after their end. `PeerDown` follows `PeerUp`, once.
-//! - No node is in a busy loop, or holds more bytes for a peer than its limits say.
+//! - No node is in a busy loop, or holds more than its limits say, and each counts the connections that it has.
 //! - What is over, and timers that come early, move nothing.
 //!
 //! Then everything is healed, and within ten minutes:
 //!
-//! - every pair that may federate does: the last of three stanzas arrives; and no other pair does;
+//! - whoever can send to somebody does: the last of three stanzas arrives; and nobody else's does;
 //! - nothing waits, nothing is being verified or looked up;
 //! - every stanza that was accepted was delivered, came back, was written to a connection that lost bytes, or was with a
-//!   process that ended.
+//!   process that ended;
+//! - of what a connection lost, its writer has told that it is uncertain, unless its peer said that it had read it.
 //!
 //! At last all nodes shut down, and let go of every id.
 
@@ -35,14 +38,16 @@ mod federation;
 mod ledger;
 mod net;
 mod observe;
+mod options;
+mod origin;
 mod random;
 mod site;
 mod swarm;
 mod traffic;
+mod zone;
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::hash::Hasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -50,6 +55,7 @@ use std::time::Duration;
 use s2s_core::machine::Machine;
 use s2s_core::node::{Command, Node};
 
+pub use origin::{Failure, Origin, seed_named};
 pub use random::Random;
 pub use swarm::{Fault, Setup};
 
@@ -93,63 +99,23 @@ pub struct Summary {
     pub federation_hours: f64,
 }
 
-/// What a run is drawn from.
-#[derive(Clone, Debug)]
-pub enum Origin {
-    /// A seed.
-    Seed(u64),
-    /// An input of the fuzz target `federation`: the first draws of a small federation.
-    Script(Vec<u8>),
-}
-
-/// A law was broken.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// What was run.
-    pub origin: Origin,
-    /// How many things had happened.
-    pub step: u64,
-    /// Since the beginning, in virtual time.
-    pub at: Duration,
-    /// Which law.
-    pub law: String,
-    /// What happened last.
-    pub trace: Vec<String>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { origin, step, at, law, trace } = self;
-        for line in trace {
-            writeln!(f, "{line}")?;
-        }
-        writeln!(f, "step {step}, {:.6} s: {law}", at.as_secs_f64())?;
-        match origin {
-            Origin::Seed(seed) => {
-                write!(f, "SIM_SEED={seed:#x} cargo test -p s2s-tests --test simulation -- replay --nocapture")
-            }
-            Origin::Script(script) => write!(f, "the target `federation` with the input {script:02x?}"),
-        }
-    }
-}
-
 /// Runs a federation. A failure is run once more, to tell what happened last.
 pub fn run(origin: &Origin) -> Result<Summary, Box<Failure>> {
     attempt(origin, false).map_err(|failure| attempt(origin, true).err().unwrap_or(failure))
 }
 
 fn attempt(origin: &Origin, traced: bool) -> Result<Summary, Box<Failure>> {
-    let (swarm, random) = match origin {
-        Origin::Seed(seed) => {
-            let mut random = Random::new(*seed);
-            (Swarm::draw(*seed, &mut random), random)
-        }
-        Origin::Script(script) => {
-            let mut random = Random::scripted(script);
-            (Swarm::small(&mut random), random)
-        }
+    let mut random = match origin {
+        Origin::Seed(seed) | Origin::Pinned { seed, .. } => Random::new(*seed),
+        Origin::Script(script) => Random::scripted(script),
     };
-    let mut federation = Federation::new(random, swarm, traced);
+    let aside = random.beside();
+    let swarm = match origin {
+        Origin::Seed(seed) => Swarm::draw(*seed, &mut random),
+        Origin::Script(_) => Swarm::small(&mut random),
+        Origin::Pinned { faults, .. } => Swarm::pinned(faults, &mut random),
+    };
+    let mut federation = Federation::new(random, aside, swarm, traced);
     let panicked = catch_unwind(AssertUnwindSafe(|| play(&mut federation))).err();
     if let Some(panic) = panicked {
         federation.break_law(format!("panicked: {}", text_of(&*panic)));
@@ -180,7 +146,7 @@ fn play(federation: &mut Federation) {
     for domain in 0..federation.names.len() {
         federation.agenda.plan(now, Happening::Write { domain });
     }
-    federation.agenda.plan(now + Duration::from_secs(1), Happening::Fault);
+    plan_faults(federation);
     federation.run_until(now + federation.swarm.span);
     if federation.violation.is_some() {
         return;
@@ -205,6 +171,18 @@ fn play(federation: &mut Federation) {
     }
 }
 
+/// Faults strike by chance, or when and where it was said.
+fn plan_faults(federation: &mut Federation) {
+    let now = federation.now;
+    let Some(pinned) = federation.swarm.pinned.clone() else {
+        return federation.agenda.plan(now + Duration::from_secs(1), Happening::Fault);
+    };
+    let sites = federation.honest_sites();
+    for (at, fault, site) in pinned.into_iter().filter(|(_, fault, _)| fault.is_planned()) {
+        federation.agenda.plan(now + at, Happening::Pinned { fault, site: site % sites });
+    }
+}
+
 /// Pairs of domains of different sites.
 fn choose_pairs(federation: &mut Federation) -> Vec<(usize, usize)> {
     let domains = 0..federation.names.len();
@@ -219,17 +197,22 @@ fn choose_pairs(federation: &mut Federation) -> Vec<(usize, usize)> {
 
 fn judge_liveness(federation: &mut Federation, pairs: &[(usize, usize)], last: &[Option<usize>]) {
     for ((from, to), number) in pairs.iter().zip(last) {
-        let expected = federation.can_federate(*from, *to);
+        let expected = federation.can_send(*from, *to);
         let fate = number.map(|number| federation.ledger.entries[number].fate);
         if (fate == Some(Fate::Delivered)) != expected {
             let [one, other] = [from, to].map(|domain| &federation.sites[federation.homes[*domain]]);
-            let setups = format!("{:?} and {:?}", one.setup, other.setup);
-            return federation.break_law(format!("d{from} to d{to}, {setups}, all healed: {number:?} is {fate:?}"));
+            let [one, other] = [one, other].map(|site| format!("{:?} with {:?}", site.setup, site.orders));
+            return federation
+                .break_law(format!("d{from}, {one}, to d{to}, {other}, all healed: {number:?} is {fate:?}"));
         }
     }
     if let Some(number) = federation.ledger.vanished() {
         let entry = federation.ledger.entries[number].clone();
         return federation.break_law(format!("stanza {number} vanished: {entry:?}"));
+    }
+    if let Some((wire, lost, told)) = federation.ledger.uncounted() {
+        return federation
+            .break_law(format!("{wire:?} broke with {lost} stanzas, and {told} are told to be uncertain"));
     }
     for site in 0..federation.sites.len() {
         let held = federation.sites[site].node.as_ref().map(Node::measures).unwrap_or_default();

@@ -25,6 +25,11 @@ impl Random {
         Self { state: bytes.len() as u64, script: draws.iter().rev().map(|draw| u16::from_be_bytes(*draw)).collect() }
     }
 
+    /// A generator beside this one: what is drawn from it leaves the draws of this one as they are.
+    pub(super) const fn beside(&self) -> Self {
+        Self { state: self.state ^ 0xe703_7ed1_a0b4_28db, script: Vec::new() }
+    }
+
     /// The next 64 bits.
     pub fn bits(&mut self) -> u64 {
         if let Some(draw) = self.script.pop() {

@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use s2s_core::addr::{Domain, Pair};
+use s2s_core::auth::Method;
 use s2s_core::dialback::Secret;
 use s2s_core::entropy::Seed;
 use s2s_core::machine::{ConnId, QueryId};
 use s2s_core::node::{Config, Direction, Node};
-use s2s_core::policy::HostOptions;
 use s2s_core::route::PrivateAddresses;
 use s2s_core::time::Anchor;
+use s2s_core::tls::Version;
 use s2s_core::tls::verify::Trust;
 
 use super::net::WireId;
+use super::options::{Decree, Orders};
 use super::swarm::{Setup, Swarm};
 use crate::certificates::{Authority, Identity, Kind};
 use crate::fake_tls::FakeProvider;
@@ -34,6 +36,10 @@ pub(super) struct Site {
     /// The domains that it serves.
     pub(super) domains: Vec<usize>,
     pub(super) setup: Setup,
+    /// What else its operator decided, for good and for a while. Not while the application takes no events: what they
+    /// tell is judged by what counts when they are taken.
+    pub(super) orders: Orders,
+    pub(super) decree: Option<Decree>,
     /// Whether the domains are not its own.
     pub(super) impostor: bool,
     pub(super) addr: IpAddr,
@@ -59,15 +65,24 @@ pub(super) struct Site {
     pub(super) armed: Option<(Instant, Instant)>,
     /// When a timer fired last, and how often at that moment.
     pub(super) timeouts: (Instant, u32),
+    /// The wires of connections that it opened and let go.
+    pub(super) past: BTreeMap<ConnId, WireId>,
     /// What the node said is up.
-    pub(super) up: BTreeSet<(Pair, Direction, ConnId)>,
-    /// The last stanza of each pair and connection.
-    pub(super) order: BTreeMap<(Pair, ConnId), usize>,
+    pub(super) up: BTreeMap<(Pair, Direction, ConnId), Shown>,
     /// Whether the application takes no events.
     pub(super) paused: bool,
     pub(super) refuses_until: Instant,
     pub(super) swallows_until: Instant,
     pub(super) wrong_certificate: Option<Kind>,
+}
+
+/// What was said of a pair when it came up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// How the side that opened the stream was proved.
+    pub(super) by: Method,
+    /// The version of TLS, if there is any.
+    pub(super) tls: Option<Version>,
 }
 
 /// Where a connection of a node is.
@@ -83,6 +98,8 @@ impl Site {
             life: Life { site, number: 0 },
             domains,
             setup,
+            orders: Orders::default(),
+            decree: None,
             impostor: false,
             addr,
             starttls: true,
@@ -97,8 +114,8 @@ impl Site {
             woken: BTreeSet::new(),
             armed: None,
             timeouts: (now, 0),
-            up: BTreeSet::new(),
-            order: BTreeMap::new(),
+            past: BTreeMap::new(),
+            up: BTreeMap::new(),
             paused: false,
             refuses_until: now,
             swallows_until: now,
@@ -107,12 +124,12 @@ impl Site {
     }
 
     /// Begins another life.
-    pub(super) fn start(&mut self, names: &[Domain], swarm: &Swarm, now: Instant, unix: Duration) {
+    pub(super) fn start(&mut self, config: Config, now: Instant, unix: Duration) {
         self.life.number += 1;
         let mut seed = [0x5e; 32];
         seed[..8].copy_from_slice(&(self.life.site as u64).to_be_bytes());
         seed[8..16].copy_from_slice(&self.life.number.to_be_bytes());
-        self.node = Some(Node::new(self.config(names, swarm), Seed(seed), Anchor { instant: now, unix }));
+        self.node = Some(Node::new(config, Seed(seed), Anchor { instant: now, unix }));
         self.armed = None;
         self.paused = false;
         self.silent = false;
@@ -124,14 +141,23 @@ impl Site {
         self.life.number += 1;
         self.asks.clear();
         self.woken.clear();
+        self.past.clear();
         self.up.clear();
-        self.order.clear();
         (self.last_dial, self.last_ask, self.armed) = (None, None, None);
         std::mem::take(&mut self.conns)
     }
 
-    /// How its node is configured.
-    pub(super) fn config(&self, names: &[Domain], swarm: &Swarm) -> Config {
+    /// The wire of a connection that it opened, whether or not it has let it go.
+    pub(super) fn dialled_wire(&self, conn: ConnId) -> Option<WireId> {
+        let present = self.conns.get(&conn).and_then(|place| match place {
+            Place::Wire { wire, end: 0 } => Some(*wire),
+            Place::Wire { .. } | Place::Dialling => None,
+        });
+        present.or_else(|| self.past.get(&conn).copied())
+    }
+
+    /// How its node is configured, but for routes. `names` are those of all domains, `homes` their sites.
+    pub(super) fn config(&self, names: &[Domain], homes: &[usize], swarm: &Swarm) -> Config {
         let kind = match self.setup {
             Setup::Bare => None,
             Setup::SelfSigned => Some(Kind::SelfSigned),
@@ -148,11 +174,8 @@ impl Site {
         config.private_addresses = PrivateAddresses::Always;
         config.idle_timeout = swarm.idle;
         config.limits.queue_bytes_per_pair = swarm.queue_bytes;
-        let options = HostOptions {
-            secure_auth: self.setup == Setup::Strict,
-            require_encryption: self.setup.demands_encryption(),
-            ..HostOptions::default()
-        };
+        self.orders.configure(self, &mut config);
+        let options = self.options(names, homes);
         config.hosts = hosts().map(|host| (host, options.clone())).collect();
         config
     }

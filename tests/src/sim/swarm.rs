@@ -47,7 +47,7 @@ faults! {
     ClockStep,
     /// An application takes no events for a while.
     SlowApplication,
-    /// A site is configured again, with the same configuration.
+    /// A site is configured again: mostly with the same configuration, in some runs with another one for a while.
     Reload,
     /// A site reports what is over already, or comes early or late to a timer.
     Races,
@@ -72,6 +72,12 @@ faults! {
 }
 
 impl Fault {
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|fault| format!("{fault:?}") == name)
+    }
+
     /// Whether it strikes at moments of its own; the others come with what they concern.
     #[must_use]
     pub const fn is_planned(self) -> bool {
@@ -143,6 +149,8 @@ pub(super) struct Swarm {
     pub(super) domains_per_site: usize,
     pub(super) setups: Vec<Setup>,
     pub(super) faults: BTreeSet<Fault>,
+    /// When they strike, and where, if that was not left to chance.
+    pub(super) pinned: Option<Vec<(Duration, Fault, usize)>>,
     pub(super) quality: Quality,
     /// From one stanza of a domain to its next, at most twice this.
     pub(super) pace: Duration,
@@ -173,6 +181,9 @@ const SPARSE_SEGMENT: usize = 1460;
 /// One stanza in so many, or more, is long in longer runs.
 const SPARSE_LONG_STANZA_IN: usize = 1000;
 
+/// How long a run goes on after the last fault that was pinned.
+const PINNED_AFTERMATH: Duration = Duration::from_secs(60);
+
 impl Swarm {
     /// The options of the run of `seed`: its remainder by 16 says how large it is.
     pub(super) fn draw(seed: u64, random: &mut Random) -> Self {
@@ -200,6 +211,16 @@ impl Swarm {
         Self::with(domains, span, Duration::from_secs(10), random)
     }
 
+    /// The options of a run in which these faults strike, and no others.
+    pub(super) fn pinned(faults: &[(Duration, Fault, usize)], random: &mut Random) -> Self {
+        let mut swarm = Self::small(random);
+        let last = faults.iter().map(|(at, ..)| *at).max().unwrap_or_default();
+        swarm.span = last + PINNED_AFTERMATH;
+        swarm.faults = faults.iter().map(|(_, fault, _)| *fault).collect();
+        swarm.pinned = Some(faults.to_vec());
+        swarm
+    }
+
     fn with(domains: usize, span: Duration, trouble: Duration, random: &mut Random) -> Self {
         let setups = match random.below(4) {
             0 => vec![Setup::Strict],
@@ -223,6 +244,7 @@ impl Swarm {
             domains_per_site: *random.pick(&[1, 1, 2, 4]),
             setups,
             faults,
+            pinned: None,
             quality,
             pace: Duration::from_secs(*random.pick(&[5, 29, 50, 50])),
             circle: *random.pick(&[1, 3, usize::MAX]),

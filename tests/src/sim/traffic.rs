@@ -11,8 +11,10 @@ use s2s_core::machine::{ConnId, Listener, Machine};
 
 use super::agenda::Happening;
 use super::federation::{Federation, LONG_STANZA_BYTES};
+use super::ledger::Written;
 use super::net::{End, Pipe, Segment, Wire, WireId};
 use super::site::{Life, Place};
+use super::zone;
 
 /// Bytes that one read takes at most.
 const READ_BYTES: usize = 16_384;
@@ -34,7 +36,10 @@ impl Federation {
         };
         let refused = Happening::Failed { at: from, conn, error: io::ErrorKind::ConnectionRefused };
         let (Some(target), Some(listener)) = (target, listener) else {
-            return self.agenda.plan(back, refused);
+            return match zone::is_silent(addr.ip()) {
+                true => self.agenda.plan(now + Duration::from_secs(1), Happening::Syn { from, conn, addr }),
+                false => self.agenda.plan(back, refused),
+            };
         };
         let site = &self.sites[target];
         if self.parted_until(from.site, target) > now || site.swallows_until > now || site.silent {
@@ -117,8 +122,14 @@ impl Federation {
         let taken = if partial { self.random.between(1, room) } else { room };
         let bytes = pending[..taken].to_vec();
         node.handle_sent(self.now, conn, taken);
-        for number in pipe.scanner.scan(&bytes) {
-            let result = self.ledger.note_written(number, id, end);
+        let written = Written { way: (id, end), at: self.now, to: wire.ends[1 - end].conn };
+        let was_closed = pipe.scanner.has_closed();
+        let ended = pipe.scanner.scan(&bytes);
+        if pipe.scanner.has_closed() && !was_closed {
+            self.ledger.excuse(id, 1 - end);
+        }
+        for number in ended {
+            let result = self.ledger.note_written(number, written);
             self.check(result);
         }
         let mut rest = bytes.as_slice();
