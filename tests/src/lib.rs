@@ -1,6 +1,7 @@
 //! How s2s is proved: harnesses, properties, adversaries, and real servers.
 
 pub mod adapter;
+pub mod bounds;
 pub mod cases;
 pub mod certificates;
 pub mod conformance;

@@ -19,6 +19,13 @@ pub fn cases() -> ProptestConfig {
     ProptestConfig { cases: asked.unwrap_or(CASES), failure_persistence: None, ..ProptestConfig::default() }
 }
 
+/// A part of those [`cases`] for what is dear: one in so many, and no fewer than 64.
+#[must_use]
+pub fn one_case_in(many: u32) -> ProptestConfig {
+    let all = cases();
+    ProptestConfig { cases: (all.cases / many).max(64), ..all }
+}
+
 /// An input of the committed corpus of a target, with some damage.
 pub fn damaged(target: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
     let inputs: Vec<Vec<u8>> = corpus(target).into_values().collect();

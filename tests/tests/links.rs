@@ -1,8 +1,10 @@
-//! One connection without a node: a link that its owner has closed while the peer still had something to say.
+//! One connection without a node: a link that its owner has closed while the peer still had something to say, and what
+//! comes at the wrong moment.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use s2s_core::addr::Pair;
 use s2s_core::entropy::{Entropy, Seed};
 use s2s_core::link::{Connection, End, Event, Link};
 use s2s_core::policy::{Offer, StartTls};
@@ -76,4 +78,48 @@ fn tls_that_was_asked_for_before_our_closing_tag_is_not_granted_after_it() {
     let ended = link.poll_event();
     assert!(matches!(ended, Some(Event::Ended(End { reason: Reason::Idle, .. }))), "{ended:?}");
     assert!(link.ended_in_good_order(), "its closing tag was heard");
+}
+
+#[test]
+fn a_command_that_does_not_fit_moves_no_timer() {
+    let now = Instant::now();
+    let (local, remote, entropy) = (domain(LOCAL), domain(REMOTE), || Entropy::new(Seed([5; 32])));
+    let pair = Pair::new(local.clone(), remote.clone());
+    let mut dialled = Link::initiating(now, local, remote, false, provider(), settings(), entropy());
+    dialled.handle_connected(now);
+    let accepted = Link::receiving(now, false, provider(), settings(), entropy());
+    let later = now + Duration::from_secs(1);
+    for (mut link, waits_for) in [(dialled, "attempt"), (accepted, "negotiation")] {
+        let before = link.poll_timeout();
+        assert!(before.is_some_and(|(_, why)| why == waits_for), "{before:?}");
+        link.external(later);
+        assert_eq!(link.poll_timeout(), before, "there are no features yet");
+        link.send_key(later, &pair, "a key".to_owned());
+        assert_eq!(link.poll_timeout(), before, "so that no key goes out");
+        link.send_verify(later, &pair, "id".to_owned(), "a key".to_owned());
+        assert_eq!(link.poll_timeout(), before, "and no question about one");
+        assert_eq!((link.poll_event(), link.connection()), (None, Connection::Keep));
+    }
+}
+
+#[test]
+fn a_connection_that_is_over_is_not_opened_and_does_not_break() {
+    let now = Instant::now();
+    let entropy = Entropy::new(Seed([5; 32]));
+    let mut link = Link::initiating(now, domain(LOCAL), domain(REMOTE), true, provider(), settings(), entropy);
+    link.cancel();
+    link.handle_connected(now);
+    assert_eq!(written(&mut link), "", "no hello of TLS");
+
+    let mut link = Link::receiving(now, false, provider(), settings(), Entropy::new(Seed([5; 32])));
+    link.handle_bytes(now, header(REMOTE, LOCAL).as_bytes());
+    assert!(matches!(link.poll_event(), Some(Event::Receiving(ReceivingEvent::HeaderReceived(_)))));
+    link.offer(now, domain(LOCAL), Offer { starttls: None, external: None, dialback: true });
+    link.handle_bytes(now, CLOSING.as_bytes());
+    assert!(matches!(link.poll_event(), Some(Event::Ended(_))));
+    assert!(written(&mut link).ends_with(CLOSING));
+    link.handle_eof(now);
+    assert_eq!((link.connection(), link.ended_in_good_order()), (Connection::Drop, true));
+    link.handle_closed(now, "a reset of what is not there");
+    assert!(link.ended_in_good_order(), "everything was said before");
 }

@@ -7,7 +7,7 @@ use s2s_core::limits;
 use s2s_core::tls::identity::{Name, Names, matches};
 use webpki::EndEntityCert;
 
-use super::input::Input;
+use super::input::{Choices, Input};
 use super::link::{LOCAL, REMOTE, domain};
 use crate::certificates::{Authority, Request, San};
 
@@ -26,7 +26,7 @@ pub fn certificate_names(data: &[u8]) {
     let der = match data.first() {
         Some(&SEQUENCE) | None => data,
         Some(_) => {
-            made = certificate(&mut Input(data));
+            made = certificate(&mut Input::new(data));
             &made
         }
     };
@@ -79,7 +79,7 @@ fn certificate(input: &mut Input<'_>) -> Vec<u8> {
         let (form, damage) = (input.below(8), input.below(4));
         if damage == 3 {
             let (at, length) = (input.below(text.len() + 1), input.below(4));
-            text.insert_str(at, &String::from_utf8_lossy(input.bytes(length)));
+            text.insert_str(at, &String::from_utf8_lossy(input.up_to(length)));
         }
         names.push(match form {
             0..5 => San::Dns(text),

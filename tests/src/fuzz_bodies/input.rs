@@ -1,31 +1,61 @@
-//! An input of the fuzzer, read as choices. When it is used up, every choice is the first one.
+//! An input of the fuzzer, read as choices: from the front, and where it is used up, every choice is the first one.
+//!
+//! Operations are read by [`Arbitrary`]. It is implemented by hand, one byte for a choice: what `arbitrary` makes of an
+//! enum or of a number takes four bytes or eight, and lengths from the end, so that the committed corpora would mean
+//! something else.
 
-/// What is left of an input.
-#[derive(Clone, Debug)]
-pub(super) struct Input<'a>(pub(super) &'a [u8]);
+use arbitrary::Arbitrary;
+pub(super) use arbitrary::Unstructured as Input;
 
-impl<'a> Input<'a> {
-    pub(super) const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn byte(&mut self) -> u8 {
-        self.bytes(1).first().copied().unwrap_or(0)
-    }
+/// What the bodies choose by.
+pub(super) trait Choices<'a> {
+    /// What these bytes stand for.
+    fn read<T: Arbitrary<'a>>(&mut self) -> T;
 
     /// The next `length` bytes, or as many as there are.
-    pub(super) fn bytes(&mut self, length: usize) -> &'a [u8] {
-        let (bytes, rest) = self.0.split_at(length.min(self.0.len()));
-        self.0 = rest;
-        bytes
+    fn up_to(&mut self, length: usize) -> &'a [u8];
+
+    /// The next byte, which stays where it is.
+    fn peek(&self) -> u8;
+
+    fn byte(&mut self) -> u8 {
+        self.read()
     }
 
     /// A number below `bound`, which is at most 256.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    fn below(&mut self, bound: usize) -> usize {
         usize::from(self.byte()) % bound.max(1)
     }
 
-    pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
+    }
+}
+
+impl<'a> Choices<'a> for Input<'a> {
+    fn read<T: Arbitrary<'a>>(&mut self) -> T {
+        self.arbitrary().expect("any bytes stand for something")
+    }
+
+    fn up_to(&mut self, length: usize) -> &'a [u8] {
+        self.bytes(length.min(self.len())).expect("no more than there are")
+    }
+
+    fn peek(&self) -> u8 {
+        self.peek_bytes(1).map_or(0, |next| next[0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_take_one_byte_each_from_the_front_and_are_the_first_ones_at_the_end() {
+        let mut input = Input::new(&[7, 200, 3, 1, 2, 9]);
+        assert_eq!((input.peek(), input.byte(), input.below(16)), (7, 7, 200 % 16));
+        assert_eq!((input.pick(&["a", "b"]), input.up_to(2), input.up_to(2)), ("b", &[1, 2][..], &[9][..]));
+        assert!(input.is_empty());
+        assert_eq!((input.peek(), input.byte(), input.pick(&["a", "b"]), input.up_to(1)), (0, 0, "a", &[][..]));
     }
 }

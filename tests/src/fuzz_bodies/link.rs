@@ -4,17 +4,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arbitrary::Arbitrary;
 use s2s_core::addr::{Domain, Pair};
+use s2s_core::dialback::Answer;
 use s2s_core::entropy::{Entropy, Seed};
 use s2s_core::limits;
 use s2s_core::link::{Connection, Event, Link, Settings};
 use s2s_core::policy::{Offer, StartTls};
 use s2s_core::reason::Reason;
-use s2s_core::stanza::StanzaCondition;
-use s2s_core::stream::{InitiatingEvent, KeyOutcome, ReceivingEvent};
+use s2s_core::stanza::{Stanza, StanzaCondition};
+use s2s_core::stream::{InitiatingEvent, KeyOutcome, ReceivingEvent, StreamError};
 
 use super::frames::pieces;
-use super::input::Input;
+use super::input::{Choices, Input};
+use crate::bounds;
 use crate::fake_tls::{FakeProvider, plaintext};
 use crate::puppetry::{AUTH, PROCEED, STARTTLS, header, response, settings};
 
@@ -22,10 +25,10 @@ pub(super) const LOCAL: &str = "a.example.org";
 pub(super) const REMOTE: &str = "b.example.net";
 
 /// Bytes of the longest answer of a link to what one piece of input can ask.
-const ANSWER_BYTES: usize = 65_536;
+pub(super) const ANSWER_BYTES: usize = 65_536;
 
 /// The types of the records of the fake TLS.
-const RECORDS: std::ops::RangeInclusive<u8> = 21..=23;
+pub(super) const RECORDS: std::ops::RangeInclusive<u8> = 21..=23;
 
 /// What a link did: its events, what it wrote inside and outside of TLS, and what is to be done with the connection.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,6 +51,8 @@ struct Driven {
     wire: Vec<u8>,
     events: Vec<String>,
     ended: bool,
+    /// Whether everything was tried behind the end.
+    checked: bool,
     /// Bytes that the network takes at once.
     bite: usize,
 }
@@ -65,19 +70,27 @@ impl Driven {
         if kind & 1 == 1 {
             link.handle_connected(now);
         }
-        let mut driven = Self { link, now, wire: Vec::new(), events: Vec::new(), ended: false, bite };
+        let (wire, events) = (Vec::new(), Vec::new());
+        let mut driven = Self { link, now, wire, events, ended: false, checked: false, bite };
         driven.drain();
         driven
     }
 
     fn receive(&mut self, bytes: &[u8]) {
         let before = (self.wire.len(), self.events.len());
+        let was_over = self.checked;
         self.tease();
         self.link.handle_bytes(self.now, bytes);
         self.drain();
         self.check_end();
+        assert!(!was_over || (self.wire.len(), self.events.len()) == before, "nothing follows the end");
         assert!(self.wire.len() - before.0 <= ANSWER_BYTES + 64 * bytes.len(), "answers are bounded");
         assert!(self.events.len() - before.1 <= 2 + bytes.len(), "no more events than bytes");
+        // Byte by byte it is the same, and dear to look at.
+        if bytes.len() > 1 {
+            let held = self.link.retained_bytes();
+            assert!(held <= bounds::link(), "{held} bytes are held");
+        }
     }
 
     /// A timer that comes early moves nothing.
@@ -89,24 +102,12 @@ impl Driven {
         }
     }
 
-    /// Behind the end nothing that is reported or commanded has an effect.
+    /// Once it is over, it stays so.
     fn check_end(&mut self) {
-        if !self.ended || self.link.connection() != Connection::Drop {
-            return;
+        if self.ended && self.link.connection() == Connection::Drop && !self.checked {
+            self.checked = true;
+            assert_over(&mut self.link, self.now);
         }
-        let (now, link) = (self.now, &mut self.link);
-        link.handle_bytes(now, b"<more/>");
-        link.handle_connected(now);
-        link.accept_header(now);
-        link.starttls(now);
-        link.send_key(now, &Pair::new(domain(LOCAL), domain(REMOTE)), "a key".to_owned());
-        link.close(now, Reason::Idle);
-        link.shut_down(now);
-        link.handle_eof(now);
-        link.handle_closed(now, "again");
-        link.handle_timeout(now + limits::IDLE);
-        assert!(link.pending().is_empty(), "written behind the end: {:?}", link.pending());
-        assert_eq!((link.poll_event(), link.poll_timeout(), link.connection()), (None, None, Connection::Drop));
     }
 
     /// Nobody says anything any more: the timers end the link, none of them twice at one moment. How long the answer to a
@@ -123,14 +124,18 @@ impl Driven {
         self.check_end();
     }
 
+    /// What is armed meanwhile is later. But a stream that ends with an event which was taken gets its time from the next
+    /// call on, so that one is due at once.
     fn let_timers_fire(&mut self) {
-        let mut last = None;
         while let Some((at, why)) = self.link.poll_timeout() {
-            assert_ne!(last, Some((at, why)), "fires again at the same moment");
-            last = Some((at, why));
             self.now = self.now.max(at);
             self.link.handle_timeout(self.now);
+            let next = self.link.poll_timeout();
+            assert!(next.is_none_or(|(at, _)| at > self.now), "{why} has fired, and {next:?} is due");
+            let told = self.events.len();
             self.drain();
+            let due = self.link.poll_timeout().filter(|(at, _)| *at <= self.now);
+            assert!(due.is_none_or(|(_, why)| why == "end" && self.events.len() > told), "{due:?} is due at once");
         }
     }
 
@@ -169,12 +174,13 @@ impl Driven {
                 let starttls = link.facts().is_none().then_some(StartTls::Optional);
                 link.offer(now, domain(LOCAL), Offer { starttls, external: None, dialback: true });
             }
+            Event::Receiving(ReceivingEvent::StartTlsRequested) => link.proceed(now),
             Event::Receiving(ReceivingEvent::KeyReceived { pair, key }) => {
                 let timeout = KeyOutcome::Failed(StanzaCondition::RemoteServerTimeout);
                 link.answer_key(now, &pair, if key.len().is_multiple_of(2) { KeyOutcome::Denied } else { timeout });
             }
             Event::Receiving(ReceivingEvent::VerifyReceived { receiving, originating, id, .. }) => {
-                link.answer_verify(now, receiving, originating, id, s2s_core::dialback::Answer::Invalid);
+                link.answer_verify(now, receiving, originating, id, Answer::Invalid);
             }
             Event::Receiving(ReceivingEvent::Stanza { pair, .. }) => {
                 panic!("a stanza for {pair:?}, and nothing is proved")
@@ -200,6 +206,58 @@ impl Driven {
     }
 }
 
+/// Behind the end nothing that is reported or commanded has an effect, and the end stays what it was. Its reason was told
+/// once.
+pub(super) fn assert_over(link: &mut Link, now: Instant) {
+    let known = |link: &Link| (link.peer_condition(), link.ended_in_good_order(), link.is_closing());
+    let before = known(link);
+    command_everything(link, now);
+    let reports: [fn(&mut Link, Instant); 5] = [
+        Link::handle_connected,
+        |link, now| link.handle_bytes(now, b"<more/>"),
+        Link::handle_eof,
+        |link, now| link.handle_closed(now, "again"),
+        |link, now| link.handle_timeout(now + limits::IDLE),
+    ];
+    for report in reports {
+        assert!(link.pending().is_empty(), "written behind the end: {:?}", link.pending());
+        let rest = (link.poll_event(), link.poll_timeout(), link.connection());
+        assert_eq!(rest, (None, None, Connection::Drop), "told, armed and done behind the end");
+        report(link, now);
+    }
+    assert!(link.pending().is_empty(), "written behind the end: {:?}", link.pending());
+    assert_eq!((link.poll_event(), link.poll_timeout(), link.connection()), (None, None, Connection::Drop));
+    assert_eq!(known(link), before, "the peer's condition, and whether the end was in good order");
+}
+
+/// Every command that an owner may give.
+fn command_everything(link: &mut Link, now: Instant) {
+    let (local, remote) = (domain(LOCAL), domain(REMOTE));
+    let pair = Pair::new(local.clone(), remote.clone());
+    let text = format!("<message from='x@{LOCAL}' to='y@{REMOTE}'/>");
+    let (id, key) = (|| "id".to_owned(), || "a key".to_owned());
+    link.accept_header(now);
+    link.starttls_ahead(now);
+    link.external_ahead(now);
+    link.verify_ahead(now, &pair, id(), key());
+    link.expect_last_features(now, None);
+    link.starttls(now);
+    link.external(now);
+    link.send_key(now, &pair, key());
+    link.send_verify(now, &pair, id(), key());
+    let stanza = Stanza::parse(&text).expect("a stanza");
+    assert!(link.send_stanza(now, now, stanza).is_err(), "a stanza does not come back");
+    link.offer(now, local.clone(), Offer { starttls: Some(StartTls::Optional), external: None, dialback: true });
+    link.proceed(now);
+    link.answer_key(now, &pair, KeyOutcome::Denied);
+    link.answer_verify(now, remote, local, id(), Answer::Valid);
+    link.refuse(now, &StreamError::HostGone, None);
+    link.close(now, Reason::Idle);
+    link.shut_down(now);
+    link.stalled();
+    link.handle_sent(1);
+}
+
 fn course<'a>(kind: u8, bite: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> Course {
     let mut driven = Driven::new(kind, bite);
     for piece in pieces {
@@ -211,8 +269,9 @@ fn course<'a>(kind: u8, bite: usize, pieces: impl IntoIterator<Item = &'a [u8]>)
 /// A link that hears these bytes: whole, in single bytes and in pieces it does and says the same (P1), in whatever pieces
 /// that is taken (P9). The first byte says which link (1: we dialled, 2: direct TLS), the rest of the first line how to cut.
 ///
-/// Nothing is proved, nothing follows the end (P4), there is one stream error at most, answers are bounded (P8), timers that
-/// come early move nothing, and left alone every link comes to its end (P7).
+/// Nothing is proved, nothing follows the end (P4), there is one stream error at most, answers and what is held are bounded
+/// (P8), timers that come early move nothing, what has fired is not due again, and left alone every link comes to its end
+/// (P7).
 pub fn link_bytes(data: &[u8]) {
     let (line, bytes) = match data.iter().position(|byte| *byte == b'\n') {
         Some(at) => (&data[..at], &data[at + 1..]),
@@ -239,17 +298,26 @@ fn compare(one: &Course, other: &Course, bytes: &[u8]) {
 /// A link that hears legal frames in any order: see [`link_bytes`]. After the byte that says which link, each byte is one
 /// frame.
 pub fn stream_frames(data: &[u8]) {
-    let mut input = Input(data);
+    let mut input = Input::new(data);
     let kind = input.byte();
     let mut bytes = Vec::new();
     while !input.is_empty() && bytes.len() < 20_000 {
-        bytes.extend_from_slice(frame(&mut input).as_bytes());
+        bytes.extend_from_slice(input.read::<Frame>().0.as_bytes());
     }
     judge(kind, &[7, 1, 100, 3], &bytes);
 }
 
 /// A frame that may stand in a stream between the two domains.
-pub(super) fn frame(input: &mut Input<'_>) -> String {
+#[derive(Debug)]
+pub(super) struct Frame(pub(super) String);
+
+impl<'a> Arbitrary<'a> for Frame {
+    fn arbitrary(input: &mut Input<'a>) -> arbitrary::Result<Self> {
+        Ok(Self(frame(input)))
+    }
+}
+
+fn frame(input: &mut Input<'_>) -> String {
     const FEATURES: &str = "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>\
         <mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms></stream:features>";
     const DIALBACK: &str = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
@@ -284,6 +352,22 @@ pub(super) fn frame(input: &mut Input<'_>) -> String {
         18 => " \n".to_owned(),
         _ => "<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>".to_owned(),
     }
+}
+
+/// The XML in what was taken of a connection; the last character may be cut.
+pub(super) fn text_of(wire: &[u8]) -> String {
+    let mut plain = plaintext(wire);
+    if let Err(error) = std::str::from_utf8(&plain) {
+        assert_eq!(error.error_len(), None, "we write UTF-8");
+        plain.truncate(error.valid_up_to());
+    }
+    String::from_utf8(plain).expect("as far as it goes")
+}
+
+/// The ids of the messages that stand wholly in what was written: numbers, where we were told to send them.
+pub(super) fn whole_messages(text: &str) -> Vec<u64> {
+    let whole = text.split_inclusive("</message>").filter(|message| message.ends_with("</message>"));
+    whole.filter_map(|message| message.split(" id='").last()?.split('\'').next()?.parse().ok()).collect()
 }
 
 /// Where scripted peers are.

@@ -10,8 +10,10 @@ mod dns;
 mod frames;
 mod input;
 mod link;
+mod link_ops;
 mod model;
 mod node;
+mod owned;
 mod resolver;
 mod strict_xml;
 mod tls;
@@ -24,10 +26,11 @@ pub use differential::{frames_rxml, frames_strict};
 pub use dns::dns_reply;
 pub use frames::{element_round_trip, frames};
 pub use link::{link_bytes, stream_frames};
+pub use link_ops::link_ops;
 pub use model::model;
 pub use node::node_ops;
 pub use resolver::resolver;
-pub use tls::{dialback_key, fake_tls, rustls_session};
+pub use tls::{dialback_key, fake_tls, fake_tls_in_pieces, rustls_session, rustls_session_in_pieces};
 
 /// A fuzz target.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +49,7 @@ pub const ALL: &[Target] = &[
     Target { name: "element_round_trip", body: element_round_trip },
     Target { name: "stream_frames", body: stream_frames },
     Target { name: "link_bytes", body: link_bytes },
+    Target { name: "link_ops", body: link_ops },
     Target { name: "fake_tls", body: fake_tls },
     Target { name: "rustls_session", body: rustls_session },
     Target { name: "dns_reply", body: dns_reply },

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arbitrary::Arbitrary;
 use s2s_core::addr::{Domain, Pair};
 use s2s_core::limits;
 use s2s_core::machine::ConnId;
@@ -13,7 +14,7 @@ use s2s_core::policy::HostOptions;
 use s2s_core::route::PrivateAddresses;
 use s2s_core::tls::verify::Trust;
 
-use super::input::Input;
+use super::input::{Choices, Input};
 use crate::certificates::{Authority, Kind};
 use crate::fake_tls::FakeProvider;
 use crate::model::{Model, Operation, Sight, Way};
@@ -31,7 +32,7 @@ const REST: Duration = limits::BACKOFF_CAP.saturating_add(Duration::from_secs(30
 /// The input is how three sites are set up and what is done to them. After every operation everybody sees what the
 /// [`Model`] says: what was delivered and what came back, in which order, and between whom stanzas can flow.
 pub fn model(data: &[u8]) {
-    let mut input = Input(data);
+    let mut input = Input::new(data);
     let setups: Vec<Setup> = (0..SITES).map(|_| input.pick(&Setup::ALL)).collect();
     let direct_tls = input.byte();
     let cutting = if input.below(2) == 0 { Cutting::Whole } else { Cutting::Pieces(1 + input.below(60)) };
@@ -39,7 +40,7 @@ pub fn model(data: &[u8]) {
     let mut nodes = Nodes::new(&setups, direct_tls, cutting);
     let mut history = Vec::new();
     while !input.is_empty() && history.len() < OPERATIONS {
-        let operation = operation(&mut input);
+        let operation: Operation = input.read();
         if !model.allows(operation) {
             continue;
         }
@@ -51,16 +52,18 @@ pub fn model(data: &[u8]) {
     }
 }
 
-fn operation(input: &mut Input<'_>) -> Operation {
-    let from = input.below(SITES);
-    let to = (from + 1 + input.below(SITES - 1)) % SITES;
-    let way = Way { from, to };
-    match input.below(10) {
-        0..5 => Operation::Send(way, 1 + input.below(4)),
-        5 | 6 => Operation::Break(way),
-        7 => Operation::Stop(from),
-        8 => Operation::Start(from),
-        _ => Operation::Deny(from, to),
+impl<'a> Arbitrary<'a> for Operation {
+    fn arbitrary(input: &mut Input<'a>) -> arbitrary::Result<Self> {
+        let from = input.below(SITES);
+        let to = (from + 1 + input.below(SITES - 1)) % SITES;
+        let way = Way { from, to };
+        Ok(match input.below(10) {
+            0..5 => Self::Send(way, 1 + input.below(4)),
+            5 | 6 => Self::Break(way),
+            7 => Self::Stop(from),
+            8 => Self::Start(from),
+            _ => Self::Deny(from, to),
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use s2s_core::limits;
 use s2s_core::machine::{Effect, QueryId, Transport};
 use s2s_core::reason::Reason;
 
-use super::input::Input;
+use super::input::{Choices, Input};
 use super::link::{REMOTE, domain, peer};
 use crate::dns_server::Zone;
 
@@ -64,7 +64,7 @@ enum Found {
 /// The lookup comes to what plain recursion over the zone comes to, in an order that the priorities allow, once, and in
 /// time; the questions are all closed then.
 pub fn resolver(data: &[u8]) {
-    let mut input = Input(data);
+    let mut input = Input::new(data);
     let families = input.below(4);
     let (ipv4, ipv6) = (families != 1, families != 2);
     let world = World::draw(&mut input);

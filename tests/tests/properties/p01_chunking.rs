@@ -1,6 +1,7 @@
 //! P1: any split of the same bytes gives the same frames, the same events, the same end and the same plaintext.
 //!
-//! That holds for whole nodes too: `tests/tests/chunks.rs`.
+//! That holds for whole nodes too: `tests/tests/chunks.rs`; and for sessions of TLS that were completed:
+//! `tests/tests/tls/seams.rs`.
 
 use proptest::prelude::*;
 use s2s_tests::fuzz_bodies;
@@ -38,12 +39,12 @@ proptest! {
     }
 
     #[test]
-    fn p1_the_fake_tls_does_the_same_however_the_bytes_are_cut(side in any::<u8>(), bytes in tls()) {
-        fuzz_bodies::fake_tls(&[&[side], bytes.as_slice()].concat());
+    fn p1_the_fake_tls_does_the_same_however_the_bytes_are_cut(side in any::<u8>(), bytes in tls(), cuts in cuts()) {
+        fuzz_bodies::fake_tls_in_pieces(&[&[side], bytes.as_slice()].concat(), &cuts);
     }
 
     #[test]
-    fn p1_rustls_does_the_same_however_the_bytes_are_cut(input in damaged("rustls_session")) {
-        fuzz_bodies::rustls_session(&input);
+    fn p1_rustls_does_the_same_however_the_bytes_are_cut(input in damaged("rustls_session"), cuts in cuts()) {
+        fuzz_bodies::rustls_session_in_pieces(&input, &cuts);
     }
 }

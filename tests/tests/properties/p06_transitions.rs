@@ -1,9 +1,10 @@
-//! P6: every frame in every state leads to a legal successor, or to an error and the end.
+//! P6: every frame in every state leads to a legal successor, or to an error and the end; and a command that does not
+//! fit the state changes nothing.
 //!
 //! `transitions.txt` is the whole table, to be reviewed as a text: for every state of a stream, in either role, what each
 //! frame leads to. `TRANSITIONS=write cargo test -p s2s-tests --test properties p6` writes it anew.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -110,8 +111,20 @@ fn verified() -> Verified {
     VERIFIED.get_or_init(judge).clone()
 }
 
+/// A step by which a stream goes on: the state before, how, and the state behind.
+type Step = (&'static str, &'static str, &'static str);
+
+/// A command: its name, the states that it fits, and what it is.
+type Command<S> = (&'static str, &'static [&'static str], fn(&mut S, &mut Vec<u8>));
+
 /// A stream of either role.
-trait Stream: std::fmt::Debug {
+trait Stream: std::fmt::Debug + Sized + 'static {
+    /// All steps by which it may go on. Every other frame ends it.
+    const STEPS: &'static [Step];
+
+    /// All decisions and answers of its owner.
+    const COMMANDS: &'static [Command<Self>];
+
     type Event: std::fmt::Debug;
 
     fn take(&mut self, frame: Frame, sink: &mut Sink<'_, Self::Event>) -> Result<Flow, StreamError>;
@@ -123,6 +136,36 @@ trait Stream: std::fmt::Debug {
 }
 
 impl Stream for Initiating {
+    const STEPS: &'static [Step] = &[
+        ("ExpectHeader Anonymous", "Undecided", "HeaderUndecided"),
+        ("ExpectHeader Anonymous", "Undecided", "Undecided"),
+        ("ExpectHeader Authenticated", "Continue", "ExpectFeatures"),
+        ("ExpectHeader Authenticated", "Continue", "Open"),
+        ("ExpectFeatures", "Undecided", "Undecided"),
+        ("ExpectFeatures", "Continue", "Open"),
+        ("ExpectProceed", "StartTls", "ExpectTls"),
+        ("ExpectSasl", "Continue", "ExpectSasl"),
+        ("ExpectSasl", "Restart", "ExpectHeader Authenticated"),
+        ("ExpectSasl", "Restart", "Open"),
+        ("ExpectSasl", "Undecided", "Undecided"),
+        ("Open", "Continue", "Open"),
+    ];
+
+    const COMMANDS: &'static [Command<Self>] = &[
+        ("accept_header", &["HeaderUndecided"], |stream, _| stream.accept_header()),
+        ("starttls", &["Undecided"], Self::starttls),
+        ("external", &["Undecided"], Self::external),
+        ("send_key", &["Undecided", "Open"], |stream, wire| stream.send_key(&pair(), "k".to_owned(), wire)),
+        ("send_verify", &["Undecided", "Open"], |stream, wire| {
+            stream.send_verify(&pair(), "q".to_owned(), "k".to_owned(), wire);
+        }),
+        ("starttls_ahead", &["ExpectHeader Anonymous"], Self::starttls_ahead),
+        ("external_ahead", &["ExpectHeader Anonymous"], Self::external_ahead),
+        ("verify_ahead", &["ExpectHeader Anonymous"], |stream, wire| {
+            stream.verify_ahead(&pair(), "q".to_owned(), "k".to_owned(), wire);
+        }),
+    ];
+
     type Event = InitiatingEvent;
 
     fn take(&mut self, frame: Frame, sink: &mut Sink<'_, InitiatingEvent>) -> Result<Flow, StreamError> {
@@ -139,6 +182,24 @@ impl Stream for Initiating {
 }
 
 impl Stream for Receiving {
+    const STEPS: &'static [Step] = &[
+        ("ExpectHeader Clear", "Undecided", "Undecided"),
+        ("ExpectHeader Secured", "Undecided", "Undecided"),
+        ("ExpectHeader Authenticated", "Undecided", "Undecided"),
+        ("Open", "Undecided", "AskedForTls"),
+        ("Open", "Continue", "Open"),
+        ("Open", "Restart", "ExpectHeader Authenticated"),
+    ];
+
+    const COMMANDS: &'static [Command<Self>] = &[
+        ("offer", &["Undecided"], |stream, wire| {
+            let offer = Offer { starttls: None, external: None, dialback: true };
+            stream.offer(domain(LOCAL), offer, 10_000, wire);
+        }),
+        ("proceed", &["AskedForTls"], |stream, wire| _ = stream.proceed(wire)),
+        ("answer_key", &["Open"], |stream, wire| _ = stream.answer_key(&pair(), KeyOutcome::Denied, wire)),
+    ];
+
     type Event = ReceivingEvent;
 
     fn take(&mut self, frame: Frame, sink: &mut Sink<'_, ReceivingEvent>) -> Result<Flow, StreamError> {
@@ -164,6 +225,12 @@ impl<S: Stream> Subject<S> {
 
     fn take(&mut self, name: &str) -> Result<Flow, StreamError> {
         self.stream.take(frame(name), &mut Sink { wire: &mut self.wire, events: &mut self.events })
+    }
+
+    /// Takes a frame that leads on, and leaves what is to be decided open.
+    fn up_to(mut self, name: &str) -> Self {
+        self.take(name).expect("this leads on");
+        self
     }
 
     /// Takes frames that lead on.
@@ -203,9 +270,18 @@ fn external() -> Opened {
     asked("features-external").then(Initiating::external)
 }
 
-/// EXTERNAL has succeeded, and stanzas did not wait for what follows.
+fn granted() -> Opened {
+    asked("features-starttls").then(Initiating::starttls).through(&["proceed"])
+}
+
+/// EXTERNAL was attempted, and stanzas will not wait for what follows its success.
+fn hasty() -> Opened {
+    external().then(|stream, _| stream.expect_last_features(None))
+}
+
+/// EXTERNAL has succeeded, and stanzas did not wait.
 fn in_haste() -> Opened {
-    external().then(|stream, _| stream.expect_last_features(None)).through(&["success"])
+    hasty().through(&["success"])
 }
 
 /// A state in which a stream is given frames: what has happened, and how to get there.
@@ -224,10 +300,18 @@ fn initiating() -> Vec<Case<Initiating>> {
         case("our header is not sent", || Subject::new(Initiating::new(domain(LOCAL), domain(REMOTE)))),
         case("our header is sent", opened),
         case("STARTTLS was asked for ahead", || opened().then(Initiating::starttls_ahead)),
+        case("the peer's header is to be judged", || opened().up_to("header")),
         case("the peer's header was accepted", || opened().through(&["header"])),
+        case("the features are to be judged", || asked("features-starttls")),
         case("STARTTLS was asked for", || asked("features-starttls").then(Initiating::starttls)),
+        case("TLS is granted, and not there", granted),
+        case("our header is sent, in TLS", || granted().then(Initiating::secured)),
+        case("our header is sent, in direct TLS", || {
+            Subject::new(Initiating::new(domain(LOCAL), domain(REMOTE))).then(Initiating::secured)
+        }),
         case("EXTERNAL was attempted", external),
         case("EXTERNAL was attempted, and challenged", || external().through(&["challenge"])),
+        case("EXTERNAL was attempted, in haste", hasty),
         case("EXTERNAL has succeeded", || external().through(&["success"])),
         case("EXTERNAL has succeeded, and the header came", || external().through(&["success", "header"])),
         case("EXTERNAL has succeeded, and the features came", || {
@@ -272,6 +356,11 @@ fn secured() -> Heard {
     })
 }
 
+/// TLS was there before the first header.
+fn direct() -> Heard {
+    Subject::new(Receiving::new("i".to_owned(), false)).then(|stream, _| stream.secured("j".to_owned()))
+}
+
 fn protected() -> Heard {
     secured().through(&["header"]).offering(None, Some(verified()))
 }
@@ -286,26 +375,38 @@ fn proof() -> Proof {
     proof.clone()
 }
 
+/// The key that is being verified was confirmed.
+fn confirmed(verifying: Heard) -> Heard {
+    verifying.then(|stream, wire| {
+        stream.answer_key(&pair(), KeyOutcome::Proved(proof()), wire).expect("the stream goes on");
+    })
+}
+
 /// The same for a stream that the peer opened.
 fn receiving() -> Vec<Case<Receiving>> {
     vec![
         case("the header is awaited, in clear", || Subject::new(Receiving::new("i".to_owned(), false))),
+        case("the header is to be judged, in clear", heard),
         case("STARTTLS and dialback are offered", clear),
+        case("STARTTLS is required", || heard().offering(Some(StartTls::Required), None)),
         case("dialback is offered, in clear", || heard().offering(None, None)),
         case("a key is being verified, in clear", || clear().through(&["key"])),
-        case("a key was confirmed, in clear", || {
-            clear().through(&["key"]).then(|stream, wire| {
-                stream.answer_key(&pair(), KeyOutcome::Proved(proof()), wire).expect("the stream goes on");
-            })
-        }),
+        case("a key was confirmed, in clear", || confirmed(clear().through(&["key"]))),
+        case("TLS was asked for", || clear().through(&["starttls"])),
         case("TLS is granted, and not there", || {
             clear().through(&["starttls"]).then(|stream, wire| _ = stream.proceed(wire))
         }),
         case("the header is awaited, in TLS", secured),
+        case("the header is awaited, in direct TLS", direct),
+        case("the header is to be judged, in TLS", || secured().through(&["header"])),
         case("EXTERNAL and dialback are offered", protected),
+        case("dialback is offered, in direct TLS", || direct().through(&["header"]).offering(None, None)),
+        case("a key is being verified, in TLS", || protected().through(&["key"])),
+        case("a key was confirmed, in TLS", || confirmed(protected().through(&["key"]))),
         case("EXTERNAL is challenged", || protected().through(&["auth-without-response"])),
         case("EXTERNAL was refused", || protected().through(&["auth-as-another"])),
         case("EXTERNAL has succeeded", authenticated),
+        case("EXTERNAL has succeeded, and the header is to be judged", || authenticated().through(&["header"])),
         case("EXTERNAL has succeeded, and the stream is open", || {
             authenticated().through(&["header"]).offering(None, None)
         }),
@@ -351,9 +452,14 @@ fn section<S: Stream>(Case { title, make }: Case<S>) -> String {
     for (name, _) in FRAMES {
         let mut subject = make();
         subject.events.clear();
+        let before = state(&subject.stream);
         let result = subject.take(name);
         let after = state(&subject.stream);
-        assert!(is_legal(&result, &after, subject.stream.awaits_decision()), "{title}: {name}: {result:?}, {after}");
+        let step = step(&result, &before, &after);
+        let is_legal = step.as_ref().is_none_or(|step| S::STEPS.iter().any(|legal| is_same(step, legal)));
+        assert!(is_legal, "{title}: {name}: {step:?}");
+        let waits = matches!(result, Ok(Flow::Undecided));
+        assert_eq!(subject.stream.awaits_decision() && step.is_some(), waits, "{title}: {name}: {step:?}");
         let outcome = outcome(&result, &after, &subject.events);
         match groups.iter_mut().find(|(known, _)| *known == outcome) {
             Some((_, frames)) => frames.push(name),
@@ -388,12 +494,44 @@ fn table() -> String {
     text
 }
 
-/// A stream that goes on is not poisoned, and one that awaits a decision says so.
-fn is_legal(result: &Result<Flow, StreamError>, after: &str, undecided: bool) -> bool {
+/// By which step the stream has gone on; none, if it is over.
+fn step(result: &Result<Flow, StreamError>, before: &str, after: &str) -> Option<[String; 3]> {
     match result {
-        Ok(Flow::Continue | Flow::Restart | Flow::StartTls) => after != "Poisoned" && !undecided,
-        Ok(Flow::Undecided) => undecided,
-        Ok(Flow::Closed | Flow::Failed(_) | Flow::StartTlsRefused) | Err(_) => true,
+        Ok(flow @ (Flow::Continue | Flow::Restart | Flow::StartTls | Flow::Undecided)) => {
+            Some([before.to_owned(), format!("{flow:?}"), after.to_owned()])
+        }
+        Ok(Flow::Closed | Flow::Failed(_) | Flow::StartTlsRefused) | Err(_) => None,
+    }
+}
+
+fn is_same(step: &[String; 3], (before, by, after): &Step) -> bool {
+    step.each_ref().map(String::as_str) == [*before, *by, *after]
+}
+
+/// All steps that some frame of the table takes in some state.
+fn taken<S: Stream>(cases: Vec<Case<S>>) -> BTreeSet<[String; 3]> {
+    let outcomes = cases.into_iter().flat_map(|case| FRAMES.iter().map(move |(name, _)| ((case.make)(), name)));
+    outcomes
+        .filter_map(|(mut subject, name)| {
+            let before = state(&subject.stream);
+            let result = subject.take(name);
+            step(&result, &before, &state(&subject.stream))
+        })
+        .collect()
+}
+
+/// Gives every command to a stream in every state that it does not fit.
+fn command_amiss<S: Stream>(cases: Vec<Case<S>>) {
+    for Case { title, make } in cases {
+        for (name, fits, command) in S::COMMANDS {
+            let mut subject = make();
+            if fits.contains(&state(&subject.stream).as_str()) {
+                continue;
+            }
+            let before = (format!("{:?}", subject.stream), subject.wire.clone());
+            command(&mut subject.stream, &mut subject.wire);
+            assert_eq!((format!("{:?}", subject.stream), subject.wire), before, "{title}: {name}");
+        }
     }
 }
 
@@ -410,6 +548,22 @@ fn p6_every_frame_in_every_state_leads_where_the_table_says() {
     }
     assert_eq!(table.lines().count(), reviewed.lines().count(), "lines of transitions.txt");
     println!("{} states, {} frames", initiating().len() + receiving().len(), FRAMES.len());
+}
+
+#[test]
+fn p6_each_step_by_which_a_stream_may_go_on_is_taken_in_the_table() {
+    let lacks = |taken: &BTreeSet<[String; 3]>, step: &Step| !taken.iter().any(|taken| is_same(taken, step));
+    let (opened, heard) = (taken(initiating()), taken(receiving()));
+    let never: Vec<_> = Initiating::STEPS.iter().filter(|step| lacks(&opened, step)).collect();
+    assert!(never.is_empty(), "{never:?}");
+    let never: Vec<_> = Receiving::STEPS.iter().filter(|step| lacks(&heard, step)).collect();
+    assert!(never.is_empty(), "{never:?}");
+}
+
+#[test]
+fn p6_a_command_that_does_not_fit_the_state_changes_nothing() {
+    command_amiss(initiating());
+    command_amiss(receiving());
 }
 
 proptest! {

@@ -1,6 +1,8 @@
-//! P7: no timer fires twice at one moment, one that comes early moves nothing, and left alone everything comes to its end.
+//! P7: what has fired is not due again, a timer that comes early moves nothing, and left alone everything comes to its end.
 //!
-//! The bodies of the targets ask for that before every operation and after the last one.
+//! The bodies of the targets ask for that before every operation and after the last one. When a moment has come and was told,
+//! the next one is later. Only what an event brings that is taken then may be due at once: the turn of those who wait to be
+//! heard, and the time of a peer whose stream has ended.
 
 use proptest::prelude::*;
 use s2s_tests::fuzz_bodies;

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::machine::QueryId;
 
 /// Text that a component writes after its handshake: mostly legal, sometimes the end of it.
 fn step() -> impl Strategy<Value = String> {
@@ -196,6 +197,39 @@ impl Schedule {
         self.driver.wait(CLOSE);
         assert!(self.driver.hub.is_finished());
         assert_eq!(self.driver.accepted, self.driver.dropped);
+        self.check_end();
+    }
+
+    /// Behind the end no report has an effect, and no command another one than its answer.
+    fn check_end(&mut self) {
+        let Driver { hub, now, accepted, .. } = &mut self.driver;
+        let (now, later) = (*now, *now + 10 * HANDSHAKE);
+        assert_eq!(hub.handle_accept(now, Driver::addr(), Listener::Component), None);
+        for conn in accepted.iter().copied().chain([ConnId(u64::MAX)]) {
+            hub.handle_connected(now, conn);
+            hub.handle_bytes(now, conn, header("a.example").as_bytes());
+            hub.handle_sent(now, conn, 1);
+            hub.handle_eof(now, conn);
+            hub.handle_closed(now, conn, io::ErrorKind::ConnectionReset);
+            assert!(hub.pending(conn).is_empty());
+            assert_eq!(hub.interest(conn), Interest { read: false, write: false });
+        }
+        hub.handle_reply(now, QueryId(0), None);
+        hub.handle_timeout(later);
+        hub.handle_clock(later, Duration::ZERO);
+        hub.handle_command(later, Command::Reconfigure(config()));
+        hub.handle_command(later, Command::Shutdown);
+        assert_eq!((hub.poll_effect(), hub.poll_event(), hub.poll_timeout()), (None, None, None));
+        for to in ["a.example", "bare.example", "m.example"] {
+            let message = stanza(&text("u@m.example", to, ("message", ""), 1));
+            hub.handle_command(later, Command::Undeliverable(message.clone(), Reason::Backoff));
+            let told = Event::Dropped { stanza: message, reason: Reason::Backoff };
+            assert_eq!(hub.poll_event(), Some(told), "nobody is there to be told");
+        }
+        hub.handle_command(later, Command::Measure);
+        assert_eq!(hub.poll_event(), Some(Event::Measured(hub.measures())));
+        assert_eq!((hub.poll_effect(), hub.poll_event(), hub.poll_timeout()), (None, None, None));
+        assert!(hub.is_finished());
     }
 
     /// Stanzas that were written to components. All that we wrote is read by the framer.
