@@ -1,6 +1,8 @@
 //! Runs the bodies of the fuzz targets over the committed corpora.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use s2s_tests::fuzz_bodies;
 
@@ -16,6 +18,35 @@ fn replay(target: &str) {
     for (path, data) in inputs {
         println!("{}", path.display());
         (target.body)(&data);
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The names in a directory below `fuzz`, without what stands behind a dot.
+fn names(directory: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(root().join("fuzz").join(directory)).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
+}
+
+#[test]
+fn every_shim_and_every_corpus_is_of_a_target_that_is_built_and_replayed() {
+    let here = fuzz_bodies::ALL.iter().map(|target| target.name);
+    let elsewhere = fuzz_bodies::ELSEWHERE.iter().map(|(name, _)| *name);
+    let all: BTreeSet<String> = here.chain(elsewhere).map(str::to_owned).collect();
+    assert_eq!(names("fuzz_targets"), all);
+    assert_eq!(names("corpus"), all);
+    let manifest = fs::read_to_string(root().join("fuzz/Cargo.toml")).expect("a manifest");
+    for name in &all {
+        let built = format!("name = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"");
+        assert!(manifest.contains(&built), "{name} is not built");
+    }
+    for (name, file) in fuzz_bodies::ELSEWHERE {
+        let text = fs::read_to_string(root().join(file)).expect("its file");
+        assert!(text.contains(&format!("corpus(\"{name}\")")), "{file} does not replay {name}");
     }
 }
 
@@ -45,6 +76,7 @@ corpora! {
     elements_are_the_same_after_a_round_trip => "element_round_trip",
     legal_frames_in_any_order_break_no_stream => "stream_frames",
     cuts_do_not_count_for_a_link => "link_bytes",
+    no_operation_on_a_link_breaks_its_laws => "link_ops",
     errors_of_the_fake_tls_are_final => "fake_tls",
     errors_of_rustls_are_final => "rustls_session",
     no_answer_of_a_dns_server_breaks_the_resolver => "dns_reply",

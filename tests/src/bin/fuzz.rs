@@ -10,17 +10,17 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use s2s_tests::fuzz_bodies::{ALL, Target, corpus, damage};
+use s2s_tests::fuzz_bodies::{ALL, ELSEWHERE, Target, corpus, damage};
 use s2s_tests::sim::Random;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let seconds = arguments.first().map_or(10, |text| text.parse().expect("a number of seconds"));
     let wanted = arguments.get(1..).unwrap_or_default();
-    let is_wanted = |target: &Target| wanted.is_empty() || wanted.iter().any(|name| name == target.name);
+    let is_wanted = |target: &str| wanted.is_empty() || wanted.iter().any(|name| name == target);
     let mut random = Random::new(Instant::now().elapsed().as_nanos() as u64 ^ u64::from(std::process::id()));
     let mut findings = 0;
-    for Target { name, body } in ALL.iter().filter(|target| is_wanted(target)) {
+    for Target { name, body } in ALL.iter().filter(|target| is_wanted(target.name)) {
         let corpus: Vec<Vec<u8>> = corpus(name).into_values().collect();
         let (start, mut executions, mut found) = (Instant::now(), 0_u64, 0);
         while start.elapsed() < Duration::from_secs(seconds) {
@@ -36,6 +36,9 @@ fn main() -> ExitCode {
         }
         findings += found;
         println!("{name:<20} {executions:>9} executions, {found} findings, corpus of {}", corpus.len());
+    }
+    for (name, file) in ELSEWHERE.iter().filter(|(name, _)| is_wanted(name)) {
+        println!("{name:<20} is run by the test in {file}, with as many damaged inputs as PROPTEST_CASES says");
     }
     if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

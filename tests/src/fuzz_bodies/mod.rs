@@ -61,6 +61,10 @@ pub const ALL: &[Target] = &[
     Target { name: "federation", body: federation },
 ];
 
+/// Targets whose bodies are modules of a program, so that they are not among [`ALL`], and the files that replay their
+/// corpora in every `cargo test`.
+pub const ELSEWHERE: &[(&str, &str)] = &[("configuration", "adapters/daemon/src/config/fuzz.rs")];
+
 /// A small federation for a minute or two, and its recovery: the input is what the simulator draws first. All [laws](sim)
 /// hold.
 pub fn federation(data: &[u8]) {

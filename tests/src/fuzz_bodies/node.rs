@@ -437,3 +437,24 @@ fn trust() -> Arc<Trust> {
     static TRUST: OnceLock<Arc<Trust>> = OnceLock::new();
     Arc::clone(TRUST.get_or_init(|| Arc::new(Authority::root("the authority").trust())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_read_as_long_as_a_slow_application_leaves_its_events() {
+        // A peer is accepted, three hundred stanzas to ourselves come back, and a report about nobody is the next call.
+        let data = [&[248, 0, 1, 255, 0, 0, 0][..], &[255, 10, 3, 0].repeat(300), &[255, 1]].concat();
+        let mut input = Input::new(&data);
+        let mut watched = Watched::new(&mut input);
+        while !input.is_empty() {
+            watched.operate(&mut input);
+            watched.drain(watched.patience());
+        }
+        let conn = *watched.open.first().expect("it was accepted");
+        assert!(!watched.node.interest(conn).read, "the events wait");
+        assert_eq!(watched.drain(usize::MAX), 300);
+        assert!(watched.node.interest(conn).read, "the events were taken");
+    }
+}

@@ -102,8 +102,10 @@ fn essence(settings: &Settings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::KEYS;
     use s2s_tests::fuzz_bodies::{corpus, damage};
     use s2s_tests::sim::Random;
+    use std::collections::BTreeSet;
 
     #[test]
     fn no_text_breaks_the_configuration() {
@@ -112,9 +114,18 @@ mod tests {
         for input in &inputs {
             configuration(input);
         }
-        for seed in 0..2000 {
+        let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+        for seed in 0..asked.unwrap_or(2000) {
             configuration(&damage(&inputs, &mut Random::new(seed)));
         }
+    }
+
+    #[test]
+    fn the_dictionary_of_the_fuzzer_has_every_key_and_no_other() {
+        let dictionary = include_str!("../../../../fuzz/configuration.dict");
+        let words = dictionary.lines().filter_map(|line| line.strip_suffix(" = \"")?.split_once('"'));
+        let words: BTreeSet<&str> = words.map(|(_, word)| word).collect();
+        assert_eq!(words, KEYS.iter().map(|key| key.name).collect::<BTreeSet<_>>());
     }
 
     #[test]
