@@ -587,3 +587,13 @@ fn a_reload_changes_every_limit_for_what_comes_next() {
     }
     assert_eq!(world.node(node).measures().dns_queries, 1);
 }
+
+#[test]
+fn who_was_turned_away_and_not_told_of_is_told_of_at_the_end() {
+    let (mut world, node) = limited(|limits| limits.connections = 0);
+    let refused = (0..3).filter(|port| !accept(&mut world, node, &format!("192.0.2.7:{port}"))).count();
+    assert_eq!((refused, turned_away(&world.take_events(node))), (3, vec![(Bound::Connections, 1)]));
+    world.command(node, Command::Shutdown);
+    world.run();
+    assert_eq!(turned_away(&world.take_events(node)), [(Bound::Connections, 2)]);
+}

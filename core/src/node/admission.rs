@@ -268,4 +268,10 @@ impl TurnedAway {
         }
         taken
     }
+
+    /// The same before its time, because nothing will be told later.
+    pub(super) fn take_all(&mut self) -> Vec<(Bound, u64, SocketAddr)> {
+        let untold = std::mem::take(&mut self.sums).into_iter().filter(|(_, sum)| sum.times > 0);
+        untold.map(|(bound, sum)| (bound, sum.times, sum.last)).collect()
+    }
 }

@@ -201,6 +201,7 @@ impl Node {
     //= RFC6120-4.9.3.20-1
     pub fn shutdown(&mut self, now: Instant) {
         self.shutting_down = true;
+        self.tell_turned_away(now);
         let pairs: Vec<_> = self.routes.keys().cloned().collect();
         for pair in pairs {
             self.fail_route(now, &pair, Reason::Shutdown);
@@ -268,8 +269,8 @@ impl Node {
 
     /// Tells who was turned away, or arms the moment to do so.
     fn tell_turned_away(&mut self, now: Instant) {
-        let told = self.turned_away.take(now).into_iter();
-        self.events.extend(told.map(|(bound, times, addr)| Event::TurnedAway { bound, times, addr }));
+        let told = if self.shutting_down { self.turned_away.take_all() } else { self.turned_away.take(now) };
+        self.events.extend(told.into_iter().map(|(bound, times, addr)| Event::TurnedAway { bound, times, addr }));
         let next = self.turned_away.due(now).map(|at| (at, "turned away"));
         self.deadlines.set(Owner::TurnedAway, next);
     }

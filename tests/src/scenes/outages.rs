@@ -179,7 +179,8 @@ fn heard(two: &mut Two) -> Vec<String> {
 /// What may be wrong with B, and what its sender gets, and after how long.
 #[must_use]
 pub fn faults() -> String {
-    let faults: [(&str, fn(&mut Stage)); 5] = [
+    type Fault = fn(&mut Stage);
+    let faults: [(&str, Fault); 5] = [
         ("nobody listens", |_| {}),
         ("the machine is off", |stage| stage.world.swallow(server())),
         ("its DNS servers fail", |stage| stage.world.zone = Zone::new().failing(PLAIN).failing(DIRECT)),

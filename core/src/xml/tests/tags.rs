@@ -18,7 +18,8 @@ fn verdict(attributes: &[(&str, &str, &str)]) -> Result<(), XmlError> {
 #[test]
 //= RFC6120-11.3-4 test
 fn a_tag_judges_its_declarations_by_itself() {
-    let cases: [(&[(&str, &str, &str)], Result<(), XmlError>); 13] = [
+    type Declarations<'a> = &'a [(&'a str, &'a str, &'a str)];
+    let cases: [(Declarations<'_>, Result<(), XmlError>); 13] = [
         (&[("", "xmlns", "")], Ok(())),
         (&[("", "xmlns", "urn:a"), ("xmlns", "p", "urn:a"), ("xmlns", "q", "urn:a")], Ok(())),
         (&[("xmlns", "xml", ns::XML)], Ok(())),
