@@ -10,7 +10,9 @@
 mod label;
 
 use std::borrow::{Borrow, Cow};
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -20,9 +22,22 @@ use crate::limits;
 
 /// A domain name in canonical form: A-labels, lower case, no final dot, within the limits of DNS.
 ///
+/// It remembers in which form an internationalised name was written, because others compare texts: what we write is
+/// spelled as it was spelled to us. That is no part of what it is: two spellings of one name are equal.
+///
 /// Cloning is cheap. Never an IP literal: those take no part in federation.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Domain(Arc<str>);
+#[derive(Clone)]
+pub struct Domain {
+    canonical: Arc<str>,
+    written_in: Form,
+}
+
+/// The two forms of the labels of an internationalised name.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    ALabels,
+    ULabels,
+}
 
 impl Domain {
     /// Brings `text` to canonical form, or says which rule it breaks.
@@ -67,38 +82,39 @@ impl Domain {
         if ascii.split('.').any(has_ambiguous_a_label) {
             return Err(DomainError::AmbiguousMapping);
         }
-        Ok(Self(ascii.into()))
+        let written_in = if text.is_ascii() { Form::ALabels } else { Form::ULabels };
+        Ok(Self { canonical: ascii.into(), written_in })
     }
 
     /// The canonical text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.canonical
     }
 
-    /// The text with its A-labels as people write them: the form that addresses have on the wire
-    /// ([RFC 7622 section 3.2.1](https://www.rfc-editor.org/rfc/rfc7622#section-3.2.1)), which servers compare with the
-    /// names that they were given by people. DNS and certificates have the canonical one.
-    //= RFC7622-3.2.1-2
+    /// The text for the wire: the canonical one, with U-labels
+    /// ([RFC 7622 section 3.2.1](https://www.rfc-editor.org/rfc/rfc7622#section-3.2.1)) unless it was written with A-labels.
+    /// Dialback keys of others depend on it, and the names that they know themselves by. DNS and certificates have the
+    /// canonical one.
     #[must_use]
-    pub fn to_unicode(&self) -> Cow<'_, str> {
-        if !self.0.split('.').any(|label| label.starts_with("xn--")) {
-            return Cow::Borrowed(self.as_str());
+    pub fn spelled(&self) -> Cow<'_, str> {
+        match self.written_in {
+            Form::ALabels => Cow::Borrowed(self.as_str()),
+            Form::ULabels => Uts46::new().to_unicode(self.canonical.as_bytes(), AsciiDenyList::STD3, Hyphens::Allow).0,
         }
-        Uts46::new().to_unicode(self.0.as_bytes(), AsciiDenyList::STD3, Hyphens::Allow).0
     }
 
     /// Whether the name has more than one label. Others (`localhost`, `com`) never take part in
     /// federation, [RFC 7622 section 3.2](https://www.rfc-editor.org/rfc/rfc7622#section-3.2).
     #[must_use]
     pub fn is_qualified(&self) -> bool {
-        self.0.contains('.')
+        self.canonical.contains('.')
     }
 
     /// Whether this name lies below `parent`, at any depth; false for `parent` itself.
     #[must_use]
     pub fn is_below(&self, parent: &Self) -> bool {
-        self.0.strip_suffix(&*parent.0).is_some_and(|rest| rest.ends_with('.'))
+        self.canonical.strip_suffix(&*parent.canonical).is_some_and(|rest| rest.ends_with('.'))
     }
 }
 
@@ -116,9 +132,35 @@ fn has_ambiguous_a_label(label: &str) -> bool {
     unicode.contains(['ß', 'ς', '\u{200c}', '\u{200d}']) || !label::is_allowed(&unicode)
 }
 
+impl PartialEq for Domain {
+    fn eq(&self, other: &Self) -> bool {
+        self.canonical == other.canonical
+    }
+}
+
+impl Eq for Domain {}
+
+impl PartialOrd for Domain {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Domain {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.canonical.cmp(&other.canonical)
+    }
+}
+
+impl Hash for Domain {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.canonical.hash(state);
+    }
+}
+
 impl Borrow<str> for Domain {
     fn borrow(&self) -> &str {
-        &self.0
+        &self.canonical
     }
 }
 
@@ -132,13 +174,13 @@ impl FromStr for Domain {
 
 impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.canonical)
     }
 }
 
 impl fmt::Debug for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.canonical)
     }
 }
 
@@ -274,7 +316,7 @@ fn check_part(part: &str) -> Result<(), AddressError> {
 
 impl From<Domain> for Address {
     fn from(domain: Domain) -> Self {
-        Self { text: domain.0.clone(), domain }
+        Self { text: domain.spelled().into(), domain }
     }
 }
 
@@ -319,6 +361,9 @@ impl std::error::Error for AddressError {}
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::hash::DefaultHasher;
+
     use super::*;
 
     fn domain(text: &str) -> Domain {
@@ -344,15 +389,25 @@ mod tests {
 
     #[test]
     //= RFC7622-3.2.1-2 test
-    fn on_the_wire_a_domain_is_written_as_people_write_it_and_read_again_it_is_the_same() {
-        for (canonical, written) in [
-            ("m.example", "m.example"),
-            ("xn--bcher-kva.example", "b\u{fc}cher.example"),
-            ("im.xn--bcher-kva.xn--80a.example", "im.b\u{fc}cher.\u{430}.example"),
+    fn on_the_wire_a_domain_is_spelled_as_it_was_written_and_all_spellings_are_the_same() {
+        for (written, spelled) in [
+            ("M.example.", "m.example"),
+            ("B\u{dc}CHER.example", "b\u{fc}cher.example"),
+            ("XN--BCHER-KVA.example", "xn--bcher-kva.example"),
+            ("b\u{fc}cher.xn--80a.example", "b\u{fc}cher.\u{430}.example"),
         ] {
-            assert_eq!(domain(canonical).to_unicode(), written);
-            assert_eq!(domain(written).as_str(), canonical);
+            let [once, again] = [written, spelled].map(domain);
+            assert_eq!((once.spelled(), again.spelled()), (spelled.into(), spelled.into()));
+            assert_eq!((&once, once.as_str()), (&again, again.as_str()));
         }
+        let names = ["b\u{fc}cher.example", "xn--bcher-kva.example"].map(domain);
+        assert_eq!(BTreeSet::from(names.clone()).len(), 1);
+        let hashes = names.map(|name| {
+            let mut hasher = DefaultHasher::new();
+            name.hash(&mut hasher);
+            hasher.finish()
+        });
+        assert_eq!(hashes[0], hashes[1]);
     }
 
     #[test]

@@ -205,8 +205,8 @@ pub const TURNED_AWAY_INTERVAL: Duration = Duration::from_secs(1);
 /// Pairs for which something waits or a stream of ours is up. A route takes a few kilobytes beside its stanzas.
 pub const ROUTES: usize = 16_384;
 
-/// How many of [`ROUTES`] are kept free, by closing the streams that have carried nothing for longest. Answers to peers
-/// find no room in them; and until twice as many are free, streams that have carried nothing but answers are closed.
+/// How many of [`ROUTES`] are kept free, by closing the streams that have carried nothing for longest. There are so many
+/// fewer routes with nothing but answers to peers, and where only twice as many are left to those, their streams are closed.
 pub const SPARE_ROUTES: usize = ROUTES / 4;
 
 /// What a stanza that waits counts beside its bytes: its addresses, and its place in the queue.
@@ -286,6 +286,9 @@ pub const TLS_SESSIONS: usize = 256;
 /// [RFC 9325 section 3.4](https://www.rfc-editor.org/rfc/rfc9325#section-3.4). A day is what rustls says of ours; a week
 /// is the most that [RFC 8446 section 4.6.1](https://www.rfc-editor.org/rfc/rfc8446#section-4.6.1) allows.
 pub const TLS_SESSION_AGE: Duration = Duration::from_secs(86_400);
+
+/// Bytes of a TLS session that is remembered where we accept: it holds the certificates that the peer has shown.
+pub const TLS_SESSION_BYTES: usize = 16_384;
 
 /// Tickets of one server that are remembered. Each is good for one resumption, and a server may give any number.
 pub const TLS_TICKETS: usize = 8;

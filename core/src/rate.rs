@@ -38,6 +38,11 @@ impl TokenBucket {
         self.level = self.level.saturating_sub(i128::try_from(bytes).unwrap_or(i128::MAX).saturating_mul(SCALE));
     }
 
+    /// Forgives what is owed beyond what a full bucket holds.
+    pub(crate) fn forgive(&mut self) {
+        self.level = self.level.max(Self::capacity(self.bytes_per_second).saturating_neg());
+    }
+
     /// Takes `count` out if that much is in.
     pub(crate) fn take(&mut self, now: Instant, count: usize) -> bool {
         self.fill(now);

@@ -32,17 +32,13 @@ pub const EMPTY_CHALLENGE: &str = "<challenge xmlns='urn:ietf:params:xml:ns:xmpp
 //= XEP0178-3-4
 #[must_use]
 pub fn auth(local: &Domain) -> String {
-    format!(
-        "<auth xmlns='{}' mechanism='{EXTERNAL}'>{}</auth>",
-        ns::SASL,
-        STANDARD.encode(local.to_unicode().as_bytes())
-    )
+    format!("<auth xmlns='{}' mechanism='{EXTERNAL}'>{}</auth>", ns::SASL, STANDARD.encode(local.spelled().as_bytes()))
 }
 
 /// Our answer to a challenge that came although `auth` said everything.
 #[must_use]
 pub fn response(local: &Domain) -> String {
-    format!("<response xmlns='{}'>{}</response>", ns::SASL, STANDARD.encode(local.to_unicode().as_bytes()))
+    format!("<response xmlns='{}'>{}</response>", ns::SASL, STANDARD.encode(local.spelled().as_bytes()))
 }
 
 /// A refusal.

@@ -35,6 +35,13 @@ pub const fn link() -> usize {
     framer(limits::UNAUTHENTICATED_ELEMENT_BYTES) + 2 * CONSUMED_BYTES + CERTIFICATE_BYTES + pairs
 }
 
+/// The same as [`link`] of a peer that has said no more than so many bytes: what it says is held a few times at most.
+#[must_use]
+pub const fn link_after(said: usize) -> usize {
+    let held = framer(said) + 4 * CONSUMED_BYTES;
+    if held < link() { held } else { link() }
+}
+
 /// What a node may hold of which events and effects were taken, with these limits for all that waits, and for a stanza of
 /// a peer that has proved itself.
 ///

@@ -199,6 +199,6 @@ fn tell_of_late(command: component::Command, journal: &impl Fn(Record), metrics:
     let event = component::Event::Dropped { stanza, reason: Reason::Shutdown };
     metrics.of_hub(&event);
     if let Some(record) = Record::of_hub(&event) {
-        journal(Record { level: Level::INFO, ..record });
+        journal(Record { level: Level::WARN, ..record });
     }
 }

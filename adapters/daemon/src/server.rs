@@ -191,16 +191,16 @@ impl Server {
         };
         let stopped = async {
             stop.await;
-            running.nodes.close().await;
             let close_timeout = running.with_current(|current| current.close_timeout);
             let late = async {
                 Timer::after(close_timeout + SHUTDOWN_GRACE).await;
                 false
             };
             // Components stay until they have what the nodes still got and what comes back of their own, but for half of
-            // the time: the other half is theirs to close in. What hangs at a peer that reads nothing is told of in the
+            // the time at most: the other half is theirs to close in. What hangs at a peer that reads nothing is told of in the
             // log only.
             let hub = async {
+                running.nodes.close().await;
                 let carried = async {
                     let _ = carried.recv().await;
                     running.wait_for_outward(&handled).await;

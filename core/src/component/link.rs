@@ -97,7 +97,7 @@ impl Link {
             "<?xml version='1.0'?><stream:stream xmlns='{}' xmlns:stream='{}' from='{}' id='{}'>",
             ns::COMPONENT,
             ns::STREAMS,
-            escape_attribute(&from.map(Domain::to_unicode).unwrap_or_default()),
+            escape_attribute(&from.map(Domain::spelled).unwrap_or_default()),
             escape_attribute(id)
         );
         self.output.tail().extend_from_slice(header.as_bytes());

@@ -92,7 +92,8 @@ impl Link {
             Role::Initiating { stream, .. } => stream.is_authorised(&stanza.outbound_pair()),
             Role::Receiving { .. } => false,
         };
-        if !authorised || !self.phase.writes() {
+        // A session that has failed writes nothing any more, although its end is not told yet.
+        if !authorised || !self.phase.writes() || self.tls_failure.is_some() {
             return Err(stanza);
         }
         self.touch(now);

@@ -135,6 +135,9 @@ impl Node {
             return;
         };
         let (failure, dialled, our_fault) = (dial.failure(), dial.race().has_begun(), dial.is_our_fault());
+        // Questions on behalf of peers wait for each other: that this one was not answered in time tells of them.
+        let answers_only = matches!(errand, Errand::Route(pair) if self.routes.get(pair).is_some_and(|route| route.behalf == Behalf::Peers));
+        let our_fault = our_fault || (answers_only && failure == Reason::DnsTimeout);
         // A verification that fails is told by the stream that waits for it.
         if !dialled && let Errand::Route(pair) = errand {
             self.raise_unreached(pair.clone(), failure);

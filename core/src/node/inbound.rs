@@ -101,7 +101,8 @@ impl Node {
         let Some(to) = to else {
             return Err((StreamError::ImproperHeader, None)); // decision D-02
         };
-        let Some((local, options)) = self.config.hosts.get_key_value(to) else {
+        let local = to;
+        let Some(options) = self.config.hosts.get(local) else {
             return Err((StreamError::HostUnknown, None)); // decision D-17
         };
         let refuse = |error| (error, Some(local.clone()));

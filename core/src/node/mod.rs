@@ -75,6 +75,8 @@ pub struct Node {
     admission: Admission,
     turned_away: TurnedAway,
     totals: Totals,
+    /// Routes over which nothing but answers to peers has gone.
+    answering: usize,
     /// Connections that we are opening.
     opening: usize,
     /// Read rates of proved domains, where there is a limit.
@@ -243,6 +245,7 @@ impl Node {
             admission: Admission::default(),
             turned_away: TurnedAway::default(),
             totals: Totals::default(),
+            answering: 0,
             opening: 0,
             rates: DomainRates::default(),
             queued_bytes: 0,

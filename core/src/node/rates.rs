@@ -44,6 +44,8 @@ impl DomainRates {
         if has_others {
             let shared = self.others.get_or_insert_with(|| TokenBucket::new(now, rate));
             shared.spend(now, bytes);
+            // What one of them owes is not for all others to pay.
+            shared.forgive();
             ready = ready.max(shared.ready_at(now));
         }
         ready
@@ -71,6 +73,8 @@ impl DomainRates {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const RATE: u64 = 1000;
@@ -100,6 +104,17 @@ mod tests {
         assert!(read(&mut rates, now, "other.example", 1500).is_some(), "both together are over it");
         assert_eq!(read(&mut rates, now, "d0.example", 1000), None, "who is remembered has a rate of its own");
         assert_eq!(rates.known.len(), limits::RATED_DOMAINS);
+    }
+
+    #[test]
+    fn who_shares_a_rate_waits_for_no_more_than_a_burst_of_what_others_owe() {
+        let now = Instant::now();
+        let mut rates = full(now);
+        for n in 0..100 {
+            read(&mut rates, now, &format!("greedy{n}.example"), 16_384);
+        }
+        let ready = read(&mut rates, now, "one.example", 1).expect("more was read than may be");
+        assert!(ready <= later(now, Duration::from_secs(3)), "{:?}", ready - now);
     }
 
     #[test]

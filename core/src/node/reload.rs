@@ -13,7 +13,7 @@ use crate::node::{Config, Direction, Event, Limits, Node};
 use crate::policy::{self, Protection};
 use crate::rate::TokenBucket;
 use crate::reason::Reason;
-use crate::stream::StreamError;
+use crate::stream::{Receiving, StreamError};
 
 /// What a reload means for one pair.
 enum Verdict {
@@ -38,9 +38,13 @@ impl Node {
         self.config = config;
         self.backoff.forget();
         self.peers.forget();
-        // TLS is offered by what is configured now, so that it has to be begun with that.
+        self.config.tls.set_time(self.anchor.unix_at(now));
+        // TLS is offered by what is configured now, so that it has to be begun with that, unless it was offered before.
         for connected in self.links.values_mut() {
-            connected.link.set_provider(Arc::clone(&self.config.tls));
+            let local = connected.link.receiving_stream().and_then(Receiving::local);
+            if local.is_none_or(|local| self.config.tls.has_certificate(local)) {
+                connected.link.set_provider(Arc::clone(&self.config.tls));
+            }
         }
         let conns: Vec<_> = self.links.keys().copied().collect();
         for conn in conns {

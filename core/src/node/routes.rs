@@ -77,7 +77,10 @@ impl Node {
         if self.config.limits.queue_bytes.saturating_sub(self.queued_bytes) < cost {
             return Err(SendError::QueueFull(Box::new(stanza)));
         }
-        let route = self.routes.entry(pair.clone()).or_insert_with(|| Route::new(behalf));
+        let route = self.routes.entry(pair.clone()).or_insert_with(|| {
+            self.answering = self.answering.saturating_add(usize::from(behalf == Behalf::Peers));
+            Route::new(behalf)
+        });
         // What the stream has not written yet waits too.
         let in_flight = match route.state {
             State::Up(conn) | State::Leaving(conn, _) => {
@@ -91,6 +94,7 @@ impl Node {
         }
         if behalf < route.behalf {
             route.behalf = behalf;
+            self.answering = self.answering.saturating_sub(1);
             if let State::Reaching(dial) = &route.state
                 && let Some(lookup) = dial.race().lookup()
             {
@@ -106,36 +110,51 @@ impl Node {
 
     /// Whether `pair` has a route, or there is room for one.
     fn has_room_for_route(&mut self, now: Instant, pair: &Pair, behalf: Behalf) -> bool {
-        if self.routes.len() <= kept_routes(behalf) || self.routes.contains_key(pair) {
+        let has_spare = match behalf {
+            Behalf::Ours => self.routes.len() <= KEPT_ROUTES,
+            Behalf::Peers => self.answering <= KEPT_ANSWERING_ROUTES && self.routes.len() <= KEPT_ROUTES,
+        };
+        if has_spare || self.routes.contains_key(pair) {
             return true;
         }
         self.close_unused_streams(now);
-        self.routes.len() < most_routes(behalf)
+        self.routes.len() < limits::ROUTES && (behalf == Behalf::Ours || self.answering < KEPT_ROUTES)
     }
 
     /// Where there are more routes than are to be kept, closes the streams that have carried nothing for longest, as
-    /// idle ones are closed: first those that have carried nothing but answers to peers. They make room when they are
-    /// gone.
+    /// idle ones are closed: first those that have carried nothing but answers to peers. One of ours that was used a
+    /// short time ago stays as long as there is any room. They make room when they are gone.
     fn close_unused_streams(&mut self, now: Instant) {
         // To look at all of them takes long: not for each of many stanzas.
         if self.routes_swept.is_some_and(|swept| later(swept, limits::SWEEP_INTERVAL) > now) {
             return;
         }
         self.routes_swept = Some(now);
-        let (mut staying, mut unused) = (self.routes.len(), Vec::new());
+        let is_full = self.routes.len() >= limits::ROUTES;
+        let (mut staying, mut answering, mut unused) = (self.routes.len(), self.answering, Vec::new());
         for route in self.routes.values() {
             let (State::Up(conn) | State::Leaving(conn, _)) = route.state else { continue };
             let Some(connected) = self.links.get(&conn) else { continue };
+            if !route.queue.is_empty() {
+                continue; // what closes is dialled again at once
+            }
             if connected.link.is_closing() {
                 staying = staying.saturating_sub(1);
-            } else if route.queue.is_empty() && connected.has_written_all() {
+                answering = answering.saturating_sub(usize::from(route.behalf == Behalf::Peers));
+            } else if connected.has_written_all() {
                 unused.push((Reverse(route.behalf), connected.last_used(), conn));
             }
         }
         unused.sort_unstable();
-        for (Reverse(behalf), _, conn) in unused {
-            if staying > kept_routes(behalf) {
+        for (Reverse(behalf), last_used, conn) in unused {
+            let is_steady = later(last_used, limits::STEADY_STREAM) > now;
+            let (is_surplus, answers) = match behalf {
+                Behalf::Ours => (staying > KEPT_ROUTES && (is_full || !is_steady), 0),
+                Behalf::Peers => (staying > KEPT_ROUTES || answering > KEPT_ANSWERING_ROUTES, 1),
+            };
+            if is_surplus {
                 staying = staying.saturating_sub(1);
+                answering = answering.saturating_sub(answers);
                 self.close(now, conn, Reason::Idle);
             }
         }
@@ -158,8 +177,14 @@ impl Node {
         let deadline = route.and_then(|route| route.deadline(self.config.limits.queue_age));
         self.deadlines.set(Owner::Route(pair.clone()), deadline);
         if route.is_some_and(|route| matches!(route.state, State::Idle) && route.queue.is_empty()) {
-            self.routes.remove(pair);
+            self.remove_route(pair);
         }
+    }
+
+    fn remove_route(&mut self, pair: &Pair) -> Option<Route> {
+        let route = self.routes.remove(pair)?;
+        self.answering = self.answering.saturating_sub(usize::from(route.behalf == Behalf::Peers));
+        Some(route)
     }
 
     /// Hands waiting stanzas to the link of a route, as long as it has room.
@@ -221,7 +246,7 @@ impl Node {
         if let State::Reaching(dial) = std::mem::take(&mut route.state) {
             self.abandon_dial(now, &dial);
         }
-        if let Some(mut route) = self.routes.remove(pair) {
+        if let Some(mut route) = self.remove_route(pair) {
             self.queued_bytes = self.queued_bytes.saturating_sub(route.queue.bytes());
             while let Some((_, stanza)) = route.queue.pop() {
                 self.events.push_back(Event::Undeliverable { pair: pair.clone(), stanza, reason });
@@ -359,15 +384,8 @@ fn behalf_of(stanza: &Stanza) -> Behalf {
     if stanza.may_bounce() { Behalf::Ours } else { Behalf::Peers }
 }
 
-/// How many routes there may be with another one for stanzas of this behalf.
-const fn most_routes(behalf: Behalf) -> usize {
-    match behalf {
-        Behalf::Ours => limits::ROUTES,
-        Behalf::Peers => limits::ROUTES.saturating_sub(limits::SPARE_ROUTES),
-    }
-}
+/// Up to how many routes there are, none is closed for want of room.
+const KEPT_ROUTES: usize = limits::ROUTES.saturating_sub(limits::SPARE_ROUTES);
 
-/// Up to how many routes there are, those for stanzas of this behalf stay as they are.
-const fn kept_routes(behalf: Behalf) -> usize {
-    most_routes(behalf).saturating_sub(limits::SPARE_ROUTES)
-}
+/// The same of those that carry nothing but answers to peers. There may be no more of them than [`KEPT_ROUTES`].
+const KEPT_ANSWERING_ROUTES: usize = KEPT_ROUTES.saturating_sub(limits::SPARE_ROUTES);

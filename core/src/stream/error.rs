@@ -227,7 +227,7 @@ const fn refusal_text(reason: Reason) -> &'static str {
         Reason::TlsFailed => "This host takes later versions of TLS only",
         Reason::HostDisabled => "Server-to-server communication is disabled for this host",
         Reason::DomainDenied => "Communication with your domain is not allowed",
-        Reason::ExternalNotOffered => "Your server did not accept our certificate",
+        Reason::ExternalNotOffered => "Your server offers no way to authenticate that we may use",
         Reason::NegotiationTimeout => "Your server did not finish negotiation in time",
         other => other.bounce_text(),
     }

@@ -42,7 +42,6 @@ pub(super) struct Orders {
     allow: Allow,
     dialback_to_verified: bool,
     without: Option<Without>,
-    tls_min_version: Version,
     speak_ahead: bool,
     patience: Patience,
     /// Whether addresses of these families are looked for.
@@ -104,7 +103,6 @@ impl Default for Orders {
             allow: Allow::Anybody,
             dialback_to_verified: false,
             without: None,
-            tls_min_version: Version::Tls12,
             speak_ahead: true,
             patience: Patience::Usual,
             ipv4: true,
@@ -128,7 +126,6 @@ impl Orders {
             allow: *random.pick(&[Allow::Anybody, Allow::Anybody, Allow::Below, Allow::ByName]),
             dialback_to_verified: random.one_in(2),
             without: *random.pick(&Without::CHOICES),
-            tls_min_version: *random.pick(&[Version::Tls12, Version::Tls13]),
             speak_ahead: !random.one_in(DECIDED_IN),
             patience: *random.pick(&[Patience::Usual, Patience::Usual, Patience::Short, Patience::Long]),
             ipv4,
@@ -212,7 +209,6 @@ impl Site {
             tls_disabled: self.is_without(Without::Tls),
             external_disabled: self.is_without(Without::External),
             dialback_disabled: self.is_without(Without::Dialback),
-            tls_min_version: self.orders.tls_min_version,
             ..HostOptions::default()
         }
     }
@@ -300,7 +296,6 @@ impl Site {
             _ if self.denies(other.life.site) => Err("the domain is denied"),
             None if self.demands_encryption(other.life.site) => Err("the stream is in clear"),
             Some(_) if self.is_without(Without::Tls) => Err("TLS is disabled"),
-            Some(version) if version < self.orders.tls_min_version => Err("the version of TLS is too old"),
             _ if strict && !other.setup.has_valid_certificate() => Err("the domain has no valid certificate"),
             None if by == Method::External => Err("EXTERNAL without TLS"),
             None if by == Method::Certificate => Err("a certificate without TLS"),

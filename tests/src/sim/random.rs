@@ -25,9 +25,12 @@ impl Random {
         Self { state: bytes.len() as u64, script: draws.iter().rev().map(|draw| u16::from_be_bytes(*draw)).collect() }
     }
 
-    /// A generator beside this one: what is drawn from it leaves the draws of this one as they are.
-    pub(super) const fn beside(&self) -> Self {
-        Self { state: self.state ^ 0xe703_7ed1_a0b4_28db, script: Vec::new() }
+    /// A generator beside this one: what is drawn from it leaves the draws of this one as they are. Behind a script it is
+    /// another one for every script.
+    pub(super) fn beside(&self) -> Self {
+        let mix = |state: u64, draw: &u16| state.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(*draw);
+        let state = self.script.iter().fold(self.state, mix);
+        Self { state: state ^ 0xe703_7ed1_a0b4_28db, script: Vec::new() }
     }
 
     /// The next 64 bits.

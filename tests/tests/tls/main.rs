@@ -1,5 +1,6 @@
 //! TLS sessions, real and fake: the handshake, and what it establishes.
 
+mod amounts;
 mod hellos;
 mod renegotiation;
 mod seams;

@@ -174,7 +174,7 @@ fn what_comes_back_when_the_hub_goes_down_already_is_told_in_the_log() {
         let Running { nodes: ways, hub, .. } = running.clone();
         let inward = bridge::inward(0, ways.0[0].clone(), ways, hub, journal.writer(), metrics);
         zip(nodes.remove(0).run(), inward).await;
-        let dropped = ("dropped", Level::INFO, Some(Reason::Shutdown));
+        let dropped = ("dropped", Level::WARN, Some(Reason::Shutdown));
         assert_eq!(journal.lines(), [UNDELIVERABLE, dropped]);
     });
 }

@@ -160,6 +160,7 @@ impl RustlsProvider {
     /// The clock stands at 1970 until [`Provider::set_time`] is called. A [`Node`](crate::node::Node) does that; whoever has
     /// links without a node has to.
     //= RFC9325-4.1-2
+    //= RFC9325-4.4-1
     //= RFC7590-3-1
     //= RFC9325-4.1-1
     //= RFC9325-4.1-3

@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 
 use super::Clock;
 use crate::limits;
+use crate::machine::CLOCK_TOLERANCE;
 
 /// Servers that are remembered, so that all of their tickets are no more than [`limits::TLS_SESSIONS`].
 const SERVERS: usize = limits::TLS_SESSIONS / limits::TLS_TICKETS;
@@ -46,11 +47,13 @@ impl<K: PartialEq, V> Aged<K, V> {
     }
 
     /// Forgets what is too old at `now`. So is what begins later than now: the clock was set back, and nobody can tell
-    /// how old it is.
+    /// how old it is. Machines that share a clock may disagree a little, though.
     //= RFC9325-3.4-1
     fn forget_old(&mut self, now: u64) {
-        let oldest = limits::TLS_SESSION_AGE.as_secs();
-        self.entries.retain(|entry| now.checked_sub(entry.since).is_some_and(|age| age <= oldest));
+        let (oldest, tolerance) = (limits::TLS_SESSION_AGE.as_secs(), CLOCK_TOLERANCE.as_secs());
+        let begun = now.saturating_add(tolerance);
+        self.entries
+            .retain(|entry| begun.checked_sub(entry.since).is_some_and(|age| age <= oldest.saturating_add(tolerance)));
     }
 
     fn find(&mut self, key: &K) -> Option<&mut V> {
@@ -97,6 +100,9 @@ impl ServerSessions {
 
 impl StoresServerSessions for ServerSessions {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        if value.len() > limits::TLS_SESSION_BYTES {
+            return false;
+        }
         let mut sessions = self.fresh();
         sessions.forget(&key);
         sessions.begin(key, self.clock.seconds(), Zeroizing::new(value));
@@ -252,7 +258,9 @@ mod tests {
         let clock = clock();
         let sessions = ServerSessions::new(clock.clone());
         sessions.put(b"a name".to_vec(), b"a session".to_vec());
-        set(&clock, NOW - 1);
+        set(&clock, NOW - CLOCK_TOLERANCE.as_secs());
+        assert!(sessions.get(b"a name").is_some(), "clocks may disagree a little");
+        set(&clock, NOW - CLOCK_TOLERANCE.as_secs() - 1);
         assert_eq!(sessions.get(b"a name"), None);
         set(&clock, NOW);
         assert_eq!(sessions.get(b"a name"), None);

@@ -145,7 +145,7 @@ fn a_stanza_leaves_with_its_own_addresses_prepared() {
         ("Troll@M.EXAMPLE/Ｒ.", "Troll@m.example/Ｒ."),
         ("M.Example", "m.example"),
         ("a@BÜCHER.example", "a@bücher.example"),
-        ("a@XN--BCHER-KVA.example.", "a@bücher.example"),
+        ("a@XN--BCHER-KVA.example.", "a@xn--bcher-kva.example"),
     ] {
         let frame = one_stanza(&format!("<message from='{written}' to='v.example' id='M.'/>"));
         assert_eq!(text_of(&frame), format!("<message from='{prepared}' to='v.example' id='M.'/>"));
