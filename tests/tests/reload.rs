@@ -200,3 +200,18 @@ fn a_certificate_that_a_reload_brings_is_there_for_connections_that_were_there_b
     assert!(tls.say(&mut world, &header(B, A)).contains("<stream:features"));
     assert_eq!(told(&mut world, node), (false, vec![]));
 }
+
+#[test]
+fn tls_that_was_offered_is_served_although_a_reload_has_taken_the_certificate_away_since() {
+    let (mut world, node) = world();
+    let peer = world.connect(node, Listener::StartTls);
+    world.say(peer, header(B, A));
+    assert!(world.hear_text(peer).contains("<starttls"));
+    let without = Config { tls: Arc::new(FakeProvider::new(vec![])), ..config(HostOptions::default()) };
+    world.command(node, Command::Reconfigure(Box::new(without)));
+    world.run();
+    world.say(peer, STARTTLS);
+    assert!(world.hear_text(peer).ends_with(PROCEED));
+    let mut tls = Tls::connect(&mut world, peer, &domain(B), vec![], &domain(A));
+    assert!(tls.say(&mut world, &header(B, A)).contains("<stream:stream"));
+}

@@ -225,3 +225,18 @@ fn answers_to_ever_more_domains_leave_room_and_streams_and_turns_to_what_we_say_
     scene.send_further(answer);
     assert_eq!(scene.bounces(), [Reason::Limit]);
 }
+
+#[test]
+fn that_an_answer_was_not_looked_up_in_time_keeps_nothing_of_ours_from_being_sent() {
+    for (first, expected) in [(answer as fn(&str) -> String, vec![]), (message, vec![Reason::DnsTimeout])] {
+        let mut scene = Scene::new();
+        scene.send_further(first);
+        scene.pass(limits::DNS_LOOKUP);
+        let now = scene.world.now;
+        scene.node().handle_timeout(now);
+        assert_eq!(scene.routes(), 0, "it was given up");
+        scene.events();
+        scene.send(&message("d1.example.com"));
+        assert_eq!(scene.bounces(), expected);
+    }
+}

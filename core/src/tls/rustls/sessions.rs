@@ -267,6 +267,14 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_holds_too_much_is_not_kept() {
+        let sessions = ServerSessions::new(clock());
+        assert!(sessions.put(b"fits".to_vec(), vec![7; limits::TLS_SESSION_BYTES]));
+        assert!(!sessions.put(b"does not".to_vec(), vec![7; limits::TLS_SESSION_BYTES + 1]));
+        assert_eq!((sessions.get(b"fits").is_some(), sessions.get(b"does not")), (true, None));
+    }
+
+    #[test]
     fn the_oldest_session_makes_room_and_a_name_has_one() {
         let sessions = ServerSessions::new(clock());
         let name = |n: usize| n.to_string().into_bytes();
