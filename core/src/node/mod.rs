@@ -22,9 +22,10 @@ mod settle;
 mod turns;
 mod verify;
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::addr::{Domain, Pair};
@@ -38,7 +39,7 @@ use crate::rate::TokenBucket;
 use crate::reason::Reason;
 use crate::route::{Backoff, Peers, Route};
 use crate::time::{Anchor, later};
-use crate::tls::verify::{Rejection, Verified, fingerprint, judge};
+use crate::tls::verify::{Rejection, Trust, Verified, fingerprint, judge};
 
 pub use admission::Bound;
 pub use config::{Config, Limits, StaticRoute, nearest_above};
@@ -60,7 +61,7 @@ pub struct Node {
     entropy: Entropy,
     anchor: Anchor,
     last_id: u64,
-    links: BTreeMap<ConnId, Connected>,
+    links: BTreeMap<ConnId, Box<Connected>>,
     routes: BTreeMap<Pair, Route>,
     /// When routes were last searched for streams that may be closed to make room.
     routes_swept: Option<Instant>,
@@ -163,6 +164,8 @@ struct Connected {
     refused_keys: (Instant, usize),
     /// SHA-256 of the certificate that the peer showed, from the first time that it was asked for.
     certificate: OnceCell<[u8; 32]>,
+    /// What was last found out about that certificate: a stream that is negotiated asks several times within a second.
+    judgement: RefCell<Option<Judgement>>,
     /// Pairs that are up on it, and how they were proved: for each, `PeerDown` is owed.
     up: BTreeMap<Pair, Method>,
     /// The read rate of this connection, where there is a limit.
@@ -185,6 +188,16 @@ struct Connected {
     in_turn: bool,
     /// The last answer to [`Machine::interest`](crate::machine::Machine::interest), to wake the adapter only for news.
     reading: bool,
+}
+
+/// What the certificate on a connection was found to be worth, and what that holds for.
+#[derive(Debug)]
+struct Judgement {
+    domain: Domain,
+    trust: Arc<Trust>,
+    /// Validity goes by seconds, since 1970.
+    second: u64,
+    worth: Result<Verified, Rejection>,
 }
 
 impl Connected {
@@ -225,7 +238,7 @@ impl Node {
     #[must_use]
     pub fn new(config: Config, seed: Seed, anchor: Anchor) -> Self {
         let entropy = Entropy::new(seed);
-        let resolver = Resolver::new(config.resolver.clone(), entropy.fork("resolver", 0));
+        let resolver = Resolver::new(config.resolver(), entropy.fork("resolver", 0));
         let backoff = Backoff::new(entropy.fork("backoff", 0));
         Self {
             config,
@@ -285,8 +298,19 @@ impl Node {
     /// What the certificate on `conn` is worth for `domain` now; `None` if the stream is in clear.
     //= RFC6120-13.7.2-1
     fn certificate(&self, now: Instant, conn: ConnId, domain: &Domain) -> Option<Result<Verified, Rejection>> {
-        let facts = self.links.get(&conn)?.link.facts()?;
-        Some(judge(&facts.chain, domain, &self.config.trust, self.anchor.unix_at(now)))
+        let connected = self.links.get(&conn)?;
+        let facts = connected.link.facts()?;
+        let (trust, unix) = (&self.config.trust, self.anchor.unix_at(now));
+        let mut known = connected.judgement.borrow_mut();
+        let holds = |known: &Judgement| {
+            known.domain == *domain && known.second == unix.as_secs() && Arc::ptr_eq(&known.trust, trust)
+        };
+        if !known.as_ref().is_some_and(holds) {
+            let worth = judge(&facts.chain, domain, trust, unix);
+            let (domain, trust) = (domain.clone(), Arc::clone(trust));
+            *known = Some(Judgement { domain, trust, second: unix.as_secs(), worth });
+        }
+        known.as_ref().map(|known| known.worth.clone())
     }
 
     /// What is known of a connection, for events.

@@ -1,6 +1,6 @@
 //! The calls of an adapter, and what follows from each: children are drained until nothing is left to say.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -245,12 +245,13 @@ impl Node {
             taken_bytes: 0,
             refused_keys: (now, 0),
             certificate: OnceCell::new(),
+            judgement: RefCell::new(None),
             in_turn: false,
             reading: open,
         };
         self.opening = self.opening.saturating_add(usize::from(!open));
         self.dirty.insert(conn);
-        self.links.insert(conn, connected);
+        self.links.insert(conn, Box::new(connected));
     }
 
     /// Counts a connection from `peer`, and the handshake that a listener for direct TLS begins with.

@@ -1,6 +1,7 @@
 //! What will happen, in the order of time; what is planned for the same moment happens in the order of planning.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -45,20 +46,30 @@ pub(super) enum Happening {
 /// The plan.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
-    planned: BTreeMap<(Instant, u64), Happening>,
+    /// When, as the how manieth that was planned, and where in `planned`.
+    order: BinaryHeap<Reverse<(Instant, u64, usize)>>,
+    /// What is large stays where it is while the order changes.
+    planned: Vec<Option<Happening>>,
+    vacant: Vec<usize>,
     count: u64,
 }
 
 impl Agenda {
     pub(super) fn plan(&mut self, at: Instant, happening: Happening) {
         self.count += 1;
-        self.planned.insert((at, self.count), happening);
+        let place = self.vacant.pop().unwrap_or(self.planned.len());
+        match self.planned.get_mut(place) {
+            Some(vacant) => *vacant = Some(happening),
+            None => self.planned.push(Some(happening)),
+        }
+        self.order.push(Reverse((at, self.count, place)));
     }
 
     /// The next one that happens before `end`.
     pub(super) fn next_before(&mut self, end: Instant) -> Option<(Instant, Happening)> {
-        let first = self.planned.first_entry().filter(|first| first.key().0 < end)?;
-        let at = first.key().0;
-        Some((at, first.remove()))
+        self.order.peek().filter(|Reverse((at, ..))| *at < end)?;
+        let Reverse((at, _, place)) = self.order.pop()?;
+        self.vacant.push(place);
+        Some((at, self.planned.get_mut(place)?.take()?))
     }
 }

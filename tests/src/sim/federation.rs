@@ -53,7 +53,7 @@ pub(super) struct Federation {
     /// The site of each domain.
     pub(super) homes: Vec<usize>,
     pub(super) sites: Vec<Site>,
-    pub(super) wires: BTreeMap<WireId, Wire>,
+    pub(super) wires: BTreeMap<WireId, Box<Wire>>,
     pub(super) wire_count: u64,
     pub(super) dns: NameServer,
     pub(super) ledger: Ledger,

@@ -82,8 +82,8 @@ struct Stream {
     delivered: BTreeMap<(usize, usize), usize>,
     /// When the writer's node let it go by itself.
     dropped: Option<Instant>,
-    /// Whether its writer need not tell what was lost: the reader has said by its closing tag that it has read all of
-    /// it, or the process of the writer has ended with what it had to tell.
+    /// Whether its writer need not tell what was lost: it has read the reader's closing tag, which says that all of it
+    /// was read, or the process of the writer has ended with what it had to tell.
     excused: bool,
 }
 
@@ -222,7 +222,7 @@ impl Ledger {
     }
 }
 
-/// Reads what one end of a wire writes, for the ends of stanzas and of the stream.
+/// Reads what passes in one direction of a wire, for the ends of stanzas and of the stream.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
     /// What is left of a record, and whether it is data.

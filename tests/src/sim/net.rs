@@ -51,7 +51,9 @@ pub(super) struct Pipe {
     last_arrival: Instant,
     /// Nothing arrives before.
     pub(super) stalled_until: Instant,
+    /// Reads what is written, and what is read.
     pub(super) scanner: Scanner,
+    pub(super) heard: Scanner,
 }
 
 /// What travels.
@@ -85,6 +87,7 @@ impl Pipe {
             last_arrival: now,
             stalled_until: now,
             scanner: Scanner::default(),
+            heard: Scanner::default(),
         }
     }
 

@@ -74,7 +74,7 @@ impl Federation {
             self.sites[life.site].conns.insert(conn, Place::Wire { wire: id, end });
             self.sites[life.site].woken.insert(conn);
         }
-        self.wires.insert(id, wire);
+        self.wires.insert(id, Box::new(wire));
         self.agenda.plan(at, Happening::Connected { at: dialler.0, conn: dialler.1 });
     }
 
@@ -120,24 +120,22 @@ impl Federation {
         }
         let partial = self.swarm.quality.partial && !self.calm;
         let taken = if partial { self.random.between(1, room) } else { room };
-        let bytes = pending[..taken].to_vec();
-        node.handle_sent(self.now, conn, taken);
         let written = Written { way: (id, end), at: self.now, to: wire.ends[1 - end].conn };
-        let was_closed = pipe.scanner.has_closed();
-        let ended = pipe.scanner.scan(&bytes);
-        if pipe.scanner.has_closed() && !was_closed {
-            self.ledger.excuse(id, 1 - end);
-        }
-        for number in ended {
-            let result = self.ledger.note_written(number, written);
-            self.check(result);
-        }
-        let mut rest = bytes.as_slice();
+        let ended = pipe.scanner.scan(&pending[..taken]);
+        let mut rest = &pending[..taken];
         while !rest.is_empty() {
             let size = self.random.between(1, self.swarm.quality.segment).min(rest.len());
             let (piece, tail) = rest.split_at(size);
             rest = tail;
-            self.put(id, end, Segment::Bytes(piece.to_vec()));
+            let segment = Segment::Bytes(piece.to_vec());
+            segment.hash(&mut self.hasher);
+            let at = pipe.put(self.now, segment, self.swarm.quality, &mut self.random);
+            self.agenda.plan(at, Happening::Arrival { wire: id, to: 1 - end });
+        }
+        node.handle_sent(self.now, conn, taken);
+        for number in ended {
+            let result = self.ledger.note_written(number, written);
+            self.check(result);
         }
         true
     }
@@ -167,6 +165,11 @@ impl Federation {
                 }
                 if was_full {
                     self.agenda.plan(now, Happening::Room { wire: id, end: 1 - end });
+                }
+                let heard = &mut wire.pipes[1 - end].heard;
+                heard.scan(&bytes);
+                if heard.has_closed() {
+                    self.ledger.excuse(id, end);
                 }
                 node.handle_bytes(now, conn, &bytes);
             }
