@@ -107,7 +107,9 @@
 //! [`tls::verify::Trust`] and a [`dialback::Secret`]; add a [`policy::HostOptions`] for each domain that you serve;
 //! make the [`node::Node`] from it, a [`Seed`](entropy::Seed) and an [`Anchor`](time::Anchor). Seed and secret are random
 //! bytes of the operating system: the seed is drawn at every start, the secret kept. Name your listeners in
-//! [`own_listeners`](node::Config::own_listeners), or DNS can make you dial yourself. Send with
+//! [`own_listeners`](node::Config::own_listeners), or DNS can make you dial yourself. Give the resolver
+//! [`sources`](dns::ResolverConfig::sources), such as `SystemSources` of our adapters, or it tries IPv6 first even where you
+//! have none. Send with
 //! [`node::Command::Send`], receive [`node::Event::Stanza`], and answer [`node::Event::Undeliverable`] with
 //! [`Stanza::bounce`](stanza::Stanza::bounce).
 //!

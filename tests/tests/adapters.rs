@@ -6,8 +6,8 @@ use std::process::Command;
 /// The most lines of an adapter, as rustfmt writes them, without blanks, comments and tests.
 const MOST_LINES: usize = 450;
 
-/// The most lines of what both share: options of sockets, and nothing that waits.
-const MOST_SHARED_LINES: usize = 80;
+/// The most lines of what both share: options of sockets, what routes there are, and nothing that waits.
+const MOST_SHARED_LINES: usize = 90;
 
 /// Crates of futures and executors.
 const ASYNC: &[&str] = &[
@@ -59,7 +59,7 @@ fn each_adapter_stays_small_and_so_does_what_both_share() {
 #[test]
 fn no_helper_crate_hides_a_part_of_an_adapter() {
     for (name, ours) in
-        [("smol", &["s2s-core", "s2s-sockets"][..]), ("std", &["s2s-core", "s2s-sockets"]), ("sockets", &[])]
+        [("smol", &["s2s-core", "s2s-sockets"][..]), ("std", &["s2s-core", "s2s-sockets"]), ("sockets", &["s2s-core"])]
     {
         let manifest = std::fs::read_to_string(adapter(name).join("Cargo.toml")).expect("a manifest");
         let (_, dependencies) = manifest.split_once("[dependencies]\n").expect("dependencies");
@@ -71,11 +71,12 @@ fn no_helper_crate_hides_a_part_of_an_adapter() {
 }
 
 #[test]
-fn adapters_know_of_the_core_only_what_drives_it() {
+fn adapters_know_of_the_core_only_what_drives_it_and_what_it_asks() {
+    let known = ["machine::", "time::Anchor", "dns::SourceAddresses"];
     for name in ["smol", "std", "sockets"] {
         for line in code(name) {
             let Some((_, rest)) = line.split_once("s2s_core::") else { continue };
-            assert!(rest.starts_with("machine::") || rest.starts_with("time::Anchor"), "s2s-{name} uses {rest}");
+            assert!(known.iter().any(|path| rest.starts_with(path)), "s2s-{name} uses {rest}");
         }
     }
 }

@@ -166,7 +166,7 @@ mod connection;
 mod query;
 mod run;
 
-pub use s2s_sockets::{COMMANDS, EVENTS, bind, bind_shared};
+pub use s2s_sockets::{COMMANDS, EVENTS, SystemSources, bind, bind_shared};
 
 use run::Shared;
 

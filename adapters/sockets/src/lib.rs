@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, SystemTime};
 
+use s2s_core::dns::SourceAddresses;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 /// Bytes of one read, and of the largest datagram that is taken.
@@ -125,6 +126,18 @@ pub fn query_socket(server: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// From which addresses this system would send: what the core sorts the addresses of a host by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemSources;
+
+impl SourceAddresses for SystemSources {
+    /// Nothing is sent and nobody waits: to connect a socket for datagrams is to look for the route. The port is any.
+    fn source(&self, destination: IpAddr) -> Option<IpAddr> {
+        let socket = query_socket(SocketAddr::new(destination, 9)).ok()?;
+        Some(socket.local_addr().ok()?.as_socket()?.ip())
+    }
+}
+
 /// A query as TCP carries it, in one piece, so that servers which read once see the whole
 /// ([RFC 1035 section 4.2.2](https://www.rfc-editor.org/rfc/rfc1035#section-4.2.2)).
 pub fn framed(message: &[u8]) -> io::Result<Vec<u8>> {
@@ -238,6 +251,14 @@ mod tests {
         assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 64, "each has its own: {ports:?}");
         let steps: BTreeSet<_> = ports.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
         assert!(steps.len() > 32, "one tells nothing of the next: {ports:?}");
+    }
+
+    #[test]
+    fn the_system_says_from_which_address_it_would_send_and_whether_it_has_a_route() {
+        let here = IpAddr::from(Ipv4Addr::LOCALHOST);
+        assert_eq!(SystemSources.source(here), Some(here));
+        // Link-local, and nothing says on which link.
+        assert_eq!(SystemSources.source("fe80::1".parse().unwrap()), None);
     }
 
     #[test]

@@ -72,7 +72,7 @@ mod driver;
 mod query;
 
 pub use driver::Driver;
-pub use s2s_sockets::{COMMANDS, EVENTS, bind, bind_shared};
+pub use s2s_sockets::{COMMANDS, EVENTS, SystemSources, bind, bind_shared};
 
 use driver::Report;
 

@@ -1,8 +1,10 @@
 //! From services to candidates: the addresses of their targets, told as soon as order allows.
 //!
-//! Candidates are told in the order of the services, and those of one host with the families in turn, IPv6 first. A service
-//! whose host is not known yet holds up those behind it, because they are only for the case that it cannot be reached. A
-//! host with addresses of one family is not held up by the other for longer than [`limits::RESOLUTION_DELAY`]:
+//! Candidates are told in the order of the services. The addresses of one host are sorted as far as they are known
+//! (`selection`); then the families take turns, beginning with that of the first, so that an attempt with the second
+//! family is never further away than that. A service whose host is not known yet holds up those behind it, because they
+//! are only for the case that it cannot be reached. A host with addresses of one family is not held up by the other for
+//! longer than [`limits::RESOLUTION_DELAY`]:
 //!
 //! | IPv6 | IPv4 | may be tried |
 //! |---|---|---|
@@ -14,10 +16,6 @@
 //! What comes later than that is told behind what was told before. So that there is room for it, a host with an
 //! unanswered family fills no more than half of [`limits::CANDIDATES`].
 //!
-//! The sorting of [RFC 6724 section 6](https://www.rfc-editor.org/rfc/rfc6724#section-6), to which RFC 8305 section 4 refers, is
-//! not done: nearly all its rules compare with the source address that the system would choose, and this machine
-//! has no system to ask. Families in turn make an attempt with the second one never further away than that.
-//!
 //! - When to begin: [RFC 8305 section 3](https://www.rfc-editor.org/rfc/rfc8305#section-3)
 //! - Order of addresses: [RFC 8305 section 4](https://www.rfc-editor.org/rfc/rfc8305#section-4)
 
@@ -27,6 +25,7 @@ use std::time::Instant;
 use super::desk::{Cx, Desk, Timer};
 use super::inquiry::Inquiry;
 use super::message::{Finding, Kind, Name, Question};
+use super::selection::Ranks;
 use super::srv::Service;
 use super::{Candidate, LookupId, Security};
 use crate::addr::Domain;
@@ -44,6 +43,8 @@ pub(super) struct Addresses {
     services: Vec<Service>,
     /// Their targets, each once.
     hosts: Vec<Host>,
+    /// What the addresses of all hosts are sorted by.
+    ranks: Ranks,
     /// Whether the domain itself is the target, for want of SRV records.
     fallback: bool,
     /// What was told so far.
@@ -82,7 +83,7 @@ impl Addresses {
             }
             wanted
         });
-        Self { services, hosts, fallback: false, told: Vec::new() }
+        Self { services, hosts, ranks: Ranks::default(), fallback: false, told: Vec::new() }
     }
 
     /// Asks for the addresses of the domain itself.
@@ -97,7 +98,8 @@ impl Addresses {
             port: FALLBACK_PORT,
             security: Security::StartTls,
         });
-        Self { services: services.into_iter().collect(), hosts, fallback: true, told: Vec::new() }
+        let services = services.into_iter().collect();
+        Self { services, hosts, ranks: Ranks::default(), fallback: true, told: Vec::new() }
     }
 
     pub(super) fn inquiries_mut(&mut self) -> impl Iterator<Item = &mut Inquiry> {
@@ -117,11 +119,14 @@ impl Addresses {
         for host in &mut self.hosts {
             host.arm(cx);
         }
+        for ip in self.hosts.iter().flat_map(Host::known) {
+            self.ranks.note(ip, cx.desk.config.sources.as_deref());
+        }
         let before = self.told.len();
         for service in &self.services {
             let Some(host) = self.hosts.iter().find(|host| host.name == service.target) else { continue };
             let share = host.share(cx.now);
-            let addresses = host.addresses();
+            let addresses = host.addresses(&self.ranks);
             let room = if host.is_complete() { limits::CANDIDATES } else { limits::CANDIDATES / 2 };
             let count = match share {
                 Share::Nothing => 0,
@@ -143,7 +148,7 @@ impl Addresses {
         let mut candidates = Vec::new();
         for service in &self.services {
             let Some(host) = self.hosts.iter().find(|host| host.name == service.target) else { continue };
-            for ip in host.addresses() {
+            for ip in host.addresses(&self.ranks) {
                 add(&mut candidates, service.at(ip), limits::CANDIDATES);
             }
         }
@@ -197,7 +202,7 @@ impl Host {
 
     /// Begins to wait for one family when there are addresses of the other.
     fn arm(&mut self, cx: &mut Cx<'_>) {
-        if self.patience.is_none() && !self.is_complete() && !self.addresses().is_empty() {
+        if self.patience.is_none() && !self.is_complete() && self.known().next().is_some() {
             let until = later(cx.now, limits::RESOLUTION_DELAY);
             self.patience = Some(until);
             cx.desk.deadlines.insert((until, Timer::Family(cx.lookup)));
@@ -214,13 +219,22 @@ impl Host {
         }
     }
 
-    /// The addresses of both families in turn, IPv6 first, as far as they are known.
-    //= RFC8305-4-2
-    fn addresses(&self) -> Vec<IpAddr> {
-        let [v6, v4] = [&self.v6, &self.v4].map(|inquiry| match inquiry.outcome() {
+    /// The addresses that are known, as DNS tells them, IPv6 first.
+    fn known(&self) -> impl Iterator<Item = IpAddr> {
+        let known = [&self.v6, &self.v4].into_iter().flat_map(|inquiry| match inquiry.outcome() {
             Some(Ok(Finding::Addresses(addresses))) => addresses.as_slice(),
             _ => &[],
         });
-        (0..v6.len().max(v4.len())).flat_map(|at| [v6.get(at), v4.get(at)]).flatten().copied().collect()
+        known.copied()
+    }
+
+    /// The addresses that are known, sorted, with the families in turn: that of the best one begins.
+    //= RFC8305-4-2
+    fn addresses(&self, ranks: &Ranks) -> Vec<IpAddr> {
+        let mut sorted: Vec<_> = self.known().collect();
+        ranks.sort(&mut sorted);
+        let begins_with_ipv6 = sorted.first().is_some_and(IpAddr::is_ipv6);
+        let (first, second): (Vec<_>, Vec<_>) = sorted.into_iter().partition(|ip| ip.is_ipv6() == begins_with_ipv6);
+        (0..first.len().max(second.len())).flat_map(|at| [first.get(at), second.get(at)]).flatten().copied().collect()
     }
 }

@@ -13,6 +13,7 @@
 //!
 //! - `lookup`: which questions, and what the answers come to
 //! - `addresses`: from targets to candidates, and when they may be told
+//! - `selection`: which address of a target comes first
 //! - `srv`: what SRV records say, and their order
 //! - `inquiry`: one question of one lookup, through aliases
 //! - `desk`: what lookups share
@@ -27,12 +28,14 @@ mod inquiry;
 mod lookup;
 mod message;
 mod query;
+mod selection;
 mod srv;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::addr::Domain;
@@ -43,6 +46,8 @@ use crate::reason::Reason;
 use crate::time::later;
 use desk::{Cx, Desk, Ended, Timer};
 use lookup::Lookup;
+
+pub use selection::SourceAddresses;
 
 /// One lookup of a domain's servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,16 +105,27 @@ pub struct ResolverConfig {
     pub ipv4: bool,
     /// Whether to look for IPv6 addresses.
     pub ipv6: bool,
+    /// Knows from which address the system would send to each address of a host, by which they are sorted
+    /// ([RFC 6724 section 6](https://www.rfc-editor.org/rfc/rfc6724#section-6)). With `None` they are sorted by
+    /// precedence and scope alone: IPv6 first, but for unique local and tunnelled addresses, whether we have it or not.
+    pub sources: Option<Arc<dyn SourceAddresses>>,
     /// Queries under way at once, at least one. Further ones wait for their turn, ours before those of peers
     /// ([`Behalf`]), and their time begins with it.
     pub queries: usize,
 }
 
 impl ResolverConfig {
-    /// Both families from these servers, within the bounds of [`limits`].
+    /// Both families from these servers, within the bounds of [`limits`], with nothing known of sources.
     #[must_use]
     pub const fn new(servers: Vec<SocketAddr>) -> Self {
-        Self { servers, query_timeout: limits::DNS_QUERY, ipv4: true, ipv6: true, queries: limits::DNS_QUERIES }
+        Self {
+            servers,
+            query_timeout: limits::DNS_QUERY,
+            ipv4: true,
+            ipv6: true,
+            sources: None,
+            queries: limits::DNS_QUERIES,
+        }
     }
 }
 

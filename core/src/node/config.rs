@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::addr::Domain;
 use crate::dialback::Secret;
-use crate::dns::{ResolverConfig, Security};
+use crate::dns::{ResolverConfig, Security, SourceAddresses};
 use crate::limits;
 use crate::policy::HostOptions;
 use crate::route::PrivateAddresses;
@@ -25,7 +25,8 @@ pub struct Config {
     pub trust: Arc<Trust>,
     /// The secret of our dialback keys, shared by all nodes that serve the same domains.
     pub dialback_secret: Secret,
-    /// Which DNS servers to ask, and how.
+    /// Which DNS servers to ask, and how. Where its `sources` have a route,
+    /// [`outgoing_addresses`](Self::outgoing_addresses) count before what they say.
     pub resolver: ResolverConfig,
     /// Static routes, in place of DNS.
     pub routes: BTreeMap<Domain, StaticRoute>,
@@ -90,10 +91,34 @@ impl Config {
         }
     }
 
+    /// How to resolve, with the addresses as sources that are really dialled from.
+    pub(super) fn resolver(&self) -> ResolverConfig {
+        let sources = self.resolver.sources.clone().map(|system| -> Arc<dyn SourceAddresses> {
+            Arc::new(DialledFrom { outgoing: self.outgoing_addresses.clone(), system })
+        });
+        ResolverConfig { sources, ..self.resolver.clone() }
+    }
+
     /// The static route that counts for `remote`.
     #[must_use]
     pub fn route(&self, remote: &Domain) -> Option<&StaticRoute> {
         self.routes.get(remote).or_else(|| nearest_above(&self.routes_below, remote))
+    }
+}
+
+/// Where connections begin: at an address of `outgoing_addresses`, or where the system chooses if there is none of the
+/// family. Those of one family take turns, and the first stands for all of them.
+#[derive(Debug)]
+struct DialledFrom {
+    outgoing: Vec<IpAddr>,
+    system: Arc<dyn SourceAddresses>,
+}
+
+impl SourceAddresses for DialledFrom {
+    fn source(&self, destination: IpAddr) -> Option<IpAddr> {
+        let chosen = self.system.source(destination)?;
+        let named = self.outgoing.iter().find(|from| from.is_ipv4() == destination.is_ipv4());
+        Some(named.copied().unwrap_or(chosen))
     }
 }
 

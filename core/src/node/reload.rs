@@ -33,7 +33,7 @@ impl Node {
     /// host was removed; where others stay, only the pair is dropped.
     //= RFC6120-4.9.3.5-1
     pub fn reconfigure(&mut self, now: Instant, config: Config) {
-        self.resolver.reconfigure(config.resolver.clone());
+        self.resolver.reconfigure(config.resolver());
         self.resize(now, &config.limits);
         self.config = config;
         self.backoff.forget();

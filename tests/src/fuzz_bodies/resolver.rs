@@ -131,7 +131,7 @@ impl World {
         for (n, host) in (0_u8..).zip(HOSTS).filter(|(_, host)| *host != "loop.example") {
             let (four, six) = (input.below(3), input.below(3));
             let addresses = world.addresses.entry(host).or_default();
-            addresses.extend((0..six).map(|at| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, u16::from(n), at as u16])));
+            addresses.extend((0..six).map(|at| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, u16::from(n), at as u16])));
             addresses.extend((0..four).map(|at| IpAddr::from([10, 0, n, at as u8])));
         }
         world.aliases.insert("loop.example", "loop.example");

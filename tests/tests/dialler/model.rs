@@ -93,9 +93,16 @@ impl Scene {
                 let found = |family: &(Duration, Option<Vec<_>>)| {
                     if known(family) { family.1.clone().unwrap_or_default() } else { Vec::new() }
                 };
-                let (v6_found, v4_found) = (found(v6), found(v4));
+                let (mut v6_found, v4_found) = (found(v6), found(v4));
+                // RFC 6724 section 6: IPv6 comes first, then IPv4, and unique local addresses last.
+                let is_local = |(_, place): &(SocketAddr, &Place)| place.fate == Fate::Private;
+                v6_found.sort_by_key(is_local);
                 let one = known(v6) && !v6_found.is_empty();
-                let in_turn: Vec<_> = (0..MOST).flat_map(|n| [v6_found.get(n), v4_found.get(n)]).flatten().collect();
+                let turns = match v6_found.first().is_none_or(is_local) {
+                    true => [&v4_found, &v6_found],
+                    false => [&v6_found, &v4_found],
+                };
+                let in_turn: Vec<_> = (0..MOST).flat_map(|n| turns.map(|family| family.get(n))).flatten().collect();
                 let count = if all { in_turn.len() } else { usize::from(one) };
                 let room = if complete { MOST } else { MOST / 2 };
                 for (addr, place) in in_turn.into_iter().take(count) {

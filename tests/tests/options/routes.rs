@@ -1,9 +1,11 @@
 //! SRV records, port 5269, `s2s_ports`, `s2s_direct_tls_ports`, `s2s_interfaces`, `s2s_outgoing_addresses`, routes.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use s2s_core::auth::Method;
-use s2s_core::dns::Security;
+use s2s_core::dns::{Security, SourceAddresses};
 use s2s_core::machine::Listener;
 use s2s_core::node::{Event, StaticRoute};
 use s2s_core::reason::Reason;
@@ -231,4 +233,41 @@ fn s2s_outgoing_addresses_are_dialled_from_by_family_and_in_turn() {
     let mut several = callers(&[v4[0], v6[0], v4[1], v6[1]], addr(2), 4);
     several.sort_unstable();
     assert_eq!(several, [v4[0], v4[0], v4[1], v4[1]]);
+}
+
+/// A system that sends from one address of each family.
+#[derive(Debug)]
+struct Dual;
+
+impl SourceAddresses for Dual {
+    fn source(&self, destination: IpAddr) -> Option<IpAddr> {
+        Some(if destination.is_ipv4() { addr(1) } else { IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]) })
+    }
+}
+
+/// Which address of them is dialled first, of one of each family.
+fn dialled_first(outgoing: &[IpAddr]) -> IpAddr {
+    const TYPE_AAAA: u16 = 28;
+    let mut ours = config(OURS, Some(Kind::Valid), lax());
+    ours.outgoing_addresses = outgoing.to_vec();
+    ours.resolver.sources = Some(Arc::new(Dual));
+    let mut world = World::new(Cutting::Whole);
+    let node = world.add(addr(1), ours);
+    let host = format!("host.{THEIRS}");
+    world.publish(THEIRS, IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 2]), true, false);
+    world.zone = std::mem::take(&mut world.zone).address(&host, addr(2));
+    // IPv6 addresses alone would be tried at once.
+    world.delay_answer(&host, TYPE_AAAA, Duration::from_millis(20));
+    world.send(node, &message(OURS, THEIRS, "1"));
+    world.run_for(Duration::from_secs(1));
+    world.take_dialled()[0].ip()
+}
+
+#[test]
+//= RFC8305-4-1 test
+fn s2s_outgoing_addresses_are_what_the_addresses_of_a_peer_are_sorted_by() {
+    assert!(dialled_first(&[]).is_ipv6(), "both go with what the system has, and IPv6 has precedence");
+    let local: IpAddr = "fd00::50".parse().expect("an address");
+    assert!(dialled_first(&[local]).is_ipv4(), "a unique local address does not go with a global one");
+    assert!(dialled_first(&[addr(50)]).is_ipv6(), "that is of the other family");
 }

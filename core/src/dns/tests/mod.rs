@@ -4,6 +4,7 @@ mod cache;
 mod model;
 mod outcomes;
 mod progress;
+mod selection;
 mod servers;
 mod services;
 mod turns;

@@ -215,7 +215,7 @@ pub(super) fn srv(records: &[(u16, u16, u16, &str)]) -> Node {
     Node::Data(Data { srv: srv.collect(), ..Data::default() })
 }
 
-/// A host with the addresses `10.0.0.N` and `fd00::N`.
+/// A host with the addresses `10.0.0.N` and `2001:db8::N`.
 pub(super) fn host(n: u8) -> Node {
     Node::Data(Data { a: vec![v4(n)], aaaa: vec![v6(n)], ..Data::default() })
 }
@@ -229,7 +229,7 @@ pub(super) const fn v4(n: u8) -> Ipv4Addr {
 }
 
 pub(super) const fn v6(n: u8) -> Ipv6Addr {
-    Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n as u16)
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n as u16)
 }
 
 pub(super) fn encode(message: &Message) -> Vec<u8> {
