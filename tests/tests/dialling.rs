@@ -13,7 +13,7 @@ use s2s_core::reason::Reason;
 use s2s_core::route::PrivateAddresses;
 use s2s_tests::certificates::{Authority, Kind};
 use s2s_tests::fake_tls::FakeProvider;
-use s2s_tests::puppetry::{header, response};
+use s2s_tests::puppetry::{STARTTLS, header, response};
 use s2s_tests::world::{Cutting, NodeIndex, World, domain};
 
 const A: &str = "a.example.org";
@@ -486,4 +486,35 @@ fn our_own_listener_is_not_dialled_by_its_ipv4_address_in_an_ipv6_record() {
     world.run();
     assert_eq!(world.take_dialled(), []);
     assert_eq!(bounces(&world.take_events(a)), [Reason::AddressNotAllowed]);
+}
+
+#[test]
+fn a_version_or_an_id_that_is_wrong_is_no_answer_to_our_haste() {
+    let proper = response(B, A, "id");
+    let long = format!(" id='{}'", "i".repeat(limits::STREAM_ID_BYTES + 1));
+    for (wrong, condition) in [
+        (proper.replace(" version='1.0' id=", " version='1' id="), "unsupported-version"),
+        (proper.replace(" id='id'", &long), "improper-addressing"),
+    ] {
+        assert_ne!(wrong, proper);
+        let (mut world, a, _) = world();
+        let place = SocketAddr::new(addr(7), 5269);
+        publish_b(&mut world, &[addr(7)]);
+        world.listen(place);
+        world.send(a, &message("1"));
+        let puppet = world.accept(place).expect("dialled");
+        let heard = world.hear_text(puppet);
+        assert!(heard.ends_with(STARTTLS), "the request travels with the header: {heard}");
+        world.say(puppet, &wrong);
+        let heard = world.hear_text(puppet);
+        assert!(heard.contains(&format!("<{condition} ")), "{heard}");
+        world.hang_up(puppet);
+        assert!(world.accept(place).is_none(), "one dial, as for any failure: {condition}");
+        assert_eq!(bounces(&world.take_events(a)), [Reason::Malformed], "{condition}");
+        world.run_for(Duration::from_secs(600));
+        world.send(a, &message("2"));
+        let next = world.accept(place).expect("dialled after the wait");
+        let heard = world.hear_text(next);
+        assert!(heard.ends_with(STARTTLS), "it has not been found unable to bear that: {heard}");
+    }
 }

@@ -9,10 +9,11 @@ use s2s_core::entropy::{Entropy, Seed};
 use s2s_core::link::{Connection, End, Event, Link};
 use s2s_core::policy::{Offer, StartTls};
 use s2s_core::reason::Reason;
-use s2s_core::stream::{InitiatingEvent, ReceivingEvent};
+use s2s_core::stream::{InitiatingEvent, ReceivingEvent, StreamError};
+use s2s_core::tls::{Provider, Session};
 use s2s_tests::fake_tls::FakeProvider;
 use s2s_tests::puppetry::{PROCEED, STARTTLS, header, response, settings};
-use s2s_tests::world::domain;
+use s2s_tests::world::{domain, read_stanza};
 
 const LOCAL: &str = "a.example.org";
 const REMOTE: &str = "b.example.net";
@@ -122,4 +123,90 @@ fn a_connection_that_is_over_is_not_opened_and_does_not_break() {
     assert_eq!((link.connection(), link.ended_in_good_order()), (Connection::Drop, true));
     link.handle_closed(now, "a reset of what is not there");
     assert!(link.ended_in_good_order(), "everything was said before");
+}
+
+#[test]
+//= RFC6120-4.7.1-2 test
+fn a_header_with_a_fault_is_answered_by_the_domain_that_it_is_for_if_the_owner_serves_that() {
+    let now = Instant::now();
+    let of_a_user = header("root@b.example.net", LOCAL);
+    let of_no_version = header(REMOTE, LOCAL).replace(" version='1.0' xml:lang=", " version='1' xml:lang=");
+    let faulty = [(of_a_user, None, "improper-addressing"), (of_no_version, Some(REMOTE), "unsupported-version")];
+    for (text, from, condition) in faulty {
+        for is_served in [true, false] {
+            let mut link = Link::receiving(now, false, provider(), settings(), Entropy::new(Seed([5; 32])));
+            link.handle_bytes(now, text.as_bytes());
+            match link.poll_event() {
+                Some(Event::Receiving(ReceivingEvent::HeaderReceived(heard))) => {
+                    assert_eq!((heard.to, heard.from), (Some(domain(LOCAL)), from.map(domain)));
+                }
+                other => panic!("{other:?}"),
+            }
+            if is_served {
+                let starttls = Some(StartTls::Optional);
+                link.offer(now, domain(LOCAL), Offer { starttls, external: None, dialback: true });
+            } else {
+                link.refuse(now, &StreamError::HostUnknown, None);
+            }
+            let said = written(&mut link);
+            let local = if is_served { LOCAL } else { "" };
+            assert!(said.contains(&format!(" from='{local}' ")), "{said}");
+            assert_eq!(said.matches(" to='").count(), usize::from(from.is_some()), "{said}");
+            assert!(said.contains(&format!("<stream:error><{condition} ")) && said.ends_with(CLOSING), "{said}");
+            assert!(!said.contains("<stream:features>"), "{said}");
+            let ended = link.poll_event();
+            assert!(matches!(ended, Some(Event::Ended(End { reason: Reason::Malformed, .. }))), "{ended:?}");
+        }
+    }
+}
+
+/// What the link writes reaches the peer's session, and what that answers by itself the link; the XML that was in it.
+fn turn(link: &mut Link, peer: &mut dyn Session, now: Instant) -> String {
+    let pending = link.pending().to_vec();
+    link.handle_sent(pending.len());
+    let (mut plain, mut wire) = (Vec::new(), Vec::new());
+    peer.receive(&pending, &mut plain, &mut wire).expect("the link keeps to TLS");
+    link.handle_bytes(now, &wire);
+    String::from_utf8(plain).expect("links speak UTF-8")
+}
+
+/// A record of the peer with this XML.
+fn record(peer: &mut dyn Session, text: &str) -> Vec<u8> {
+    let mut wire = Vec::new();
+    peer.send(text.as_bytes(), &mut wire);
+    wire
+}
+
+#[test]
+fn a_stanza_for_a_session_that_has_failed_comes_back_although_its_end_is_not_told_yet() {
+    let now = Instant::now();
+    let pair = Pair::new(domain(LOCAL), domain(REMOTE));
+    let entropy = Entropy::new(Seed([5; 32]));
+    let mut link = Link::initiating(now, domain(LOCAL), domain(REMOTE), true, provider(), settings(), entropy);
+    let theirs = FakeProvider::new(vec![(domain(REMOTE), vec![b"a chain".to_vec()])]);
+    let mut peer = theirs.server(None).expect("it has a certificate");
+    link.handle_connected(now);
+    turn(&mut link, &mut *peer, now);
+    assert_eq!(link.poll_event(), Some(Event::Initiating(InitiatingEvent::Secured)));
+    assert!(turn(&mut link, &mut *peer, now).contains("<stream:stream "));
+    let dialback = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>";
+    link.handle_bytes(now, &record(&mut *peer, &(response(REMOTE, LOCAL, "id") + dialback)));
+    assert_eq!(link.poll_event(), Some(Event::Initiating(InitiatingEvent::HeaderReceived)));
+    link.accept_header(now);
+    assert!(matches!(link.poll_event(), Some(Event::Initiating(InitiatingEvent::FeaturesReceived(_)))));
+    link.send_key(now, &pair, "a key".to_owned());
+    assert!(turn(&mut link, &mut *peer, now).contains("<db:result "));
+
+    // The key is valid, and what stands behind that answer is no record.
+    let valid = record(&mut *peer, &format!("<db:result from='{REMOTE}' to='{LOCAL}' type='valid'/>"));
+    link.handle_bytes(now, &[valid.as_slice(), b"no record"].concat());
+    let up = link.poll_event();
+    assert!(matches!(up, Some(Event::Initiating(InitiatingEvent::Authorised { .. }))), "{up:?}");
+    assert!(!link.is_closing(), "the end is to be told next");
+    let stanza = read_stanza(&format!("<message from='x@{LOCAL}' to='y@{REMOTE}'/>"));
+    assert_eq!(link.send_stanza(now, now, stanza.clone()), Err(stanza), "the session writes nothing any more");
+    let ended = link.poll_event();
+    assert!(matches!(ended, Some(Event::Ended(End { reason: Reason::TlsFailed, .. }))), "{ended:?}");
+    written(&mut link);
+    assert_eq!((link.take_written(), link.take_unsent().len()), (0, 0), "nothing was handed to it");
 }

@@ -112,9 +112,14 @@ impl Scene {
 
     /// The peer closes the stream too.
     fn close(&mut self, conn: ConnId) {
+        self.end(conn, CLOSING);
+    }
+
+    /// The peer ends the stream in this way.
+    fn end(&mut self, conn: ConnId, last_words: &str) {
         let now = self.world.now;
         self.write(conn);
-        self.node().handle_bytes(now, conn, CLOSING.as_bytes());
+        self.node().handle_bytes(now, conn, last_words.as_bytes());
         self.write(conn);
         self.node().handle_eof(now, conn);
     }
@@ -224,6 +229,26 @@ fn answers_to_ever_more_domains_leave_room_and_streams_and_turns_to_what_we_say_
     scene.pass(limits::SWEEP_INTERVAL);
     scene.send_further(answer);
     assert_eq!(scene.bounces(), [Reason::Limit]);
+}
+
+#[test]
+fn a_stream_that_was_closed_to_make_room_is_dialled_again_at_once_whatever_its_peer_has_made_of_that() {
+    const ERROR: &str = "<stream:error><undefined-condition xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
+                         </stream:error>";
+    let mut scene = Scene::new();
+    scene.fill(KEPT);
+    for _ in 0..limits::BROKEN_STREAMS {
+        let conn = scene.reach("p1.example.net", answer);
+        scene.pass(limits::SWEEP_INTERVAL);
+        scene.send_further(message);
+        assert_eq!(scene.closing([conn]), [true], "there are too many");
+        scene.end(conn, &format!("{ERROR}{CLOSING}"));
+        let events = scene.events();
+        let is_end = |event: &Event| matches!(event, Event::PeerDown { reason: Reason::PeerStreamError, .. });
+        assert!(events.iter().any(is_end), "the peer took it amiss: {events:?}");
+    }
+    scene.reach("p1.example.net", answer);
+    assert_eq!(scene.bounces(), [], "it has broken nothing");
 }
 
 #[test]

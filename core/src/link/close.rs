@@ -91,6 +91,13 @@ impl Link {
         self.peer_closed
     }
 
+    /// Whether we closed the stream in good order, before anything else ended it: whatever came of that, the peer has
+    /// broken nothing.
+    #[must_use]
+    pub(crate) const fn has_closed_first(&self) -> bool {
+        self.closed_first
+    }
+
     /// Closes the stream in good order: our closing tag goes out, and what still arrives is processed.
     //= RFC6120-4.4-1
     pub fn close(&mut self, now: Instant, reason: Reason) {
@@ -102,16 +109,24 @@ impl Link {
         }
         self.transmit(stream::CLOSING.as_bytes());
         self.phase = Phase::Draining(reason);
+        self.closed_first = true;
         self.timers.clear();
         self.timers.set(Timer::Close, later(now, self.settings.close_timeout));
     }
 
-    /// Closes the stream with an error. `local` is the `from` of our header, if none was sent yet.
+    /// Closes the stream with an error, which is that of the header where it has a fault. `local` is the `from` of our
+    /// header, if none was sent yet.
     //= RFC6120-4.9-1
     //= RFC6120-4.9.1.1-1
     //= RFC6120-4.9.1.2-1
     pub fn refuse(&mut self, now: Instant, error: &StreamError, local: Option<&Domain>) {
-        self.fail(now, error, local);
+        let fault = self.fault_of_header();
+        self.fail(now, fault.as_ref().unwrap_or(error), local);
+    }
+
+    /// What is wrong with the header that the owner decides on.
+    pub(super) fn fault_of_header(&self) -> Option<StreamError> {
+        self.receiving_stream()?.fault().cloned()
     }
 
     /// Nobody wants this connection any more, and nothing was said on it.

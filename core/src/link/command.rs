@@ -108,8 +108,11 @@ impl Link {
         Ok(())
     }
 
-    /// Inbound, on a header: answer it as `local`, with these features.
+    /// Inbound, on a header: answer it as `local`, with these features, or of one with a fault with the error for that.
     pub fn offer(&mut self, now: Instant, local: Domain, offer: Offer) {
+        if let Some(fault) = self.fault_of_header() {
+            return self.fail(now, &fault, Some(&local));
+        }
         let max_bytes = self.settings.stanza_bytes;
         self.receive_with(now, |stream, wire| {
             stream.offer(local, offer, max_bytes, wire);

@@ -124,6 +124,8 @@ pub struct Link {
     in_flight_bytes: usize,
     /// Stanzas that have become wholly written since this was last asked.
     newly_written: u64,
+    /// Whether we closed the stream in good order, before anything else ended it.
+    closed_first: bool,
     /// Whether we ended the stream because of what the peer said: its closing tag was under way then, and answers nothing.
     peer_erred: bool,
     /// Whether the peer's closing tag came, and the connection has not broken since.
@@ -226,6 +228,7 @@ impl Link {
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             newly_written: 0,
+            closed_first: false,
             peer_erred: false,
             peer_closed: false,
             heard_out: false,

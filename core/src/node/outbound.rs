@@ -236,8 +236,10 @@ impl Node {
                 if stream.is_some_and(Initiating::is_settling) {
                     self.peers.note_early_stanzas_failed(&pair);
                 }
-                let served = self.links.get(&conn).is_some_and(|connected| connected.written.count(now) > 0);
-                self.backoff.note_end(now, &pair, age, served, reason);
+                let connected = self.links.get(&conn);
+                let served = connected.is_some_and(|connected| connected.written.count(now) > 0);
+                let by_us = connected.is_some_and(|connected| connected.link.has_closed_first());
+                self.backoff.note_end(now, &pair, age, served, (!by_us).then_some(reason));
                 self.route_is_down(&pair, conn, reason);
             }
             Purpose::Errand(errand) => {

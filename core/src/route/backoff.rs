@@ -246,12 +246,13 @@ impl Backoff {
         self.insert(failed, Entry { times, until, reason, ended, alive: None, probes: Probes::NONE });
     }
 
-    /// A stream of ours for `pair` that was up has ended, for this reason, so long after it was dialled. Whether it `served`
-    /// tells if the peer has taken a stanza: one that says goodbye behind it has broken nothing.
+    /// A stream of ours for `pair` that was up has ended, so long after it was dialled, for this reason: none, if we
+    /// closed it, as idle or to make room. Whether it `served` tells if the peer has taken a stanza: one that says goodbye
+    /// behind it has broken nothing.
     //= RFC6120-3.3-2
-    pub(crate) fn note_end(&mut self, now: Instant, pair: &Pair, age: Duration, served: bool, reason: Reason) {
+    pub(crate) fn note_end(&mut self, now: Instant, pair: &Pair, age: Duration, served: bool, reason: Option<Reason>) {
         let failed = Failed::Stream(pair.clone());
-        let broken = match reason {
+        let broken = reason.filter(|reason| match reason {
             Reason::Idle => !served,
             // We did not want it any more.
             Reason::Reload
@@ -260,10 +261,10 @@ impl Backoff {
             | Reason::DomainDenied
             | Reason::AnonymousHost => false,
             _ => true,
-        };
+        });
         if age >= limits::STEADY_STREAM {
             self.failed.remove(&failed);
-        } else if broken {
+        } else if let Some(reason) = broken {
             self.note_beyond(now, failed, reason, limits::BROKEN_STREAMS.saturating_sub(1));
         }
     }

@@ -48,6 +48,19 @@ impl Header {
         Ok(Self { to, from, id: None, version, declares_dialback: root.declares_dialback })
     }
 
+    /// What stands in a start tag that [`Header::judge`] refuses for its domains or its version, but for what is wrong.
+    pub(super) fn salvage(root: &Root) -> Self {
+        let domain = |text: &Option<String>| Domain::parse(text.as_deref()?).ok();
+        let version = Version::judge(root.version.as_deref()).unwrap_or(Version::One);
+        Self {
+            to: domain(&root.to),
+            from: domain(&root.from),
+            id: None,
+            version,
+            declares_dialback: root.declares_dialback,
+        }
+    }
+
     /// Judges the start tag with which the peer answers ours. Its domains mean nothing, and are not looked at (decision
     /// D-34): where an error says that a host is unknown, `from` is empty (decision D-17).
     //= RFC6120-4.7.5-7

@@ -26,7 +26,7 @@ use crate::starttls;
 use crate::stream::features::Features;
 use crate::stream::header::{self, Header, Version};
 use crate::stream::{Flow, PeerError, Sink, StreamError, unexpected};
-use crate::xml::{Element, Frame};
+use crate::xml::{Element, Frame, Root};
 
 /// What happened on a stream that we opened.
 #[derive(Debug, PartialEq, Eq)]
@@ -382,7 +382,10 @@ impl Initiating {
     /// Takes the next frame.
     pub fn handle(&mut self, frame: Frame, sink: &mut Sink<'_, InitiatingEvent>) -> Result<Flow, StreamError> {
         match frame {
-            Frame::Root(root) => self.handle_header(&Header::judge_response(&root)?, sink),
+            Frame::Root(root) => {
+                let header = self.judge_header(&root)?;
+                self.handle_header(&header, sink)
+            }
             Frame::End => Ok(Flow::Closed),
             // Without XEP-0288 stanzas flow from the initiating to the receiving side only.
             //= RFC6120-4.5-1
@@ -392,6 +395,16 @@ impl Initiating {
                 None => self.handle_element(&element, sink),
             },
         }
+    }
+
+    /// Judges the peer's header. A version or an id that is wrong answers nothing of what we have said ahead: it would
+    /// be wrong in any case.
+    fn judge_header(&mut self, root: &Root) -> Result<Header, StreamError> {
+        Header::judge_response(root).inspect_err(|error| {
+            if matches!(error, StreamError::MalformedVersion | StreamError::ImproperHeader) {
+                self.ahead = Ahead::Nothing;
+            }
+        })
     }
 
     fn handle_header(&mut self, header: &Header, sink: &mut Sink<'_, InitiatingEvent>) -> Result<Flow, StreamError> {

@@ -6,6 +6,7 @@
 //! - [RFC 6120 section 4.3](https://www.rfc-editor.org/rfc/rfc6120#section-4.3), [section 6.4](https://www.rfc-editor.org/rfc/rfc6120#section-6.4)
 //! - [XEP-0220 section 2.2](https://xmpp.org/extensions/xep-0220.html#inbound)
 
+mod event;
 #[cfg(test)]
 mod tests;
 
@@ -26,55 +27,7 @@ use crate::stream::header::{self, Header, Version};
 use crate::stream::{Flow, PeerError, Sink, StreamError, unexpected};
 use crate::xml::{Element, Frame, Root, StanzaKind};
 
-/// What happened on a stream that a peer opened.
-#[derive(Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReceivingEvent {
-    /// A header arrived, and the owner decides what to offer.
-    HeaderReceived(Header),
-    /// The peer asks for TLS, which was offered; the owner grants it by [`Receiving::proceed`] or ends the stream.
-    StartTlsRequested,
-    /// The peer proved a pair by EXTERNAL.
-    Authenticated(Pair),
-    /// The peer sent a dialback key; the owner answers, now or later, by [`Receiving::answer_key`].
-    KeyReceived {
-        /// The pair that it would prove.
-        pair: Pair,
-        /// The key.
-        key: String,
-    },
-    /// The peer asks whether we made a key; the owner answers by [`Receiving::answer_verify`].
-    VerifyReceived {
-        /// The domain that received the key.
-        receiving: Domain,
-        /// The domain of ours that is said to have made it.
-        originating: Domain,
-        /// The id of the stream that the key was sent on.
-        id: String,
-        /// The key.
-        key: String,
-    },
-    /// An attempt of EXTERNAL failed.
-    ExternalFailed(sasl::Failure),
-    /// A stanza, of a pair that was proved on this stream.
-    Stanza {
-        /// The pair.
-        pair: Pair,
-        /// The stanza.
-        stanza: Stanza,
-    },
-}
-
-/// What became of a key that a peer sent.
-#[derive(Debug, PartialEq, Eq)]
-pub enum KeyOutcome {
-    /// The pair is proved.
-    Proved(Proof),
-    /// The authoritative server denied the key.
-    Denied,
-    /// It could not be judged, or policy refuses.
-    Failed(StanzaCondition),
-}
+pub use event::{KeyOutcome, ReceivingEvent};
 
 /// A stream that a peer opened.
 #[derive(Debug)]
@@ -89,8 +42,8 @@ pub struct Receiving {
 enum State {
     /// The peer's header is awaited.
     ExpectHeader(Layer),
-    /// The owner decides what to offer.
-    Undecided { layer: Layer, header: Header },
+    /// The owner decides what to offer; with a fault, as whom to answer before the error.
+    Undecided { layer: Layer, header: Header, fault: Option<StreamError> },
     /// The peer asked for TLS of this domain of ours, and the owner decides.
     AskedForTls(Domain),
     /// We said `proceed`, as this domain of ours: there is no XML.
@@ -172,6 +125,15 @@ impl Receiving {
         self.header_sent = true;
     }
 
+    /// What is wrong with the header that the owner decides on: the error of the stream, whatever the decision is.
+    #[must_use]
+    pub const fn fault(&self) -> Option<&StreamError> {
+        match &self.state {
+            State::Undecided { fault, .. } => fault.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Whether the owner must decide before the next frame.
     #[must_use]
     pub const fn is_undecided(&self) -> bool {
@@ -209,14 +171,15 @@ impl Receiving {
         }
     }
 
-    /// Decision: answer the header as `local`, with the features of `offer`.
+    /// Decision: answer the header as `local`, with the features of `offer`. One with a [fault](Self::fault) is
+    /// answered by [`Receiving::open_for_error`] and the error instead.
     //= RFC6120-4.3.2-1
     //= RFC6120-4.3.4-1
     //= RFC6120-4.1-1
     //= RFC6120-4.3.5-1
     pub fn offer(&mut self, local: Domain, mut offer: Offer, max_bytes: usize, wire: &mut Vec<u8>) {
         let (layer, header) = match mem::replace(&mut self.state, State::Poisoned) {
-            State::Undecided { layer, header } => (layer, header),
+            State::Undecided { layer, header, fault: None } => (layer, header),
             other => {
                 self.state = other;
                 return;
@@ -329,7 +292,10 @@ impl Receiving {
     /// Takes the next frame.
     pub fn handle(&mut self, frame: Frame, sink: &mut Sink<'_, ReceivingEvent>) -> Result<Flow, StreamError> {
         match frame {
-            Frame::Root(root) => self.handle_header(self.judge(&root)?, sink),
+            Frame::Root(root) => match self.judge(&root) {
+                Ok(header) => self.handle_header(header, sink),
+                Err(error) => self.handle_faulty_header(&root, error, sink),
+            },
             Frame::End => Ok(Flow::Closed),
             Frame::Stanza(stanza) => match &self.state {
                 //= RFC6120-4.3.5-4
@@ -377,9 +343,45 @@ impl Receiving {
                 return Err(StreamError::ToMismatch);
             }
         }
+        Ok(self.decide(layer, header, None, sink))
+    }
+
+    /// A header ends the stream. Our own says all the same whom the peer has reached, if that can be told: the owner is
+    /// asked.
+    //= RFC6120-4.7.1-2
+    fn handle_faulty_header(
+        &mut self,
+        root: &Root,
+        fault: StreamError,
+        sink: &mut Sink<'_, ReceivingEvent>,
+    ) -> Result<Flow, StreamError> {
+        // The header of another kind of stream names nobody.
+        let is_ours = matches!(fault, StreamError::ImproperHeader | StreamError::MalformedVersion);
+        let header = Header::salvage(root);
+        match mem::replace(&mut self.state, State::Poisoned) {
+            State::ExpectHeader(layer)
+                if is_ours && (header.to.is_some() || matches!(layer, Layer::Authenticated(_))) =>
+            {
+                Ok(self.decide(layer, header, Some(fault), sink))
+            }
+            other => {
+                self.state = other;
+                Err(fault)
+            }
+        }
+    }
+
+    /// A header is there: the owner decides.
+    fn decide(
+        &mut self,
+        layer: Layer,
+        header: Header,
+        fault: Option<StreamError>,
+        sink: &mut Sink<'_, ReceivingEvent>,
+    ) -> Flow {
         sink.events.push_back(ReceivingEvent::HeaderReceived(header.clone()));
-        self.state = State::Undecided { layer, header };
-        Ok(Flow::Undecided)
+        self.state = State::Undecided { layer, header, fault };
+        Flow::Undecided
     }
 
     fn handle_element(&mut self, element: &Element, sink: &mut Sink<'_, ReceivingEvent>) -> Result<Flow, StreamError> {

@@ -137,10 +137,10 @@ fn streams_that_are_broken_at_once_are_waited_for_and_one_that_served_ends_that(
     let pair = pair("a.example", "b.example");
     let (short, long) = (Duration::from_secs(1), limits::STEADY_STREAM);
     for _ in 1..limits::BROKEN_STREAMS {
-        backoff.note_end(now, &pair, short, false, Reason::ConnectionReset);
+        backoff.note_end(now, &pair, short, false, Some(Reason::ConnectionReset));
         assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None, "it happens");
     }
-    backoff.note_end(now, &pair, short, false, Reason::PeerStreamError);
+    backoff.note_end(now, &pair, short, false, Some(Reason::PeerStreamError));
     assert_eq!(backoff.reason(now, &pair, Behalf::Ours), Some(Reason::PeerStreamError));
     let now = now + limits::BACKOFF_BASE;
     backoff.begin(&pair, Behalf::Ours, now + limits::NEGOTIATION);
@@ -148,11 +148,18 @@ fn streams_that_are_broken_at_once_are_waited_for_and_one_that_served_ends_that(
     backoff.end(&pair, Behalf::Ours);
     let now = now + limits::BACKOFF_BASE;
     assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None, "nobody tries any more");
-    backoff.note_end(now, &pair, short, true, Reason::Idle);
+    backoff.note_end(now, &pair, short, true, Some(Reason::Idle));
     assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None, "that is no failure");
-    backoff.note_end(now, &pair, long, false, Reason::ConnectionReset);
-    backoff.note_end(now, &pair, short, false, Reason::ConnectionReset);
+    backoff.note_end(now, &pair, long, false, Some(Reason::ConnectionReset));
+    backoff.note_end(now, &pair, short, false, Some(Reason::ConnectionReset));
     assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None, "the first one again");
+    for _ in 0..limits::BROKEN_STREAMS {
+        backoff.note_end(now, &pair, short, false, None);
+    }
+    assert_eq!(backoff.reason(now, &pair, Behalf::Ours), None, "these we closed ourselves");
+    backoff.note_end(now, &pair, short, false, Some(Reason::ConnectionReset));
+    backoff.note_end(now, &pair, short, false, Some(Reason::Unresponsive));
+    assert_eq!(backoff.reason(now, &pair, Behalf::Ours), Some(Reason::Unresponsive), "the third that was broken");
 }
 
 #[test]
@@ -265,7 +272,7 @@ fn who_refuses_us_is_asked_about_its_keys_all_the_same() {
         backoff.note_failure(now, &pair, Behalf::Ours, Reason::DialbackError);
     }
     for _ in 0..limits::BROKEN_STREAMS {
-        backoff.note_end(now, &pair, Duration::ZERO, false, Reason::ConnectionReset);
+        backoff.note_end(now, &pair, Duration::ZERO, false, Some(Reason::ConnectionReset));
     }
     assert_eq!(backoff.reason(now, &pair, Behalf::Ours), Some(Reason::DialbackError));
     assert_eq!(backoff.reason(now, &pair, Behalf::Peers), None);
