@@ -84,13 +84,17 @@ impl<C, E> Clone for Way<C, E> {
 pub(crate) struct Nodes(pub(crate) Vec<NodeWay>);
 
 impl Nodes {
-    /// Sends a stanza through the node of its pair. A node that goes down or has ended gives it back.
-    pub(crate) async fn send(&self, stanza: Stanza) -> Result<(), Stanza> {
+    /// The number of the node through which a stanza goes: that of its pair.
+    pub(crate) fn number_for(&self, stanza: &Stanza) -> usize {
         let mut hasher = DefaultHasher::new();
         (stanza.head().from.domain(), stanza.head().to.domain()).hash(&mut hasher);
         let count = u64::try_from(self.0.len()).unwrap_or(u64::MAX).max(1);
-        let own = usize::try_from(hasher.finish() % count).unwrap_or_default();
-        match self.0.get(own) {
+        usize::try_from(hasher.finish() % count).unwrap_or_default()
+    }
+
+    /// Sends a stanza through the node of its pair. A node that goes down or has ended gives it back.
+    pub(crate) async fn send(&self, stanza: Stanza) -> Result<(), Stanza> {
+        match self.0.get(self.number_for(&stanza)) {
             Some(node) => match node.send(node::Command::Send(stanza)).await {
                 Err(node::Command::Send(stanza)) => Err(stanza),
                 _ => Ok(()),
@@ -174,11 +178,11 @@ pub(crate) async fn outward(
         match event {
             component::Event::Outbound(stanza) => {
                 let Err(stanza) = nodes.send(stanza).await else { continue };
-                let reason = Reason::Shutdown;
+                let (number, reason) = (nodes.number_for(&stanza), Reason::Shutdown);
                 let event = node::Event::Undeliverable { pair: stanza.outbound_pair(), stanza: stanza.clone(), reason };
-                metrics.of_node(0, &event);
+                metrics.of_node(number, &event);
                 if let Some(record) = Record::of_node(&event) {
-                    journal(record);
+                    journal(record.at(number, nodes.0.len()));
                 }
                 if let Err(late) = hub.send(component::Command::Undeliverable(stanza, reason)).await {
                     tell_of_late(late, &journal, &metrics);

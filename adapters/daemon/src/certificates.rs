@@ -1,7 +1,11 @@
 //! Certificates and keys from files, each host's chosen by the names *in* the certificate.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::ops::RangeInclusive;
@@ -11,13 +15,13 @@ use std::time::Duration;
 use rustls::InconsistentKeys;
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use s2s_core::addr::Domain;
 use s2s_core::tls::identity::{MalformedCertificate, Name, Names, validity};
 use s2s_core::tls::{HostIdentity, IdentityError};
 
-use crate::config::{CertificateFiles, Error, Host, Problem, Settings};
+use crate::config::{CertificateFiles, Error, Host, Problem, Settings, few};
+use crate::pem::{self, unreadable};
 use crate::server::unix_now;
 
 /// What the hosts show, and what the operator should know about it.
@@ -36,10 +40,33 @@ pub(crate) struct Identities {
 /// What is in the directory of certificates, and what time it is.
 struct Found {
     candidates: Vec<Candidate>,
-    /// What is wrong with those that cannot be used.
-    broken: Vec<String>,
+    /// Those that cannot be used.
+    broken: Vec<Unusable>,
     /// Since 1970.
     now: Duration,
+}
+
+/// A file of a certificate or its key that cannot be used.
+#[derive(Debug)]
+struct Unusable {
+    /// The key by which a host would name it.
+    key: &'static str,
+    path: PathBuf,
+    /// Why.
+    problem: String,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.problem)
+    }
+}
+
+impl Unusable {
+    /// The same as a problem of what is named by `key`.
+    fn named_by(&self, key: &'static str) -> Problem {
+        Problem::Certificate { key, path: self.path.clone(), problem: self.problem.clone() }
+    }
 }
 
 /// A certificate with its key, and what it says.
@@ -78,10 +105,12 @@ impl Candidate {
 
 /// Loads what `settings` names. A host that needs a certificate and has none is an error.
 pub(crate) fn load(settings: &Settings) -> Result<Identities, Vec<Error>> {
-    let mut warnings = Vec::new();
     let mut problems = Vec::new();
-    let candidates = directory(settings, &mut warnings).map_err(|error| vec![error])?;
-    let found = Found { candidates, broken: warnings.clone(), now: unix_now() };
+    let mut broken = Vec::new();
+    let candidates = directory(settings, &mut broken).map_err(|error| vec![error])?;
+    let told = |broken: &Unusable| settings.error("certificates", broken.named_by("certificates")).to_string();
+    let mut warnings: Vec<_> = broken.iter().map(told).collect();
+    let found = Found { candidates, broken, now: unix_now() };
     let mut in_order: Vec<_> = settings.hosts.iter().filter(|(_, host)| !host.options.tls_disabled).collect();
     in_order.sort_by_key(|(_, host)| (host.position.file != settings.file, &host.position));
 
@@ -97,7 +126,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Identities, Vec<Error>> {
             Err(error) => problems.push(error),
         }
     }
-    let broken = found.broken;
+    let broken = found.broken.iter().map(ToString::to_string).collect();
     if problems.is_empty() { Ok(Identities { identities, hosts, warnings, broken }) } else { Err(problems) }
 }
 
@@ -118,10 +147,8 @@ pub(crate) fn check_kept(settings: &Settings, had: &BTreeSet<Domain>, now: &Iden
 
 /// The error for an identity that the TLS provider would not take.
 pub(crate) fn refused(settings: &Settings, error: &IdentityError) -> Error {
-    Error::of(
-        &settings.file,
-        Problem::Certificate { path: settings.certificates.directory.clone(), problem: error.to_string() },
-    )
+    let (key, path) = ("certificates", settings.certificates.directory.clone());
+    settings.error(key, Problem::Certificate { key, path, problem: error.to_string() })
 }
 
 /// What `host` shows; `None` if it has nothing and may go without.
@@ -133,18 +160,24 @@ fn identity(
     warnings: &mut Vec<String>,
 ) -> Result<Option<HostIdentity>, Error> {
     let at_host = |problem| Error::at(&host.position, problem);
-    let own = host.certificate.as_ref().map(read).transpose().map_err(at_host)?;
+    let at_key = |key| host.shared.position(key).unwrap_or(&host.position);
+    let own = host.certificate.as_ref().map(read).transpose();
+    let own = own.map_err(|broken| Error::at(at_key(broken.key), broken.named_by(broken.key)))?;
     if let Some(own) = own.as_ref().filter(|own| own.names.covering(domain).is_none()) {
-        warnings.push(format!("{} does not name {domain}: peers will refuse it", own.path.display()));
+        let (at, path, names) = (at_key("certificate"), own.path.display(), named(&own.names));
+        let told = format!("{path} does not name {domain}, but {names}: peers will refuse it; give one for {domain}");
+        warnings.push(format!("{}:{}: 'certificate': {told}", at.file.display(), at.line));
     }
     if let Some(candidate) = own.as_ref().or_else(|| choose(domain, &found.candidates, found.now)) {
         warnings.extend(candidate.untimely(domain, found.now));
         return Ok(Some(candidate.shown_by(domain, host)));
     }
     let options = &host.options;
+    let misfits = misfits(domain, &found.candidates);
     if !options.s2s_disabled {
         let directory = settings.certificates.directory.clone();
-        let (host, problems) = (domain.to_string(), found.broken.clone());
+        let problems = misfits.iter().cloned().chain(found.broken.iter().map(ToString::to_string)).collect();
+        let host = domain.to_string();
         if options.require_encryption || options.secure_auth {
             return Err(at_host(Problem::HostWithoutCertificate { host, directory, problems }));
         }
@@ -152,8 +185,26 @@ fn identity(
             return Err(at_host(Problem::HostWithoutProof { host, directory, problems }));
         }
     }
-    warnings.push(format!("no certificate for {domain}: it cannot offer encryption"));
+    let misfits = misfits.map(|misfits| format!("; {misfits}")).unwrap_or_default();
+    warnings.push(format!("no certificate for {domain}: it cannot offer encryption{misfits}"));
     Ok(None)
+}
+
+/// That there are certificates, none of them for `domain`, and for whom they are; `None` if there is none at all.
+fn misfits(domain: &Domain, candidates: &[Candidate]) -> Option<String> {
+    let each = candidates.iter().map(|one| format!("{} names {}", one.path.display(), named(&one.names)));
+    let each = few(each, "; ");
+    match candidates.len() {
+        0 => None,
+        1 => Some(format!("the certificate that is there does not name {domain}: {each}")),
+        many => Some(format!("none of the {many} certificates that are there names {domain}: {each}")),
+    }
+}
+
+/// The first of the names, or that there is none.
+fn named(names: &Names) -> String {
+    let named = few(names.iter(), ", ");
+    if named.is_empty() { "no domain, since a common name does not count".to_owned() } else { named }
 }
 
 /// The certificate for `domain`: one that is valid now before one that is not, which peers refuse whatever it names; of
@@ -167,15 +218,15 @@ fn choose<'c>(domain: &Domain, candidates: &'c [Candidate], now: Duration) -> Op
     })
 }
 
-/// All pairs of certificate and key in the directory, by name. What cannot be used there is left out.
-fn directory(settings: &Settings, warnings: &mut Vec<String>) -> Result<Vec<Candidate>, Error> {
+/// All pairs of certificate and key in the directory, by name. What cannot be used there goes to `broken`.
+fn directory(settings: &Settings, broken: &mut Vec<Unusable>) -> Result<Vec<Candidate>, Error> {
     let directory = &settings.certificates.directory;
     let mut found = match pairs(directory) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !settings.certificates.configured => Vec::new(),
         Err(error) => {
-            let problem = Problem::File { key: "certificates", path: directory.clone(), error: error.kind() };
-            return Err(Error::of(&settings.file, problem));
+            let key = "certificates";
+            return Err(settings.error(key, Problem::File { key, path: directory.clone(), error: error.kind() }));
         }
     };
     found.sort_by(|a, b| a.certificate.cmp(&b.certificate));
@@ -183,7 +234,7 @@ fn directory(settings: &Settings, warnings: &mut Vec<String>) -> Result<Vec<Cand
     for files in found {
         match read(&files) {
             Ok(candidate) => candidates.push(candidate),
-            Err(problem) => warnings.push(problem.to_string()),
+            Err(unusable) => broken.push(unusable),
         }
     }
     Ok(candidates)
@@ -204,14 +255,19 @@ fn pairs(directory: &Path) -> io::Result<Vec<CertificateFiles>> {
     Ok(pairs)
 }
 
-fn read(files: &CertificateFiles) -> Result<Candidate, Problem> {
-    let of = |path: &PathBuf, problem: String| Problem::Certificate { path: path.clone(), problem };
-    let chain = CertificateDer::pem_file_iter(&files.certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let chain = chain.map_err(|error| of(&files.certificate, error.to_string()))?;
-    let own = chain.first().ok_or_else(|| of(&files.certificate, "there is no certificate in it".to_owned()))?;
-    let names = Names::of(own).map_err(|error| of(&files.certificate, error.to_string()))?;
-    let validity = validity(own).ok_or_else(|| of(&files.certificate, MalformedCertificate.to_string()))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| of(&files.key, error.to_string()))?;
+fn read(files: &CertificateFiles) -> Result<Candidate, Unusable> {
+    let of_certificate = |problem| Unusable { key: "certificate", path: files.certificate.clone(), problem };
+    let of_key = |problem| Unusable { key: "key", path: files.key.clone(), problem };
+    let bytes = fs::read(&files.certificate).map_err(|error| of_certificate(unreadable(&error)))?;
+    let chain = pem::certificates(&bytes).map_err(of_certificate)?;
+    let own = chain.first().ok_or_else(|| of_certificate(pem::no_certificate(&files.certificate, &bytes)))?;
+    let names = Names::of(own).map_err(|error| of_certificate(error.to_string()))?;
+    let validity = validity(own).ok_or_else(|| of_certificate(MalformedCertificate.to_string()))?;
+    let bytes = fs::read(&files.key).map_err(|error| {
+        let certificate = files.certificate.display();
+        of_key(format!("{}; the private key of the certificate in {certificate} must be there", unreadable(&error)))
+    })?;
+    let key = pem::private_key(&files.key, &bytes).map_err(of_key)?;
     check_key(files, &chain, &key)?;
     Ok(Candidate { path: files.certificate.clone(), chain, key, names, validity })
 }
@@ -221,8 +277,8 @@ fn check_key(
     files: &CertificateFiles,
     chain: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
-) -> Result<(), Problem> {
-    let of_key = |problem: String| Problem::Certificate { path: files.key.clone(), problem };
+) -> Result<(), Unusable> {
+    let of_key = |problem| Unusable { key: "key", path: files.key.clone(), problem };
     let unknown = |_| of_key("the key cannot be read, or is of a kind that is not supported".to_owned());
     let key = aws_lc_rs::default_provider().key_provider.load_private_key(key.clone_key()).map_err(unknown)?;
     match CertifiedKey::new(chain.to_vec(), key).keys_match() {
@@ -232,7 +288,7 @@ fn check_key(
             let certificate = files.certificate.display();
             Err(of_key(format!("this is not the key of the certificate in {certificate}: put that one here")))
         }
-        Err(error) => Err(Problem::Certificate { path: files.certificate.clone(), problem: error.to_string() }),
+        Err(error) => Err(Unusable { key: "certificate", path: files.certificate.clone(), problem: error.to_string() }),
     }
 }
 
@@ -247,240 +303,4 @@ fn date(unix: Duration) -> String {
     let day = day - (153 * month + 2) / 5 + 1;
     let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
     format!("{}-{month:02}-{day:02}", 400 * era + year + later)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config;
-
-    fn write(directory: &Path, certificate: &str, key: &str, names: &[&str]) {
-        write_valid(directory, certificate, key, names, (1975, 4096));
-    }
-
-    /// Valid from the beginning of one year to that of another.
-    fn write_valid(directory: &Path, certificate: &str, key: &str, names: &[&str], (from, until): (i32, i32)) {
-        let params = rcgen::CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let mut params = params.expect("names");
-        params.not_before = rcgen::date_time_ymd(from, 1, 1);
-        params.not_after = rcgen::date_time_ymd(until, 1, 1);
-        let pair = rcgen::KeyPair::generate().expect("a key");
-        let signed = params.self_signed(&pair).expect("a certificate");
-        let path = directory.join(certificate);
-        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
-        fs::write(path, signed.pem()).expect("writable");
-        fs::write(directory.join(key), pair.serialize_pem()).expect("writable");
-    }
-
-    fn settings(directory: &Path, text: &str) -> Settings {
-        config::parse(text, &directory.join("s2sd.toml")).expect(text)
-    }
-
-    fn domain(text: &str) -> Domain {
-        Domain::parse(text).expect(text)
-    }
-
-    #[test]
-    fn a_certificate_is_chosen_by_the_names_in_it_and_exact_ones_come_first() {
-        let home = tempfile::tempdir().expect("a directory");
-        let certs = home.path().join("certs");
-        write(&certs, "a-wildcard.crt", "a-wildcard.key", &["*.m.example"]);
-        write(&certs, "misnamed.crt", "misnamed.key", &["chat.m.example", "m.example"]);
-        write(&certs, "nested/fullchain.pem", "nested/privkey.pem", &["o.example"]);
-        fs::write(certs.join("broken.crt"), "not a certificate").expect("writable");
-        fs::write(certs.join("README"), "no certificate either").expect("writable");
-
-        let settings = settings(home.path(), "[host.\"m.example\"]");
-        let mut warnings = Vec::new();
-        let candidates = directory(&settings, &mut warnings).expect("readable");
-        assert_eq!(candidates.len(), 3);
-        assert!(warnings.len() == 1 && warnings[0].contains("broken.crt"), "{warnings:?}");
-        let names = |host: &str| {
-            let candidate = choose(&domain(host), &candidates, unix_now())?;
-            Some(candidate.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
-        };
-        assert_eq!(names("chat.m.example").as_deref(), Some("chat.m.example m.example"));
-        assert_eq!(names("other.m.example").as_deref(), Some("*.m.example"));
-        assert_eq!(names("o.example").as_deref(), Some("o.example"));
-        assert_eq!(names("deep.other.m.example"), None);
-    }
-
-    #[test]
-    fn a_host_that_demands_encryption_needs_a_certificate() {
-        let home = tempfile::tempdir().expect("a directory");
-        for demand in ["s2s_secure_auth = true", "s2s_require_encryption = true"] {
-            let demanding = settings(home.path(), &format!("[host.\"m.example\"]\n{demand}"));
-            let errors = load(&demanding).expect_err(demand);
-            assert!(errors.len() == 1, "{errors:?}");
-            let text = errors[0].to_string();
-            assert!(text.contains("s2sd.toml:1: host 'm.example' demands encryption and has no certificate"), "{text}");
-        }
-        let lax = load(&settings(home.path(), "[host.\"m.example\"]")).expect("no demand");
-        assert!(lax.identities.is_empty());
-        assert_eq!(lax.warnings, ["no certificate for m.example: it cannot offer encryption"]);
-    }
-
-    #[test]
-    fn a_host_without_certificate_and_dialback_has_no_way_to_authenticate_anybody() {
-        let home = tempfile::tempdir().expect("a directory");
-        let text = "[host.\"m.example\"]\nmodules_disabled = [\"dialback\"]";
-        let errors = load(&settings(home.path(), text)).expect_err("nobody can be authenticated");
-        assert!(errors.len() == 1, "{errors:?}");
-        let told = errors[0].to_string();
-        let expected = "s2sd.toml:1: host 'm.example' has no certificate, and dialback is disabled, so that nobody can \
-                        be authenticated: take \"dialback\" out of 'modules_disabled', or give 'certificate' and 'key'";
-        assert!(told.contains(expected), "{told}");
-        let closed = text.replace("[\"dialback\"]", "[\"dialback\", \"s2s\"]");
-        load(&settings(home.path(), &closed)).expect("it talks to nobody anyway");
-        write(&home.path().join("certs"), "m.crt", "m.key", &["m.example"]);
-        load(&settings(home.path(), text)).expect("a certificate is enough");
-    }
-
-    #[test]
-    fn a_key_that_does_not_fit_is_an_error_of_its_host_and_in_the_directory_spoils_nothing_but_its_pair() {
-        let home = tempfile::tempdir().expect("a directory");
-        let certs = home.path().join("certs");
-        write(&certs, "a.crt", "a.key", &["m.example"]);
-        write(&certs, "b.crt", "b.key", &["m.example"]);
-        fs::copy(certs.join("b.key"), certs.join("a.key")).expect("writable");
-        let loaded = load(&settings(home.path(), "[host.\"m.example\"]\ns2s_secure_auth = true")).expect("b is good");
-        assert_eq!((loaded.identities.len(), loaded.warnings.len()), (1, 1), "{loaded:?}");
-        let expected = format!(
-            "{}: this is not the key of the certificate in {}",
-            certs.join("a.key").display(),
-            certs.join("a.crt").display()
-        );
-        assert!(loaded.broken[0].starts_with(&expected), "{loaded:?}");
-
-        let text = "\n[host.\"m.example\"]\ncertificate = \"certs/a.crt\"\nkey = \"certs/a.key\"";
-        let errors = load(&settings(home.path(), text)).expect_err("that is the key of b");
-        let told = errors[0].to_string();
-        assert!(errors.len() == 1 && told.contains(&format!("s2sd.toml:2: {expected}")), "{told}");
-    }
-
-    #[test]
-    fn of_certificates_that_name_a_host_alike_the_one_that_is_valid_now_and_longest_is_chosen() {
-        let home = tempfile::tempdir().expect("a directory");
-        let certs = home.path().join("certs");
-        for (name, years) in [("a", (2020, 2021)), ("b", (2019, 2030)), ("c", (2019, 2040)), ("d", (2050, 2060))] {
-            write_valid(&certs, &format!("{name}.crt"), &format!("{name}.key"), &["m.example"], years);
-        }
-        let candidates = directory(&settings(home.path(), "[host.\"m.example\"]"), &mut Vec::new()).expect("readable");
-        for (year, expected) in [(2020, "c"), (2035, "c"), (2045, "d"), (2055, "d"), (2070, "d")] {
-            // A day after its beginning, or before.
-            let now = Duration::from_secs((year - 1970) * 31_556_952 + 86_400);
-            let chosen = choose(&domain("m.example"), &candidates, now).expect("all of them name it");
-            assert_eq!(chosen.path, certs.join(format!("{expected}.crt")), "{year}");
-        }
-    }
-
-    #[test]
-    fn a_certificate_that_is_valid_now_comes_before_an_exact_name_and_that_before_a_later_end() {
-        let home = tempfile::tempdir().expect("a directory");
-        let certs = home.path().join("certs");
-        write_valid(&certs, "exact.crt", "exact.key", &["chat.m.example"], (2019, 2030));
-        write_valid(&certs, "wildcard.crt", "wildcard.key", &["*.m.example"], (2019, 2040));
-        let settings = settings(home.path(), "[host.\"chat.m.example\"]");
-        let candidates = directory(&settings, &mut Vec::new()).expect("readable");
-        for (year, expected) in [(2018, "exact"), (2020, "exact"), (2035, "wildcard"), (2045, "exact")] {
-            let now = Duration::from_secs((year - 1970) * 31_556_952 + 86_400);
-            let chosen = choose(&domain("chat.m.example"), &candidates, now).expect("both name it");
-            assert_eq!(chosen.path, certs.join(format!("{expected}.crt")), "{year}");
-        }
-        // What is shown is good, so that there is nothing to warn of.
-        write_valid(&certs, "exact.crt", "exact.key", &["chat.m.example"], (2019, 2020));
-        write(&certs, "wildcard.crt", "wildcard.key", &["*.m.example"]);
-        let loaded = load(&settings).expect("it loads");
-        assert_eq!((loaded.identities.len(), loaded.warnings), (1, Vec::new()));
-    }
-
-    #[test]
-    fn a_certificate_that_is_not_valid_now_is_shown_and_told() {
-        for (years, expected) in [
-            ((2020, 2021), "has expired on 2021-01-01: peers will refuse it"),
-            ((4000, 4096), "is not valid before 4000-01-01: peers will refuse it"),
-        ] {
-            let home = tempfile::tempdir().expect("a directory");
-            write_valid(&home.path().join("certs"), "m.crt", "m.key", &["m.example"], years);
-            for own in ["", "certificate = \"certs/m.crt\"\nkey = \"certs/m.key\""] {
-                let loaded = load(&settings(home.path(), &format!("[host.\"m.example\"]\n{own}"))).expect("it loads");
-                assert_eq!((loaded.identities.len(), loaded.warnings.len()), (1, 1), "{loaded:?}");
-                let path = home.path().join("certs/m.crt");
-                let expected = format!("the certificate of m.example in {} {expected}", path.display());
-                assert!(loaded.warnings[0].starts_with(&expected), "{loaded:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn days_are_those_of_the_calendar() {
-        for (seconds, day) in [
-            (0, "1970-01-01"),
-            (951_782_400, "2000-02-29"),
-            (1_703_980_800, "2023-12-31"),
-            (1_709_251_199, "2024-02-29"),
-            (4_107_542_399, "2100-02-28"),
-            (4_107_542_400, "2100-03-01"),
-        ] {
-            assert_eq!(date(Duration::from_secs(seconds)), day);
-        }
-    }
-
-    #[test]
-    fn a_host_with_tls_disabled_shows_nothing() {
-        let home = tempfile::tempdir().expect("a directory");
-        write(&home.path().join("certs"), "m.crt", "m.key", &["m.example"]);
-        let text = "modules_disabled = [\"tls\"]\n[host.\"m.example\"]";
-        let loaded = load(&settings(home.path(), text)).expect("loads");
-        assert!(loaded.identities.is_empty() && loaded.hosts.is_empty() && loaded.warnings.is_empty(), "{loaded:?}");
-    }
-
-    #[test]
-    fn a_reload_takes_no_certificate_away_because_its_file_is_broken() {
-        let home = tempfile::tempdir().expect("a directory");
-        let certs = home.path().join("certs");
-        write(&certs, "m.crt", "m.key", &["m.example"]);
-        let settings = settings(home.path(), "[host.\"m.example\"]");
-        let had = load(&settings).expect("loads").hosts;
-        assert_eq!(had.len(), 1);
-
-        fs::write(certs.join("m.key"), "half").expect("writable");
-        let errors = check_kept(&settings, &had, &load(&settings).expect("lax")).expect_err("broken");
-        let text = errors[0].to_string();
-        assert!(text.contains(":1: host 'm.example' had a certificate and would have none now"), "{text}");
-        assert!(text.contains("m.key"), "{text}");
-        // Where it is taken away on purpose, it is.
-        fs::remove_file(certs.join("m.crt")).expect("there");
-        check_kept(&settings, &had, &load(&settings).expect("lax")).expect("on purpose");
-    }
-
-    #[test]
-    fn the_first_host_of_the_file_answers_clients_that_name_none() {
-        let home = tempfile::tempdir().expect("a directory");
-        write(&home.path().join("certs"), "both.crt", "both.key", &["a.example", "z.example"]);
-        let loaded = load(&settings(home.path(), "[host.\"z.example\"]\n[host.\"a.example\"]")).expect("loads");
-        assert!(format!("{:?}", loaded.identities[0]).contains("z.example"), "{:?}", loaded.identities);
-    }
-
-    #[test]
-    fn a_hosts_own_certificate_is_used_and_a_wrong_name_in_it_is_told() {
-        let home = tempfile::tempdir().expect("a directory");
-        write(home.path(), "own.pem", "own.key", &["other.example"]);
-        let text = "[host.\"m.example\"]\ncertificate = \"own.pem\"\nkey = \"own.key\"";
-        let loaded = load(&settings(home.path(), text)).expect("loads");
-        assert_eq!(loaded.identities.len(), 1);
-        assert!(loaded.warnings[0].contains("own.pem does not name m.example"), "{:?}", loaded.warnings);
-
-        let absent = text.replace("own.key", "absent.key");
-        let errors = load(&settings(home.path(), &absent)).expect_err("no key");
-        assert!(errors[0].to_string().contains("absent.key"), "{errors:?}");
-    }
-
-    #[test]
-    fn a_configured_directory_must_exist() {
-        let home = tempfile::tempdir().expect("a directory");
-        let errors = load(&settings(home.path(), "certificates = \"no-such\"\n[host.\"m.example\"]"));
-        let errors = errors.expect_err("absent");
-        assert!(errors[0].to_string().contains("'certificates': "), "{errors:?}");
-    }
 }

@@ -30,6 +30,8 @@ pub(crate) enum Failure {
     Configuration(Vec<config::Error>),
     /// An argument is wrong.
     Usage(String),
+    /// Nothing can be listened on where it is to be.
+    Listener(Box<config::Error>),
     /// Something failed: what was tried, and why it failed.
     Runtime(String, io::Error),
     /// The demo saw something else than it should have.
@@ -46,7 +48,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Configuration(_) | Self::Usage(_) => CONFIGURATION,
-            Self::Runtime(..) | Self::Unexpected(_) => RUNTIME,
+            Self::Listener(_) | Self::Runtime(..) | Self::Unexpected(_) => RUNTIME,
         })
     }
 }
@@ -69,6 +71,7 @@ impl fmt::Display for Failure {
         let lines = match self {
             Self::Configuration(errors) => errors.iter().map(ToString::to_string).collect(),
             Self::Usage(text) => vec![text.clone()],
+            Self::Listener(error) => vec![error.to_string()],
             Self::Runtime(what, error) => vec![format!("{what}: {error}")],
             Self::Unexpected(differences) => differences.clone(),
         };

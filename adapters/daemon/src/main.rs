@@ -7,11 +7,13 @@ mod demo;
 mod explain;
 mod failure;
 mod init;
+mod listeners;
 mod loaded;
 mod log;
 #[cfg(test)]
 mod manual;
 mod metrics;
+mod pem;
 mod reload;
 mod runtime;
 mod serve;

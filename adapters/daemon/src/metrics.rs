@@ -263,8 +263,22 @@ impl Metrics {
         socket.close().await
     }
 
-    /// Everything, with the levels of now; of a node or hub that does not answer in time, with those before.
-    async fn text(&self, nodes: &Nodes, hub: &HubWay) -> io::Result<String> {
+    /// How many streams there are now, those of components included. Who does not answer in time counts as without any.
+    pub(crate) async fn streams(&self, nodes: &Nodes, hub: &HubWay, patience: Duration) -> usize {
+        for measures in self.nodes.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            (measures.inbound, measures.outbound) = (0, 0);
+        }
+        set(&self.hub.attached, 0);
+        set(&self.hub.unattached, 0);
+        self.measure(nodes, hub, patience).await;
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_nodes: usize = nodes.iter().map(|measures| measures.inbound + measures.outbound).sum();
+        let of_hub = self.hub.attached.get() + self.hub.unattached.get();
+        of_nodes + usize::try_from(of_hub).unwrap_or_default()
+    }
+
+    /// Asks nodes and hub how much there is of everything, and waits for their answers.
+    async fn measure(&self, nodes: &Nodes, hub: &HubWay, patience: Duration) {
         while self.measured.1.try_recv().is_ok() {}
         let asked = nodes.measure() + usize::from(hub.try_send(component::Command::Measure));
         let measured = async {
@@ -272,7 +286,12 @@ impl Metrics {
                 let _ = self.measured.1.recv().await;
             }
         };
-        or(measured, sleep(ANSWER)).await;
+        or(measured, sleep(patience)).await;
+    }
+
+    /// Everything, with the levels of now; of a node or hub that does not answer in time, with those before.
+    async fn text(&self, nodes: &Nodes, hub: &HubWay) -> io::Result<String> {
+        self.measure(nodes, hub, ANSWER).await;
         self.levels.set(&self.nodes.lock().unwrap_or_else(PoisonError::into_inner));
         let mut text = String::new();
         encode(&mut text, &self.registry).map_err(io::Error::other)?;

@@ -41,8 +41,8 @@ pub(crate) fn serve(file: &Path) -> Result<(), Failure> {
         or(signals.end(), reloader.run(&signals)).await;
         tracing::info!(event = "shutdown", "closing all streams");
     }));
-    if !closed {
-        tracing::warn!(event = "shutdown", "some streams did not close in time");
+    if let Err(streams) = closed {
+        tracing::warn!(event = "shutdown", streams, "so many streams did not close in time, and were cut off");
     }
     Ok(())
 }

@@ -26,15 +26,16 @@ use s2s_core::node::{self, Node};
 use s2s_core::time::Anchor;
 use s2s_core::tls::verify::Trust;
 use s2s_core::tls::{HostIdentity, Provider, RustlsProvider, Version};
-use s2s_sockets::{bind, bind_shared, stream_socket};
+use s2s_sockets::SystemSources;
 use smol::channel::{Receiver, Sender};
 use smol::future::{or, pending, zip};
 use smol::{Async, Timer};
 
 use crate::bridge::{self, HubWay, Nodes, Way};
 use crate::certificates;
-use crate::config::{self, Listen, LogFormat, LogLevel, Position, Problem, Settings};
+use crate::config::{self, Listen, LogFormat, LogLevel, Settings};
 use crate::failure::Failure;
+use crate::listeners::{self, addresses, check_outgoing, on};
 use crate::log::Record;
 use crate::metrics::Metrics;
 use crate::runtime::{Driver, Runtime};
@@ -45,6 +46,9 @@ const TLS_CLOCK: Duration = Duration::from_secs(60);
 
 /// What a shutdown may take beyond `s2s_close_timeout`. The contract grants a second; some of it is for the process.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(700);
+
+/// How much of that is for counting what did not close.
+const COUNTING: Duration = Duration::from_millis(100);
 
 /// A server whose listeners are bound.
 pub(crate) struct Server {
@@ -119,11 +123,11 @@ impl Server {
 
         check_outgoing(&settings.outgoing_addresses)?;
         let count = settings.nodes;
-        let s2s = listeners(&settings.listen.s2s, count)?;
-        let direct = listeners(&settings.listen.direct, count)?;
-        let component = listeners(&settings.listen.component, 1)?.remove(0);
+        let s2s = listeners::bind(settings, listeners::S2S, &settings.listen.s2s, count)?;
+        let direct = listeners::bind(settings, listeners::DIRECT, &settings.listen.direct, count)?;
+        let component = listeners::bind(settings, listeners::COMPONENT, &settings.listen.component, 1)?.remove(0);
         let first = |of: &[Vec<TcpListener>]| of.first().map_or_else(|| Ok(Vec::new()), |one| addresses(one));
-        let metrics = settings.metrics_listen.map(metrics_listener).transpose()?;
+        let metrics = listeners::metrics(settings)?;
         let bound = Bound {
             s2s: first(&s2s)?,
             direct: first(&direct)?,
@@ -174,12 +178,12 @@ impl Server {
         &self.running
     }
 
-    /// Serves until `stop` is ready, then closes all streams. Returns whether they all closed in time.
+    /// Serves until `stop` is ready, then closes all streams. If some did not close in time the error is how many.
     pub(crate) async fn run(
         self,
         journal: impl Fn(Record) + Clone + Send + 'static,
         stop: impl Future<Output = ()>,
-    ) -> bool {
+    ) -> Result<(), usize> {
         let Self { nodes, hub, running, metrics: listener } = self;
         let metrics = Arc::new(Metrics::new(nodes.len()));
         // Each way from a node to the hub has the sender until that node has ended.
@@ -187,14 +191,14 @@ impl Server {
         let (handling, handled) = smol::channel::bounded(1);
         let ended = async {
             running.drive(nodes, hub, journal, &metrics, carrying, handling).await;
-            true
+            Ok(())
         };
         let stopped = async {
             stop.await;
             let close_timeout = running.with_current(|current| current.close_timeout);
             let late = async {
-                Timer::after(close_timeout + SHUTDOWN_GRACE).await;
-                false
+                Timer::after(close_timeout + SHUTDOWN_GRACE.saturating_sub(COUNTING)).await;
+                Err(metrics.streams(&running.nodes, &running.hub, COUNTING).await)
             };
             // Components stay until they have what the nodes still got and what comes back of their own, but for half of
             // the time at most: the other half is theirs to close in. What hangs at a peer that reads nothing is told of in the
@@ -221,11 +225,10 @@ impl Server {
             }
         };
         let measuring = async {
-            match &listener {
-                Some(listener) => metrics.serve(listener, &running.nodes, &running.hub).await,
-                None => pending().await,
+            if let Some(listener) = &listener {
+                metrics.serve(listener, &running.nodes, &running.hub).await;
             }
-            false
+            pending().await
         };
         or(or(ended, stopped), or(ticking, measuring)).await
     }
@@ -382,53 +385,6 @@ impl fmt::Display for Bound {
     }
 }
 
-/// Listens on all of `addresses`, once for each of `count` nodes. Only `::` may fail, and only on a host without IPv6.
-fn listeners(addresses: &[SocketAddr], count: usize) -> Result<Vec<Vec<TcpListener>>, Failure> {
-    let mut of_nodes: Vec<_> = (0..count).map(|_| Vec::new()).collect();
-    for addr in addresses {
-        let bound = if count == 1 { bind(*addr).map(|listener| vec![listener]) } else { bind_shared(*addr, count) };
-        match bound {
-            Ok(listeners) => {
-                for (of_node, listener) in of_nodes.iter_mut().zip(listeners) {
-                    of_node.push(listener);
-                }
-            }
-            Err(_) if addr.ip() == Ipv6Addr::UNSPECIFIED && !has_ipv6() => {
-                tracing::warn!(event = "no-ipv6", addr = tracing::field::display(addr), "this host has no IPv6");
-            }
-            Err(error) => return Err(Failure::Runtime(format!("cannot listen on {addr}"), error)),
-        }
-    }
-    Ok(of_nodes)
-}
-
-fn metrics_listener(addr: SocketAddr) -> Result<Async<TcpListener>, Failure> {
-    Async::<TcpListener>::bind(addr).map_err(|error| Failure::Runtime(format!("cannot listen on {addr}"), error))
-}
-
-/// Each must be an address of this machine: a connection that cannot begin would look as if the peer were at fault.
-fn check_outgoing(addresses: &[(IpAddr, Position)]) -> Result<(), Vec<config::Error>> {
-    let refused = addresses.iter().filter_map(|(address, position)| {
-        let error = stream_socket(SocketAddr::new(*address, 0), Some(*address)).err()?;
-        Some(config::Error::at(position, Problem::Outgoing { address: *address, error: error.kind() }))
-    });
-    let refused: Vec<_> = refused.collect();
-    if refused.is_empty() { Ok(()) } else { Err(refused) }
-}
-
-fn has_ipv6() -> bool {
-    TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
-}
-
-fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, Failure> {
-    let addresses: io::Result<_> = listeners.iter().map(TcpListener::local_addr).collect();
-    addresses.map_err(Failure::runtime("a listener has no address"))
-}
-
-fn on(kind: Listener, listeners: Vec<TcpListener>) -> impl Iterator<Item = (Listener, TcpListener)> {
-    listeners.into_iter().map(move |listener| (kind, listener))
-}
-
 /// The configuration of each of so many `nodes`.
 fn node_config(
     settings: &Settings,
@@ -447,6 +403,7 @@ fn node_config(
             ipv4: settings.ipv4,
             ipv6: settings.ipv6,
             queries: settings.limits.dns_queries.div_ceil(nodes),
+            sources: Some(Arc::new(SystemSources)),
             ..defaults.resolver
         },
         routes: settings.routes.iter().map(|(name, route)| (name.clone(), route.to)).collect(),

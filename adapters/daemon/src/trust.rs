@@ -1,14 +1,15 @@
 //! What certificates of peers are judged by: authorities, revocation lists, pins.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustls::crypto::CryptoProvider;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls_pki_types::CertificateDer;
 use s2s_core::tls::verify::Trust;
 
 use crate::config::{Error, Position, Problem, Settings};
+use crate::pem::{self, unreadable};
 
 /// Authorities and revocation lists, and what the operator should know about them.
 #[derive(Debug, Default)]
@@ -26,17 +27,17 @@ pub(crate) fn load(settings: &Settings) -> Result<Authorities, Vec<Error>> {
     let roots = &settings.roots;
     let mut authorities = Authorities::default();
     if let Some(path) = &roots.file {
-        let problem = |problem| vec![Error::of(&settings.file, Problem::Certificate { path: path.clone(), problem })];
-        let certificates = file(path).map_err(problem)?;
+        let problem = |problem| vec![of_no_use(settings, "cafile", path, problem)];
+        let (bytes, certificates) = file(path).map_err(problem)?;
         if certificates.is_empty() {
-            return Err(problem("there is no certificate in it".to_owned()));
+            return Err(problem(pem::no_certificate(path, &bytes)));
         }
         authorities.certificates.extend(certificates);
     }
     if let Some(path) = &roots.directory {
-        directory(path, &mut authorities).map_err(|error| {
-            let problem = Problem::File { key: "cadirectory", path: path.clone(), error: error.kind() };
-            vec![Error::of(&settings.file, problem)]
+        directory(settings, path, &mut authorities).map_err(|error| {
+            let key = "cadirectory";
+            vec![settings.error(key, Problem::File { key, path: path.clone(), error: error.kind() })]
         })?;
     }
     if roots.system {
@@ -50,28 +51,21 @@ pub(crate) fn load(settings: &Settings) -> Result<Authorities, Vec<Error>> {
         authorities.warnings.push("no authority is trusted: no certificate of a peer will be valid".to_owned());
     }
     for (path, position) in &settings.revocation.lists {
-        let file = |error: std::io::Error| Problem::File { key: "s2s_crls", path: path.clone(), error: error.kind() };
-        let bytes = fs::read(path).map_err(|error| vec![Error::at(position, file(error))])?;
-        let lists = lists(bytes)
-            .map_err(|problem| vec![Error::at(position, Problem::Certificate { path: path.clone(), problem })])?;
+        let lists = fs::read(path).map_err(|error| unreadable(&error)).and_then(pem::revocation_lists);
+        let lists = lists.map_err(|problem| vec![Error::at(position, list_of_no_use(path, problem))])?;
         authorities.revocation_lists.extend(lists.into_iter().map(|list| (list, path.clone(), position.clone())));
     }
     Ok(authorities)
 }
 
-/// The revocation lists of one file: several in PEM, or one in DER.
-fn lists(bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, String> {
-    // The tag of a sequence, which no PEM begins with.
-    if bytes.first() == Some(&0x30) {
-        return Ok(vec![bytes]);
-    }
-    let lists = CertificateRevocationListDer::pem_slice_iter(&bytes);
-    let lists = lists.map(|list| list.map(|list| list.as_ref().to_vec())).collect::<Result<Vec<_>, _>>();
-    match lists {
-        Ok(lists) if lists.is_empty() => Err("there is no revocation list in it".to_owned()),
-        Ok(lists) => Ok(lists),
-        Err(error) => Err(error.to_string()),
-    }
+/// That a file with authorities, or one of their directory, is of no use.
+fn of_no_use(settings: &Settings, key: &'static str, path: &Path, problem: String) -> Error {
+    settings.error(key, Problem::Certificate { key, path: path.to_owned(), problem })
+}
+
+/// That a file with revocation lists is of no use.
+fn list_of_no_use(path: &Path, problem: String) -> Problem {
+    Problem::Certificate { key: "s2s_crls", path: path.to_owned(), problem }
 }
 
 /// What certificates of peers are judged by.
@@ -88,13 +82,14 @@ pub(crate) fn build(
             tracing::warn!(event = "configuration", "an authority is left out: {error}");
             continue;
         }
-        let path = settings.roots.file.clone().or_else(|| settings.roots.directory.clone()).unwrap_or_default();
-        return Err(vec![Error::of(&settings.file, Problem::Certificate { path, problem: error.to_string() })]);
+        let file = settings.roots.file.iter().map(|path| ("cafile", path));
+        let directory = settings.roots.directory.iter().map(|path| ("cadirectory", path));
+        let (key, path) = file.chain(directory).next().unwrap_or(("cafile", &settings.file));
+        return Err(vec![of_no_use(settings, key, path, error.to_string())]);
     }
     for (der, path, position) in &authorities.revocation_lists {
         if let Err(error) = trust.add_revocation_list(der) {
-            let problem = Problem::Certificate { path: path.clone(), problem: error.to_string() };
-            return Err(vec![Error::at(position, problem)]);
+            return Err(vec![Error::at(position, list_of_no_use(path, error.to_string()))]);
         }
     }
     trust.set_unknown_status(settings.revocation.unknown_status);
@@ -106,23 +101,86 @@ pub(crate) fn build(
     Ok(trust)
 }
 
-fn file(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, String> {
-    CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| error.to_string())
+/// The content of a file, and the certificates in it.
+fn file(path: &Path) -> Result<(Vec<u8>, Vec<CertificateDer<'static>>), String> {
+    let bytes = fs::read(path).map_err(|error| unreadable(&error))?;
+    let certificates = pem::certificates(&bytes)?;
+    Ok((bytes, certificates))
 }
 
 /// Every file in the directory that holds certificates. Hashed names, as OpenSSL wants them, lead to the same ones.
-fn directory(path: &Path, authorities: &mut Authorities) -> std::io::Result<()> {
+fn directory(settings: &Settings, path: &Path, authorities: &mut Authorities) -> io::Result<()> {
+    let key = "cadirectory";
+    let before = authorities.certificates.len();
     for entry in fs::read_dir(path)? {
         let path = entry?.path();
         if !path.is_file() {
             continue;
         }
         match file(&path) {
-            Ok(certificates) => authorities.certificates.extend(certificates),
-            Err(error) => authorities.warnings.push(format!("{}: {error}", path.display())),
+            Ok((_, certificates)) => authorities.certificates.extend(certificates),
+            Err(problem) => authorities.warnings.push(of_no_use(settings, key, &path, problem).to_string()),
         }
     }
+    if authorities.certificates.len() == before {
+        let problem = "no file in it has a certificate: one in PEM begins with -----BEGIN CERTIFICATE-----".to_owned();
+        authorities.warnings.push(of_no_use(settings, key, path, problem).to_string());
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn loaded(home: &Path, text: &str) -> Result<Authorities, Vec<Error>> {
+        let text = format!("system_roots = false\n{text}\n[host.\"m.example\"]");
+        load(&config::parse(&text, &home.join("s2sd.toml")).expect(&text))
+    }
+
+    #[test]
+    fn authorities_and_lists_that_are_of_no_use_are_told_with_their_option_their_line_and_what_to_do() {
+        let home = tempfile::tempdir().expect("a directory");
+        fs::create_dir(home.path().join("directory")).expect("a directory");
+        for (name, content) in [
+            ("text.pem", "text"),
+            ("ca.der", "0\u{1}"),
+            ("half.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n"),
+            ("crl.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"),
+        ] {
+            fs::write(home.path().join(name), content).expect("writable");
+        }
+        for (key, value, expected) in [
+            ("cafile", "\"absent.pem\"", "absent.pem: cannot be read: it does not exist"),
+            ("cafile", "\"directory\"", "directory: cannot be read: it is a directory, but must be a file"),
+            ("cafile", "\"text.pem\"", "text.pem: there is no certificate in it: one in PEM begins with -----BEGIN C"),
+            ("cafile", "\"ca.der\"", "ca.der: it is not PEM, but DER: openssl x509 -inform der -in "),
+            ("cafile", "\"half.pem\"", "half.pem: it is cut off: the line -----END CERTIFICATE----- is missing"),
+            ("cadirectory", "\"absent\"", "absent cannot be read: it does not exist"),
+            ("s2s_crls", "[\"absent.crl\"]", "absent.crl: cannot be read: it does not exist"),
+            ("s2s_crls", "[\"crl.pem\"]", "crl.pem: there is no revocation list in it: one in PEM begins with"),
+        ] {
+            let errors = loaded(home.path(), &format!("{key} = {value}")).expect_err(value);
+            let told = errors[0].to_string();
+            assert!(errors.len() == 1 && told.contains(&format!("s2sd.toml:2: '{key}': ")), "{told}");
+            assert!(told.contains(expected), "{told}");
+        }
+    }
+
+    #[test]
+    fn files_in_a_directory_of_authorities_that_are_of_no_use_are_warned_of_and_so_is_a_directory_without_any() {
+        let home = tempfile::tempdir().expect("a directory");
+        let directory = home.path().join("cas");
+        fs::create_dir(&directory).expect("a directory");
+        fs::write(directory.join("README"), "no certificate").expect("writable");
+        fs::write(directory.join("half.pem"), "-----BEGIN CERTIFICATE-----\nMIIB\n").expect("writable");
+        let authorities = loaded(home.path(), "\ncadirectory = \"cas\"").expect("nothing keeps us from starting");
+        let warnings = authorities.warnings;
+        let place = "s2sd.toml:3: 'cadirectory': ";
+        for (warning, expected) in warnings.iter().zip(["half.pem: it is cut off: ", "cas: no file in it has a "]) {
+            assert!(warning.contains(place) && warning.contains(expected), "{warnings:?}");
+        }
+        assert_eq!(warnings.len(), 3, "the last one says that nobody is trusted: {warnings:?}");
+    }
 }

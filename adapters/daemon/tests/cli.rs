@@ -166,15 +166,59 @@ fn a_host_that_demands_encryption_and_has_no_certificate_ends_with_2() {
 }
 
 #[test]
-fn a_port_that_is_taken_ends_with_1() {
+fn an_address_that_cannot_be_listened_on_ends_with_1_and_is_told_with_the_option_and_its_line() {
     let home = home();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("bound").port();
-    fs::write(home.path().join("s2sd.toml"), SMALL.replace("s2s_ports = [0]", &format!("s2s_ports = [{port}]")))
-        .expect("writable");
+    let in_use = "something listens there already: end that, or give another port";
+    let foreign = "it is no address of this machine: give one that is";
+    let s2s = SMALL.replace("s2s_ports = [0]", &format!("s2s_ports = [{port}]"));
+    let component = SMALL.replace("component_ports = [0]", &format!("component_ports = [{port}]"));
+    let metrics = format!("metrics_listen = \"127.0.0.1:{port}\"{SMALL}");
+    let elsewhere = SMALL.replace("[\"127.0.0.1\"]", "[\"192.0.2.1\"]");
+    for (text, line, key, addr, remedy) in [
+        (s2s, 3, "s2s_ports", format!("127.0.0.1:{port}"), in_use),
+        (component, 4, "component_ports", format!("127.0.0.1:{port}"), in_use),
+        (metrics, 1, "metrics_listen", format!("127.0.0.1:{port}"), in_use),
+        (elsewhere, 2, "s2s_interfaces", "192.0.2.1:0".to_owned(), foreign),
+    ] {
+        fs::write(home.path().join("s2sd.toml"), text).expect("writable");
+        let output = run(home.path(), &["serve", "--config", "s2sd.toml"]);
+        assert_eq!(output.status.code(), Some(1), "{key}");
+        let told = stderr(&output);
+        let place = format!("s2sd: s2sd.toml:{line}: '{key}': cannot listen on {addr}: ");
+        assert!(told.lines().any(|line| line.starts_with(&place) && line.ends_with(remedy)), "{told}");
+    }
+}
+
+#[test]
+fn a_configuration_in_which_nothing_listens_is_served_with_a_warning() {
+    let home = home();
+    let mut serving = Serving::starting(home.path(), &SMALL.replace("component_ports = [0]", "component_ports = []"));
+    let warning = serving.wait("nothing listens");
+    let expected = " WARN configuration s2sd.toml:4: nothing listens for the component of m.example: ";
+    assert!(warning.contains(expected), "{warning}");
+    serving.become_ready();
+    serving.signal("-TERM");
+    let (code, log) = serving.end();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
+fn a_private_key_that_is_encrypted_ends_with_2_and_how_to_decrypt_it() {
+    let home = home();
+    let pair = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["m.example".to_owned()]).expect("a name");
+    fs::write(home.path().join("m.crt"), params.self_signed(&pair).expect("a certificate").pem()).expect("writable");
+    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    fs::write(home.path().join("m.key"), encrypted).expect("writable");
+    let text = format!("{SMALL}certificate = \"m.crt\"\nkey = \"m.key\"\n");
+    fs::write(home.path().join("s2sd.toml"), text).expect("writable");
     let output = run(home.path(), &["serve", "--config", "s2sd.toml"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains(&format!("cannot listen on 127.0.0.1:{port}")), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(2));
+    let told = stderr(&output);
+    assert!(told.starts_with("s2sd: s2sd.toml:11: 'key': m.key: the private key is encrypted"), "{told}");
+    assert!(told.contains("openssl pkey -in m.key -out NEW decrypts it"), "{told}");
 }
 
 #[test]

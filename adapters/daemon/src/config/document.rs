@@ -54,6 +54,12 @@ impl<'t> Section<'t> {
         self.entries.get(key).map(|value| reader.line(&value.span()))
     }
 
+    /// Whether `key` is given, as a list of nothing.
+    pub(crate) fn is_empty_list(&self, key: &str) -> bool {
+        let list = self.entries.get(key).and_then(|value| value.get_ref().as_array());
+        list.is_some_and(|list| list.is_empty())
+    }
+
     /// The first line of a value.
     pub(crate) fn first_line(&self, reader: &Reader<'t>) -> Option<usize> {
         self.entries.values().map(|value| reader.line(&value.span())).min()

@@ -10,6 +10,12 @@ use s2s_core::policy::DomainListError;
 
 use crate::config::document::Position;
 
+/// How many of many a message names.
+const FEW: usize = 3;
+
+/// Where a secret comes from.
+const FRESH: &str = "'openssl rand -hex 32' prints a good one";
+
 /// One thing that is wrong, and where.
 #[derive(Debug)]
 pub(crate) struct Error {
@@ -61,6 +67,15 @@ pub(crate) enum Problem {
         addr: SocketAddr,
         /// The first one.
         other: SocketAddr,
+    },
+    /// Nothing can be listened on there.
+    Unbound {
+        /// The key that is to be changed.
+        key: &'static str,
+        /// Where.
+        addr: SocketAddr,
+        /// Why.
+        error: io::Error,
     },
     /// Connections cannot begin there.
     Outgoing {
@@ -124,10 +139,17 @@ pub(crate) enum Problem {
     },
     /// A route without an address.
     RouteWithoutAddress(String),
-    /// A dialback secret that could be guessed.
-    SecretTooShort,
-    /// A component secret without a character.
-    SecretEmpty(&'static str),
+    /// A secret that is none, or could be guessed.
+    Secret {
+        /// The key.
+        key: &'static str,
+        /// The file that it names, where the secret stands in one.
+        path: Option<PathBuf>,
+        /// How long it is.
+        bytes: usize,
+        /// What is broken.
+        rule: &'static str,
+    },
     /// A file that the configuration names cannot be read.
     File {
         /// The key that names it.
@@ -146,8 +168,10 @@ pub(crate) enum Problem {
         /// What is wrong with those that are there.
         problems: Vec<String>,
     },
-    /// A certificate or key is of no use.
+    /// A file with certificates, a private key or revocation lists is of no use.
     Certificate {
+        /// The key that names it, or its directory.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -216,6 +240,7 @@ impl fmt::Display for Problem {
                 "'{key}' asks for a listener on {addr} beside one on {other}, but must leave each address and port to one \
                  listener; a wildcard address has the port of all addresses of its family"
             ),
+            Self::Unbound { key, addr, error } => f.write_str(&unbound(key, *addr, error)),
             Self::Outgoing { address, error } => write!(
                 f,
                 "'s2s_outgoing_addresses' has {address}, but must be a list of IP addresses of this machine: {error}"
@@ -242,8 +267,7 @@ impl fmt::Display for Problem {
             Self::Both(one, other) => write!(f, "'{one}' and '{other}' exclude each other"),
             Self::Without { key, missing } => write!(f, "'{key}' needs '{missing}' beside it"),
             Self::RouteWithoutAddress(name) => write!(f, "the route of '{name}' has no 'address'"),
-            Self::SecretTooShort => f.write_str("a dialback secret has at least 16 bytes"),
-            Self::SecretEmpty(key) => write!(f, "'{key}' is empty"),
+            Self::Secret { key, path, bytes, rule } => write!(f, "{}, but {rule}: {FRESH}", secret(key, path, *bytes)),
             Self::File { key, path, error } => {
                 write!(f, "'{key}': {} cannot be read: {}", path.display(), cause(*error))
             }
@@ -251,7 +275,7 @@ impl fmt::Display for Problem {
             Self::CertificateGone { host, problems } => {
                 write!(f, "host '{host}' had a certificate and would have none now: {}", problems.join("; "))
             }
-            Self::Certificate { path, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Certificate { key, path, problem } => write!(f, "'{key}': {}: {problem}", path.display()),
             Self::HostWithoutCertificate { host, directory, problems } => {
                 write!(f, "host '{host}' demands encryption and has no certificate: {}", remedy(directory, problems))
             }
@@ -272,12 +296,44 @@ fn remedy(directory: &Path, problems: &[String]) -> String {
     [&[remedy][..], problems].concat().join("; ")
 }
 
-/// Why a file cannot be read: the standard library calls what is not there an entity.
-fn cause(error: io::ErrorKind) -> String {
+/// Why nothing can be listened on, and what to do.
+fn unbound(key: &str, addr: SocketAddr, error: &io::Error) -> String {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => "; something listens there already: end that, or give another port",
+        io::ErrorKind::AddrNotAvailable => "; it is no address of this machine: give one that is",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: give another port",
+        _ => "",
+    };
+    format!("'{key}': cannot listen on {addr}: {error}{remedy}")
+}
+
+/// How long a secret is, which is named by its key and, where it stands in one, its file.
+fn secret(key: &str, path: &Option<PathBuf>, bytes: usize) -> String {
+    let place = path.as_ref().map_or_else(|| format!("'{key}'"), |path| format!("'{key}': {}", path.display()));
+    if bytes == 0 { format!("{place} is empty") } else { format!("{place} has {bytes} bytes") }
+}
+
+/// Why a file cannot be read, and what to do: the standard library calls what is not there an entity.
+pub(crate) fn cause(error: io::ErrorKind) -> String {
     match error {
         io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied: let the user that s2sd runs as read it".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory, but must be a file".to_owned(),
+        io::ErrorKind::NotADirectory => "what must be a directory is none".to_owned(),
+        io::ErrorKind::InvalidData => "it is not text in UTF-8".to_owned(),
         error => error.to_string(),
     }
+}
+
+/// The first of `words` with `separator` between them, and how many more there are.
+pub(crate) fn few(words: impl IntoIterator<Item: fmt::Display>, separator: &str) -> String {
+    let mut words = words.into_iter();
+    let mut told: Vec<_> = words.by_ref().take(FEW).map(|word| word.to_string()).collect();
+    let more = words.count();
+    if more > 0 {
+        told.push(format!("and {more} more"));
+    }
+    told.join(separator)
 }
 
 /// The allowed name that was probably meant.

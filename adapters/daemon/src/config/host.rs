@@ -164,6 +164,11 @@ impl Shared {
         }
     }
 
+    /// Where `key` has its value, if it was given.
+    pub(crate) fn position(&self, key: &str) -> Option<&Position> {
+        self.positions.get(key)
+    }
+
     /// The policy of a host with these values.
     pub(crate) fn options(&self, anonymous: bool) -> HostOptions {
         let list = |entries: &Option<Entries>| entries.as_ref().map(Entries::list).unwrap_or_default();

@@ -1,10 +1,13 @@
 //! Where to listen: ports and interfaces, and that no two listeners are in each other's way.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::Listen;
-use crate::config::document::{Located, Reader, Section, integer};
-use crate::config::error::Problem;
+use s2s_core::addr::Domain;
+
+use crate::config::document::{Located, Position, Reader, Section, integer};
+use crate::config::error::{Problem, few};
+use crate::config::{Host, Listen};
 
 /// The registered port of server-to-server streams.
 //= RFC6120-14.7-1
@@ -48,6 +51,38 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, top: &Section<'t>, ipv4: bool, i
     check(reader, &[s2s.as_slice(), &direct, &component].concat());
     let addresses = |listeners: Vec<Listener>| listeners.iter().map(Listener::address).collect();
     Listen { s2s: addresses(s2s), direct: addresses(direct), component: addresses(component) }
+}
+
+/// Whom nobody will reach, because nothing listens, and where that is said.
+pub(super) fn warnings<'t>(
+    reader: &Reader<'t>,
+    top: &Section<'t>,
+    listen: &Listen,
+    hosts: &BTreeMap<Domain, Host>,
+) -> Vec<(Position, String)> {
+    let named = |wanted: fn(&Host) -> bool| {
+        let hosts = hosts.iter().filter(|(_, host)| wanted(host));
+        few(hosts.map(|(name, _)| name), ", ")
+    };
+    let mut warnings = Vec::new();
+    let mut warn = |who: &str, hosts: &str, interfaces: &'static str, ports: &'static str, usual: u16| {
+        let (key, remedy) = if top.is_empty_list(interfaces) {
+            (interfaces, "an address of this machine".to_owned())
+        } else {
+            (ports, format!("a port, usually {usual}"))
+        };
+        let position = reader.position(top.line_of(reader, key).unwrap_or(1));
+        warnings.push((position, format!("nothing listens for {who} of {hosts}: '{key}' is empty; give {remedy}")));
+    };
+    let federating = named(|host| !host.options.s2s_disabled);
+    if listen.s2s.is_empty() && listen.direct.is_empty() && !federating.is_empty() {
+        warn("peers", &federating, "s2s_interfaces", "s2s_ports", S2S_PORT);
+    }
+    let with_component = named(|host| host.component_secret.is_some());
+    if listen.component.is_empty() && !with_component.is_empty() {
+        warn("the component", &with_component, "component_interfaces", "component_ports", COMPONENT_PORT);
+    }
+    warnings
 }
 
 impl Listener {

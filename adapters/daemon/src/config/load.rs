@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use s2s_core::addr::Domain;
-use s2s_core::component::ComponentSecret;
-use s2s_core::dialback::Secret;
 use s2s_core::dns::Security;
 use s2s_core::limits;
 use s2s_core::node::StaticRoute;
@@ -17,14 +15,14 @@ use s2s_core::tls::verify::UnknownStatus;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::document::{Located, Position, Reader, Section, integer};
+use crate::config::document::{Position, Reader, Section, integer};
 use crate::config::error::{Error, Problem};
 use crate::config::host::{Idle, Shared, switch};
 use crate::config::keys::Place;
 use crate::config::listen::{self, DIRECT_TLS_PORT, S2S_PORT};
 use crate::config::{
     CertificateFiles, Certificates, Host, Limits, LogFormat, LogLevel, Pins, Revocation, Roots, Route, Settings,
-    resolve,
+    resolve, secrets,
 };
 use crate::runtime::Runtime;
 
@@ -38,7 +36,7 @@ const MOST_NODES: usize = 256;
 const SECONDS: &str = "a whole number of seconds from 1 to 86400";
 const OUTGOING: &str = "a list of IP addresses of this machine";
 const NODES: &str = "a whole number from 1 to 256";
-const PATH: &str = "a path";
+pub(super) const PATH: &str = "a path";
 const TABLES: &str = "a table for each NAME";
 const PINS: &str = "a table of lists of \"sha256:\" and 64 hexadecimal digits, at least one for each domain";
 const PRIVATE: &str = "true, false or a list of networks such as \"10.0.0.0/8\"";
@@ -114,10 +112,10 @@ fn settings<'t>(reader: &mut Reader<'t>, top: &Section<'t>, path: &Path) -> Sett
         reader.problems.push(Error::of(path, Problem::NoHosts));
     }
     let Tables { hosts, routes, routes_below, idle } = tables;
-    let warnings = idle.warnings();
-    let warnings = warnings.map(|(at, text)| format!("{}:{}: {text}", at.file.display(), at.line)).collect();
     let (ipv4, ipv6) = families(reader, top);
     let listen = listen::read(reader, top, ipv4, ipv6);
+    let warnings = idle.warnings().chain(listen::warnings(reader, top, &listen, &hosts));
+    let warnings = warnings.map(|(at, text)| format!("{}:{}: {text}", at.file.display(), at.line)).collect();
     let stanza_bytes = stanza_bytes(reader, top);
     Settings {
         file: path.to_owned(),
@@ -139,13 +137,14 @@ fn settings<'t>(reader: &mut Reader<'t>, top: &Section<'t>, path: &Path) -> Sett
         pins,
         revocation: revocation(reader, top),
         certificates: certificates(reader, top, path),
-        dialback_secret: dialback_secret(reader, top, path),
+        dialback_secret: secrets::dialback(reader, top, path),
         dns_servers: dns_servers(reader, top),
         log_format: log_format(reader, top),
         log_level: log_level(reader, top),
         metrics_listen: metrics_listen(reader, top),
         runtime: runtime(reader, top),
         nodes: nodes(reader, top),
+        positions: reader.positions(top),
         warnings,
         sources: Vec::new(),
     }
@@ -208,7 +207,7 @@ impl Tables {
             options,
             tls_min_version: shared.tls_min_version(),
             certificate: certificate(reader, &section, path),
-            component_secret: component_secret(reader, &section, path),
+            component_secret: secrets::component(reader, &section, path),
             shared,
         };
         match Domain::parse(name) {
@@ -311,59 +310,6 @@ fn certificate<'t>(reader: &mut Reader<'t>, section: &Section<'t>, file: &Path) 
         (None, Some(key)) => {
             reader.problem(key.line, Problem::Without { key: "key", missing: "certificate" });
             None
-        }
-    }
-}
-
-fn component_secret<'t>(reader: &mut Reader<'t>, section: &Section<'t>, file: &Path) -> Option<ComponentSecret> {
-    let secret = secret(reader, section, file, "component_secret", "component_secret_file")?;
-    if secret.value.is_empty() {
-        reader.problem(secret.line, Problem::SecretEmpty("component_secret"));
-    }
-    Some(ComponentSecret::new(secret.value))
-}
-
-fn dialback_secret<'t>(reader: &mut Reader<'t>, section: &Section<'t>, file: &Path) -> Option<Secret> {
-    let secret = secret(reader, section, file, "dialback_secret", "dialback_secret_file")?;
-    match Secret::new(secret.value.as_bytes()) {
-        Ok(secret) => Some(secret),
-        Err(_) => {
-            reader.problem(secret.line, Problem::SecretTooShort);
-            None
-        }
-    }
-}
-
-/// A secret that stands in the configuration, or in a file of its own without the final line break.
-fn secret<'t>(
-    reader: &mut Reader<'t>,
-    section: &Section<'t>,
-    file: &Path,
-    key: &'static str,
-    file_key: &'static str,
-) -> Option<Located<String>> {
-    let inline = reader.value(section, key, "a text", DeValue::as_str);
-    let separate = reader.value(section, file_key, PATH, DeValue::as_str);
-    match (inline, separate) {
-        (None, None) => None,
-        (Some(_), Some(separate)) => {
-            reader.problem(separate.line, Problem::Both(key, file_key));
-            None
-        }
-        (Some(inline), None) => Some(Located { value: inline.value.to_owned(), line: inline.line }),
-        (None, Some(separate)) => {
-            let path = resolve(file, separate.value);
-            reader.sources.push(path.clone());
-            match fs::read_to_string(&path) {
-                Ok(text) => {
-                    let value = text.trim_end_matches(['\r', '\n']).to_owned();
-                    Some(Located { value, line: separate.line })
-                }
-                Err(error) => {
-                    reader.problem(separate.line, Problem::File { key: file_key, path, error: error.kind() });
-                    None
-                }
-            }
         }
     }
 }

@@ -10,6 +10,7 @@ mod limits;
 mod listen;
 mod lists;
 mod load;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +31,7 @@ use s2s_core::tls::verify::UnknownStatus;
 use crate::runtime::Runtime;
 
 pub(crate) use document::Position;
-pub(crate) use error::{Error, Problem};
+pub(crate) use error::{Error, Problem, cause, few};
 pub(crate) use host::{Decider, Shared};
 #[cfg(test)]
 pub(crate) use keys::{KEYS, Place, Status};
@@ -92,10 +93,22 @@ pub(crate) struct Settings {
     pub(crate) runtime: Runtime,
     /// `nodes`
     pub(crate) nodes: usize,
+    /// Where everything stands that was given at the top.
+    pub(crate) positions: BTreeMap<&'static str, Position>,
     /// What is legal and yet probably not what was meant.
     pub(crate) warnings: Vec<String>,
     /// The other files of which something stands in here.
     pub(crate) sources: Vec<PathBuf>,
+}
+
+impl Settings {
+    /// An error of what `key` says at the top, or of its default.
+    pub(crate) fn error(&self, key: &'static str, problem: Problem) -> Error {
+        match self.positions.get(key) {
+            Some(position) => Error::at(position, problem),
+            None => Error::of(&self.file, problem),
+        }
+    }
 }
 
 /// One host.

@@ -1,3 +1,4 @@
+mod secrets;
 mod wrong;
 
 use std::path::Path;
@@ -319,6 +320,29 @@ fn an_entry_that_a_file_denies_is_warned_of_with_the_key_of_that_file() {
     let warnings = parse(&text, &home.path().join("s2sd.toml")).expect("legal").warnings;
     let expected = "s2sd.toml:1: the entry 'd.example' never decides: s2s_deny_domains_file has it and wins";
     assert!(warnings.len() == 1 && warnings[0].ends_with(expected), "{warnings:?}");
+}
+
+#[test]
+fn a_configuration_in_which_nothing_listens_is_warned_of_with_the_list_that_is_empty_and_the_hosts() {
+    let hosts = "\n[host.\"m.example\"]\ncomponent_secret = \"secret\"\n[host.\"n.example\"]";
+    let (peers, component) = ("peers of m.example, n.example", "the component of m.example");
+    for (text, line, whom, expected) in [
+        ("s2s_direct_tls_ports = []\ns2s_ports = []", 2, peers, "'s2s_ports' is empty; give a port, usually 5269"),
+        ("\ns2s_interfaces = []", 2, peers, "'s2s_interfaces' is empty; give an address of this machine"),
+        ("component_ports = []", 1, component, "'component_ports' is empty; give a port, usually 5347"),
+        ("component_interfaces = []", 1, component, "'component_interfaces' is empty; give an address of this machine"),
+    ] {
+        let warnings = good(&format!("{text}{hosts}")).warnings;
+        assert_eq!(warnings, [format!("conf/s2sd.toml:{line}: nothing listens for {whom}: {expected}")]);
+    }
+    for text in [
+        "s2s_ports = []\ns2s_direct_tls_ports = [5270]",
+        "component_ports = []",
+        "s2s_ports = []\nmodules_disabled = [\"s2s\"]",
+    ] {
+        // There is no component, or there are no peers.
+        assert_eq!(good(&format!("{text}{HOST}")).warnings, [""; 0], "{text}");
+    }
 }
 
 #[test]

@@ -180,9 +180,10 @@ fn run(side: Side, server: Server, sightings: Sender<Sighting>) -> io::Result<Ru
             // Nobody looks any more once the demo ends.
             let _ = sightings.try_send(Sighting::Record { side, record: Box::new(record) });
         };
-        smol::block_on(server.run(journal, async {
+        let closed = smol::block_on(server.run(journal, async {
             let _ = stopped.recv().await;
-        }))
+        }));
+        closed.is_ok()
     })?;
     Ok(Running { stop, thread })
 }

@@ -163,6 +163,43 @@ fn what_no_node_takes_any_more_is_with_the_hub_again_before_the_hub_is_told_to_g
 }
 
 #[test]
+fn what_no_node_takes_any_more_is_told_with_the_node_that_it_was_for() {
+    let text = format!("nodes = 3\n{START}");
+    let server = Server::bind(&settings(&text), Vec::new(), &Authorities::default()).expect("ports are free");
+    let Server { hub, running, .. } = server;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let lines = Arc::clone(&told);
+    let journal = move |record: Record| {
+        if record.event == "undeliverable" {
+            lines.lock().expect("nobody panics").push((record.remote, record.node));
+        }
+    };
+    let (handling, handled) = smol::channel::bounded(1);
+    smol::block_on(async {
+        running.nodes.close().await;
+        for number in 0..8 {
+            let question = component::Command::Deliver(message(&format!("p{number}.example"), "m.example", "1"));
+            running.hub.send(question).await.expect("there is room");
+        }
+        let metrics = Arc::new(Metrics::new(3));
+        let outward = bridge::outward(running.hub.clone(), running.nodes.clone(), journal, metrics, handling);
+        let closing = async {
+            running.wait_for_outward(&handled).await;
+            running.hub.close(component::Command::Shutdown).await;
+        };
+        zip(zip(hub.run(), outward), closing).await;
+    });
+    let told = told.lock().expect("nobody panics").clone();
+    assert_eq!(told.len(), 8, "{told:?}");
+    for (remote, node) in &told {
+        let remote = remote.as_ref().expect("told");
+        let answer = message("m.example", remote.as_str(), "1");
+        assert_eq!(*node, Some(running.nodes.number_for(&answer) + 1), "{remote}");
+    }
+    assert!(told.iter().any(|(_, node)| *node != told[0].1), "not all are for the same node: {told:?}");
+}
+
+#[test]
 fn what_comes_back_when_the_hub_goes_down_already_is_told_in_the_log() {
     let (server, _silent) = serving_beside_silence("smol");
     let Server { mut nodes, hub: _hub, running, .. } = server;

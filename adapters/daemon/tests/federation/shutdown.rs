@@ -3,10 +3,14 @@
 use std::fs;
 use std::net::TcpListener;
 
+use crate::pair::Federation;
 use crate::world::{Authority, Component, SECRET, Serving, configuration};
 
 /// More than the events of the hub that wait on their way to a node.
 const LETTERS: usize = 100;
+
+/// Bytes of one message of many that fill what the system holds for a connection.
+const HEAVY: usize = 65_536;
 
 #[test]
 fn a_component_gets_back_what_waits_before_it_is_told_to_go() {
@@ -40,5 +44,33 @@ fn a_component_gets_back_what_waits_before_it_is_told_to_go() {
             romeo.wait(&format!("id='letter{letter}'"));
         }
         romeo.wait("type='error'");
+    }
+}
+
+#[test]
+fn streams_that_do_not_close_in_time_are_counted_in_the_log() {
+    for runtime in ["", "nodes = 2\n", "runtime = \"threads\"\n"] {
+        let mut world = Federation::start(|_, _, text| text.insert_str(0, runtime));
+        world.talk();
+        world.right.freeze();
+        // What the other side does not read fills up the systems of both, then the queue, and then comes back.
+        let message = format!(
+            "<message from='romeo@left.example' to='juliet@right.example'><body>{}</body></message>",
+            "x".repeat(HEAVY)
+        );
+        let mut round = 0;
+        while !world.romeo.has_read("resource-constraint") {
+            assert!(round < LETTERS, "{runtime}: whatever is sent is taken");
+            for _ in 0..16 {
+                world.romeo.send(&message);
+            }
+            let mark = format!("id='mark{round}'");
+            world.romeo.send(&format!("<message from='romeo@left.example' to='romeo@left.example' {mark}/>"));
+            world.romeo.wait(&mark);
+            round += 1;
+        }
+        let log = world.left.end();
+        let told: Vec<_> = log.iter().filter(|line| line["event"] == "shutdown" && line["level"] == "warn").collect();
+        assert!(told.len() == 1 && told[0]["streams"] == 1, "{runtime}: {told:#?} in {log:#?}");
     }
 }

@@ -98,6 +98,11 @@ impl Serving {
         self.signal("-HUP");
     }
 
+    /// Lets it do nothing any more: it reads nothing, and its connections stay open.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
     fn signal(&self, name: &str) {
         let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill runs");
         assert!(status.success());
@@ -154,6 +159,11 @@ impl Component {
 
     pub(crate) fn send(&mut self, text: &str) {
         self.socket.write_all(text.as_bytes()).expect("open");
+    }
+
+    /// Whether it has read that already.
+    pub(crate) fn has_read(&self, text: &str) -> bool {
+        self.seen.contains(text)
     }
 
     /// Goes on as if nothing had been read.

@@ -66,7 +66,7 @@ const DOMAINS: &[(&str, usize, &str)] = &[
 
 /// Secrets, and what stands in files.
 const FILES: &[(&str, usize, &str)] = &[
-    ("dialback_secret = \"fifteen bytes..\"", 1, "a dialback secret has at least 16 bytes"),
+    ("dialback_secret = \"fifteen bytes..\"", 1, "'dialback_secret' has 15 bytes, but a dialback secret has at"),
     ("dialback_secret = 7", 1, "'dialback_secret' is of the type integer, but must be a text"),
     ("dialback_secret_file = \"no/such/file\"", 1, "'dialback_secret_file': no/such/file cannot be read"),
     ("dialback_secret = \"sixteen bytes...\"\ndialback_secret_file = \"x\"", 2, "exclude each other"),
