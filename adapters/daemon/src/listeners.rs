@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 
 use s2s_core::machine::Listener;
-use s2s_sockets::{bind_shared, stream_socket};
+use s2s_sockets::{bind_shared, is_out_of_resources, stream_socket};
 use smol::Async;
 
 use crate::config::{self, Position, Problem, Settings};
@@ -47,6 +47,9 @@ pub(crate) fn bind(
             }
             Err(_) if addr.ip() == Ipv6Addr::UNSPECIFIED && !has_ipv6() => {
                 tracing::warn!(event = "no-ipv6", addr = tracing::field::display(addr), "this host has no IPv6");
+            }
+            Err(error) if is_out_of_resources(&error) => {
+                return Err(Failure::Runtime(format!("cannot listen on {addr}"), error));
             }
             Err(error) => return Err(unbound(settings, keys, *addr, error)),
         }

@@ -8,9 +8,6 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyD
 
 use crate::config::cause;
 
-/// Characters of a damaged line that are repeated.
-const SHOWN_CHARACTERS: usize = 60;
-
 /// That a file cannot be read.
 pub(crate) fn unreadable(error: &io::Error) -> String {
     format!("cannot be read: {}", cause(error.kind()))
@@ -67,9 +64,9 @@ pub(crate) fn revocation_lists(bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, String> {
     }
 }
 
-/// Whether the content begins with the tag of a sequence, as no PEM does.
+/// Whether the content begins with the tag of a sequence, as no PEM does, and is no text.
 fn is_der(bytes: &[u8]) -> bool {
-    bytes.first() == Some(&0x30)
+    bytes.first() == Some(&0x30) && std::str::from_utf8(bytes).is_err()
 }
 
 /// Whether there is an encrypted private key in it, in either of the two forms.
@@ -78,17 +75,16 @@ fn is_encrypted(bytes: &[u8]) -> bool {
     text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED")
 }
 
-/// What is wrong with a file in which something begins.
+/// What is wrong with a file in which something begins. It may be a private key: where line breaks are lost, that stands
+/// in the line with the dashes, and is not repeated.
 fn damage(error: &Error) -> String {
-    let shown = |bytes: &[u8]| {
-        let text = String::from_utf8_lossy(bytes);
-        text.chars().take(SHOWN_CHARACTERS).flat_map(char::escape_debug).collect::<String>()
-    };
     match error {
-        Error::MissingSectionEnd { end_marker } => {
-            format!("it is cut off: the line -----END {}----- is missing", shown(end_marker))
+        Error::MissingSectionEnd { .. } => {
+            "it is cut off, or its line breaks are lost: the line that begins with -----END is missing".to_owned()
         }
-        Error::IllegalSectionStart { line } => format!("a line in it does not end with -----: {}", shown(line)),
+        Error::IllegalSectionStart { .. } => {
+            "a line in it begins with -----BEGIN and does not end with -----; are its line breaks lost?".to_owned()
+        }
         Error::Base64Decode(_) => "it is damaged: what stands between the lines of dashes is not base64".to_owned(),
         error => error.to_string(),
     }
@@ -98,8 +94,8 @@ fn damage(error: &Error) -> String {
 mod tests {
     use super::*;
 
-    fn key(text: &str) -> String {
-        private_key(Path::new("m.key"), text.as_bytes()).expect_err(text)
+    fn key(content: impl AsRef<[u8]>) -> String {
+        private_key(Path::new("m.key"), content.as_ref()).expect_err("no key")
     }
 
     #[test]
@@ -114,13 +110,27 @@ mod tests {
         }
         for (text, expected) in [
             ("", "there is no private key in it: one in PEM begins with -----BEGIN PRIVATE KEY-----"),
-            ("0\u{1}", "but DER: openssl pkey -inform der -in m.key -out NEW makes it PEM"),
-            ("-----BEGIN PRIVATE KEY-----\nMIIB\n", "it is cut off: the line -----END PRIVATE KEY----- is missing"),
+            ("0 is no DER", "there is no private key in it: one in PEM begins with -----BEGIN PRIVATE KEY-----"),
+            (
+                "-----BEGIN PRIVATE KEY-----\nMIIB\n",
+                "it is cut off, or its line breaks are lost: the line that begins with -----END is missing",
+            ),
             ("-----BEGIN PRIVATE KEY-----\nMI:B\n-----END PRIVATE KEY-----\n", "it is damaged: what stands between"),
-            ("-----BEGIN PRIVATE KEY\nMIIB\n", "a line in it does not end with -----: -----BEGIN PRIVATE KEY"),
+            ("-----BEGIN PRIVATE KEY\nMIIB\n", "begins with -----BEGIN and does not end with -----; are its line br"),
         ] {
             let told = key(text);
             assert!(told.contains(expected), "{told}");
+        }
+        let told = key([0x30, 0x82]);
+        assert!(told.contains("but DER: openssl pkey -inform der -in m.key -out NEW makes it PEM"), "{told}");
+    }
+
+    #[test]
+    fn a_private_key_whose_line_breaks_are_lost_is_told_to_nobody() {
+        let key_of_one_line = "-----BEGIN EC PRIVATE KEY----- MHcCAQEEIL -----END EC PRIVATE KEY-----";
+        for text in [key_of_one_line, &key_of_one_line.replace(' ', "\\n"), &key_of_one_line.replace("----- M", "M")] {
+            let told = key(text);
+            assert!(!told.contains("MHcC"), "{told}");
         }
     }
 

@@ -14,8 +14,8 @@ use crate::pem::{self, unreadable};
 /// Authorities and revocation lists, and what the operator should know about them.
 #[derive(Debug, Default)]
 pub(crate) struct Authorities {
-    /// Their certificates.
-    pub(crate) certificates: Vec<CertificateDer<'static>>,
+    /// Their certificates, and the file of the operator that each comes from, with its key: none, if from the system.
+    pub(crate) certificates: Vec<(CertificateDer<'static>, Option<(&'static str, PathBuf)>)>,
     /// Revocation lists in DER, and where their files are named.
     pub(crate) revocation_lists: Vec<(Vec<u8>, PathBuf, Position)>,
     /// What is odd and does not keep us from starting.
@@ -32,7 +32,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Authorities, Vec<Error>> {
         if certificates.is_empty() {
             return Err(problem(pem::no_certificate(path, &bytes)));
         }
-        authorities.certificates.extend(certificates);
+        authorities.add("cafile", path, certificates);
     }
     if let Some(path) = &roots.directory {
         directory(settings, path, &mut authorities).map_err(|error| {
@@ -43,10 +43,10 @@ pub(crate) fn load(settings: &Settings) -> Result<Authorities, Vec<Error>> {
     if roots.system {
         let system = rustls_native_certs::load_native_certs();
         authorities.warnings.extend(system.errors.iter().map(|error| format!("the system's authorities: {error}")));
-        authorities.certificates.extend(system.certs);
+        authorities.certificates.extend(system.certs.into_iter().map(|der| (der, None)));
     }
-    authorities.certificates.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
-    authorities.certificates.dedup();
+    authorities.certificates.sort_by(|(a, _), (b, _)| a.as_ref().cmp(b.as_ref()));
+    authorities.certificates.dedup_by(|(a, _), (b, _)| a == b);
     if authorities.certificates.is_empty() {
         authorities.warnings.push("no authority is trusted: no certificate of a peer will be valid".to_owned());
     }
@@ -56,6 +56,14 @@ pub(crate) fn load(settings: &Settings) -> Result<Authorities, Vec<Error>> {
         authorities.revocation_lists.extend(lists.into_iter().map(|list| (list, path.clone(), position.clone())));
     }
     Ok(authorities)
+}
+
+impl Authorities {
+    /// Takes the certificates in the file `path`, to which `key` has led.
+    fn add(&mut self, key: &'static str, path: &Path, certificates: Vec<CertificateDer<'static>>) {
+        let origin = Some((key, path.to_owned()));
+        self.certificates.extend(certificates.into_iter().map(|der| (der, origin.clone())));
+    }
 }
 
 /// That a file with authorities, or one of their directory, is of no use.
@@ -75,17 +83,13 @@ pub(crate) fn build(
     settings: &Settings,
 ) -> Result<Trust, Vec<Error>> {
     let mut trust = Trust::new(crypto.signature_verification_algorithms.all);
-    for der in &authorities.certificates {
+    for (der, origin) in &authorities.certificates {
         let Err(error) = trust.add_anchor(der) else { continue };
-        // Systems ship some that cannot be read; one that the operator chose must count.
-        if settings.roots.system {
-            tracing::warn!(event = "configuration", "an authority is left out: {error}");
-            continue;
+        match origin {
+            // Systems ship some that cannot be read; one that the operator chose must count.
+            None => tracing::warn!(event = "configuration", "an authority is left out: {error}"),
+            Some((key, path)) => return Err(vec![of_no_use(settings, key, path, error.to_string())]),
         }
-        let file = settings.roots.file.iter().map(|path| ("cafile", path));
-        let directory = settings.roots.directory.iter().map(|path| ("cadirectory", path));
-        let (key, path) = file.chain(directory).next().unwrap_or(("cafile", &settings.file));
-        return Err(vec![of_no_use(settings, key, path, error.to_string())]);
     }
     for (der, path, position) in &authorities.revocation_lists {
         if let Err(error) = trust.add_revocation_list(der) {
@@ -118,7 +122,7 @@ fn directory(settings: &Settings, path: &Path, authorities: &mut Authorities) ->
             continue;
         }
         match file(&path) {
-            Ok((_, certificates)) => authorities.certificates.extend(certificates),
+            Ok((_, certificates)) => authorities.add(key, &path, certificates),
             Err(problem) => authorities.warnings.push(of_no_use(settings, key, &path, problem).to_string()),
         }
     }
@@ -145,18 +149,18 @@ mod tests {
         fs::create_dir(home.path().join("directory")).expect("a directory");
         for (name, content) in [
             ("text.pem", "text"),
-            ("ca.der", "0\u{1}"),
             ("half.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n"),
             ("crl.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"),
         ] {
             fs::write(home.path().join(name), content).expect("writable");
         }
+        fs::write(home.path().join("ca.der"), [0x30, 0x82]).expect("writable");
         for (key, value, expected) in [
             ("cafile", "\"absent.pem\"", "absent.pem: cannot be read: it does not exist"),
             ("cafile", "\"directory\"", "directory: cannot be read: it is a directory, but must be a file"),
             ("cafile", "\"text.pem\"", "text.pem: there is no certificate in it: one in PEM begins with -----BEGIN C"),
             ("cafile", "\"ca.der\"", "ca.der: it is not PEM, but DER: openssl x509 -inform der -in "),
-            ("cafile", "\"half.pem\"", "half.pem: it is cut off: the line -----END CERTIFICATE----- is missing"),
+            ("cafile", "\"half.pem\"", "half.pem: it is cut off, or its line breaks are lost: the line that begins"),
             ("cadirectory", "\"absent\"", "absent cannot be read: it does not exist"),
             ("s2s_crls", "[\"absent.crl\"]", "absent.crl: cannot be read: it does not exist"),
             ("s2s_crls", "[\"crl.pem\"]", "crl.pem: there is no revocation list in it: one in PEM begins with"),
@@ -178,9 +182,29 @@ mod tests {
         let authorities = loaded(home.path(), "\ncadirectory = \"cas\"").expect("nothing keeps us from starting");
         let warnings = authorities.warnings;
         let place = "s2sd.toml:3: 'cadirectory': ";
-        for (warning, expected) in warnings.iter().zip(["half.pem: it is cut off: ", "cas: no file in it has a "]) {
+        for (warning, expected) in warnings.iter().zip(["half.pem: it is cut off, ", "cas: no file in it has a "]) {
             assert!(warning.contains(place) && warning.contains(expected), "{warnings:?}");
         }
         assert_eq!(warnings.len(), 3, "the last one says that nobody is trusted: {warnings:?}");
+    }
+
+    #[test]
+    fn of_many_authorities_the_one_that_is_none_is_told_with_its_own_file_and_key() {
+        let home = tempfile::tempdir().expect("a directory");
+        let directory = home.path().join("cas");
+        fs::create_dir(&directory).expect("a directory");
+        let authority = rcgen::generate_simple_self_signed(vec!["ca.example".to_owned()]).expect("a certificate");
+        fs::write(home.path().join("ca.pem"), authority.cert.pem()).expect("writable");
+        let none = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        fs::write(directory.join("none.pem"), none).expect("writable");
+        for system in [false, true] {
+            let text =
+                format!("system_roots = {system}\ncafile = \"ca.pem\"\ncadirectory = \"cas\"\n[host.\"m.example\"]");
+            let settings = config::parse(&text, &home.path().join("s2sd.toml")).expect(&text);
+            let authorities = load(&settings).expect("they are read");
+            let errors = build(&rustls::crypto::ring::default_provider(), &authorities, &settings).expect_err(&text);
+            let told = errors[0].to_string();
+            assert!(told.contains("s2sd.toml:3: 'cadirectory': ") && told.contains("none.pem: "), "{told}");
+        }
     }
 }

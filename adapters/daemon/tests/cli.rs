@@ -170,7 +170,7 @@ fn an_address_that_cannot_be_listened_on_ends_with_1_and_is_told_with_the_option
     let home = home();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("bound").port();
-    let in_use = "something listens there already: end that, or give another port";
+    let in_use = "something listens there, or another key has this port: end that, or give another port";
     let foreign = "it is no address of this machine: give one that is";
     let s2s = SMALL.replace("s2s_ports = [0]", &format!("s2s_ports = [{port}]"));
     let component = SMALL.replace("component_ports = [0]", &format!("component_ports = [{port}]"));
@@ -196,7 +196,7 @@ fn a_configuration_in_which_nothing_listens_is_served_with_a_warning() {
     let home = home();
     let mut serving = Serving::starting(home.path(), &SMALL.replace("component_ports = [0]", "component_ports = []"));
     let warning = serving.wait("nothing listens");
-    let expected = " WARN configuration s2sd.toml:4: nothing listens for the component of m.example: ";
+    let expected = " WARN configuration s2sd.toml:4: with this nothing listens for the component of m.example: ";
     assert!(warning.contains(expected), "{warning}");
     serving.become_ready();
     serving.signal("-TERM");

@@ -9,7 +9,7 @@
 //! | IPv6 | IPv4 | may be tried |
 //! |---|---|---|
 //! | answered | answered | all |
-//! | addresses | not yet | the first; after the delay all |
+//! | addresses | not yet | the first, unless the way to it is poor; after the delay all |
 //! | not yet | addresses | none; after the delay all |
 //! | otherwise | | none |
 //!
@@ -125,11 +125,15 @@ impl Addresses {
         let before = self.told.len();
         for service in &self.services {
             let Some(host) = self.hosts.iter().find(|host| host.name == service.target) else { continue };
+            if self.told.len() >= limits::CANDIDATES {
+                break;
+            }
             let share = host.share(cx.now);
             let addresses = host.addresses(&self.ranks);
             let room = if host.is_complete() { limits::CANDIDATES } else { limits::CANDIDATES / 2 };
             let count = match share {
                 Share::Nothing => 0,
+                Share::First if addresses.first().is_some_and(|ip| self.ranks.is_poor(*ip)) => 0,
                 Share::First => 1,
                 Share::All => addresses.len(),
             };
@@ -148,6 +152,9 @@ impl Addresses {
         let mut candidates = Vec::new();
         for service in &self.services {
             let Some(host) = self.hosts.iter().find(|host| host.name == service.target) else { continue };
+            if candidates.len() >= limits::CANDIDATES {
+                break;
+            }
             for ip in host.addresses(&self.ranks) {
                 add(&mut candidates, service.at(ip), limits::CANDIDATES);
             }
@@ -219,10 +226,10 @@ impl Host {
         }
     }
 
-    /// The addresses that are known, as DNS tells them, IPv6 first.
+    /// The addresses that are known, as DNS tells them, IPv6 first; of each family no more than may be tried.
     fn known(&self) -> impl Iterator<Item = IpAddr> {
         let known = [&self.v6, &self.v4].into_iter().flat_map(|inquiry| match inquiry.outcome() {
-            Some(Ok(Finding::Addresses(addresses))) => addresses.as_slice(),
+            Some(Ok(Finding::Addresses(addresses))) => addresses.get(..limits::CANDIDATES).unwrap_or(addresses),
             _ => &[],
         });
         known.copied()

@@ -92,6 +92,13 @@ impl Ranks {
     pub(super) fn sort(&self, destinations: &mut [IpAddr]) {
         destinations.sort_by_key(|destination| self.0.get(destination));
     }
+
+    /// Whether there is no route to a destination, or only from an address that does not belong with it: what is
+    /// answered later may well come before it.
+    pub(super) fn is_poor(&self, destination: IpAddr) -> bool {
+        let rank = self.0.get(&destination);
+        rank.is_some_and(|rank| rank.is_unroutable || rank.has_other_scope || rank.has_other_label)
+    }
 }
 
 impl Source {

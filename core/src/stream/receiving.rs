@@ -357,11 +357,14 @@ impl Receiving {
     ) -> Result<Flow, StreamError> {
         // The header of another kind of stream names nobody.
         let is_ours = matches!(fault, StreamError::ImproperHeader | StreamError::MalformedVersion);
-        let header = Header::salvage(root);
+        let mut header = Header::salvage(root);
         match mem::replace(&mut self.state, State::Poisoned) {
-            State::ExpectHeader(layer)
-                if is_ours && (header.to.is_some() || matches!(layer, Layer::Authenticated(_))) =>
-            {
+            State::ExpectHeader(layer @ Layer::Authenticated(_)) if is_ours => {
+                // Both are settled, whatever it says now.
+                (header.to, header.from) = (None, None);
+                Ok(self.decide(layer, header, Some(fault), sink))
+            }
+            State::ExpectHeader(layer) if is_ours && header.to.is_some() => {
                 Ok(self.decide(layer, header, Some(fault), sink))
             }
             other => {

@@ -168,7 +168,8 @@ impl Federation {
                 }
                 let heard = &mut wire.pipes[1 - end].heard;
                 heard.scan(&bytes);
-                if heard.has_closed() {
+                // Who is about to end listens no more.
+                if heard.has_closed() && !wire.ends[end].ending {
                     self.ledger.excuse(id, end);
                 }
                 node.handle_bytes(now, conn, &bytes);

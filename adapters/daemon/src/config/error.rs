@@ -296,12 +296,20 @@ fn remedy(directory: &Path, problems: &[String]) -> String {
     [&[remedy][..], problems].concat().join("; ")
 }
 
+/// Below this number a port needs a privilege on most systems.
+const PRIVILEGED_BELOW: u16 = 1024;
+
 /// Why nothing can be listened on, and what to do.
 fn unbound(key: &str, addr: SocketAddr, error: &io::Error) -> String {
     let remedy = match error.kind() {
-        io::ErrorKind::AddrInUse => "; something listens there already: end that, or give another port",
+        io::ErrorKind::AddrInUse => {
+            "; something listens there, or another key has this port: end that, or give another port"
+        }
         io::ErrorKind::AddrNotAvailable => "; it is no address of this machine: give one that is",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: give another port",
+        io::ErrorKind::PermissionDenied if addr.port() < PRIVILEGED_BELOW => {
+            "; ports below 1024 need a privilege: give another port"
+        }
+        io::ErrorKind::PermissionDenied => "; the system forbids it: allow it there, or give another port",
         _ => "",
     };
     format!("'{key}': cannot listen on {addr}: {error}{remedy}")

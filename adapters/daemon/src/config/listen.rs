@@ -72,7 +72,10 @@ pub(super) fn warnings<'t>(
             (ports, format!("a port, usually {usual}"))
         };
         let position = reader.position(top.line_of(reader, key).unwrap_or(1));
-        warnings.push((position, format!("nothing listens for {who} of {hosts}: '{key}' is empty; give {remedy}")));
+        warnings.push((
+            position,
+            format!("with this nothing listens for {who} of {hosts}: '{key}' is empty; give {remedy}"),
+        ));
     };
     let federating = named(|host| !host.options.s2s_disabled);
     if listen.s2s.is_empty() && listen.direct.is_empty() && !federating.is_empty() {

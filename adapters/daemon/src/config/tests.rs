@@ -333,7 +333,7 @@ fn a_configuration_in_which_nothing_listens_is_warned_of_with_the_list_that_is_e
         ("component_interfaces = []", 1, component, "'component_interfaces' is empty; give an address of this machine"),
     ] {
         let warnings = good(&format!("{text}{hosts}")).warnings;
-        assert_eq!(warnings, [format!("conf/s2sd.toml:{line}: nothing listens for {whom}: {expected}")]);
+        assert_eq!(warnings, [format!("conf/s2sd.toml:{line}: with this nothing listens for {whom}: {expected}")]);
     }
     for text in [
         "s2s_ports = []\ns2s_direct_tls_ports = [5270]",

@@ -148,7 +148,8 @@ fn bind(
         let domain = Domain::parse(site.name).map_err(|error| Failure::Usage(error.to_string()))?;
         authority.identity(&domain, site.voucher)
     });
-    let authorities = Authorities { certificates: vec![authority.certificate().clone()], ..Authorities::default() };
+    let authorities =
+        Authorities { certificates: vec![(authority.certificate().clone(), None)], ..Authorities::default() };
     Server::bind(&settings, identities.collect::<Result<_, _>>()?, &authorities)
 }
 

@@ -1,5 +1,7 @@
 //! When candidates are told, and in which order.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::Message;
@@ -8,7 +10,7 @@ use proptest::prelude::*;
 
 use super::zone::{DIRECT, DOMAIN, Data, Fault, Node, PLAIN, Zone, host, srv, v4, v6};
 use super::{Bench, Kind, cases, config, direct_tls, model, starttls};
-use crate::dns::{Candidate, LookupId, Progress, ResolverConfig};
+use crate::dns::{Candidate, LookupId, Progress, ResolverConfig, SourceAddresses};
 use crate::limits::{CANDIDATES, RESOLUTION_DELAY};
 use crate::reason::Reason;
 
@@ -20,7 +22,11 @@ fn hosts(a: u8, aaaa: u8) -> Node {
 
 /// The questions for the addresses of [`DOMAIN`] are out.
 fn begun(zone: &Zone) -> (Bench, LookupId) {
-    let mut bench = Bench::new(config(2), 1);
+    begun_with(config(2), zone)
+}
+
+fn begun_with(config: ResolverConfig, zone: &Zone) -> (Bench, LookupId) {
+    let mut bench = Bench::new(config, 1);
     let lookup = bench.lookup();
     bench.answer_only(zone, DIRECT, RecordType::SRV);
     bench.answer_only(zone, PLAIN, RecordType::SRV);
@@ -64,6 +70,36 @@ fn the_first_ipv6_address_is_told_at_once_and_the_others_in_turn_with_ipv4() {
     let rest = vec![four(1), six(2), four(2), six(3)];
     assert_eq!(told(&mut bench), [Progress::Candidates(rest), Progress::Done(Ok(()))]);
     bench.assert_idle();
+}
+
+/// A system without IPv6.
+#[derive(Debug)]
+struct WithoutIpv6;
+
+impl SourceAddresses for WithoutIpv6 {
+    fn source(&self, destination: IpAddr) -> Option<IpAddr> {
+        destination.is_ipv4().then_some(v4(99).into())
+    }
+}
+
+#[test]
+//= RFC8305-4-1 test
+fn an_ipv6_address_without_a_route_is_not_told_before_ipv4_had_its_time() {
+    let zone = Zone::new([(DOMAIN, hosts(2, 2))]);
+    for ipv4_is_answered in [true, false] {
+        let (mut bench, _) = begun_with(ResolverConfig { sources: Some(Arc::new(WithoutIpv6)), ..config(2) }, &zone);
+        bench.answer_only(&zone, DOMAIN, RecordType::AAAA);
+        bench.pass(RESOLUTION_DELAY - MILLISECOND);
+        assert_eq!(told(&mut bench), []);
+        if ipv4_is_answered {
+            bench.answer_only(&zone, DOMAIN, RecordType::A);
+            let all = vec![four(1), six(1), four(2), six(2)];
+            assert_eq!(told(&mut bench), [Progress::Candidates(all), Progress::Done(Ok(()))]);
+        } else {
+            bench.pass(MILLISECOND);
+            assert_eq!(told(&mut bench), [Progress::Candidates(vec![six(1), six(2)])], "perhaps the system is wrong");
+        }
+    }
 }
 
 #[test]

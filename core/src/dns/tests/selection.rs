@@ -11,6 +11,7 @@ use super::super::selection::{Rank, Ranks, Source, SourceAddresses};
 use super::zone::{DIRECT, DOMAIN, Data, Node, PLAIN, Zone, srv, v4, v6};
 use super::{Bench, cases, config, direct_tls, resolve, starttls};
 use crate::dns::ResolverConfig;
+use crate::limits::CANDIDATES;
 
 /// A destination, and what is known of its source.
 type Route = (IpAddr, Source);
@@ -270,4 +271,17 @@ fn where_nobody_knows_of_routes_ipv6_comes_first_but_for_6to4_and_then_unique_lo
     let without = Zone::new([(DOMAIN, host(&[local, tunnelled]))]);
     let expected: [IpAddr; 4] = [v4(1).into(), tunnelled.into(), v4(2).into(), local.into()];
     assert_eq!(resolve(&without), Ok(candidates(&expected)));
+}
+
+#[test]
+fn of_a_host_with_many_addresses_the_system_is_asked_about_no_more_of_a_family_than_may_be_tried() {
+    let system = Arc::new(System::new([]));
+    let many: Vec<u8> = (1..=40).collect();
+    let data =
+        Data { a: many.iter().copied().map(v4).collect(), aaaa: many.into_iter().map(v6).collect(), ..Data::default() };
+    let mut bench = Bench::new(ResolverConfig { sources: Some(system.clone()), ..config(2) }, 1);
+    bench.lookup();
+    let candidates = bench.run(&Zone::new([(DOMAIN, Node::Data(data))])).expect("addresses");
+    assert_eq!(candidates.len(), CANDIDATES);
+    assert_eq!(system.asked.lock().expect("nobody panics").len(), 2 * CANDIDATES);
 }
