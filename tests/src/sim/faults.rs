@@ -184,8 +184,8 @@ impl Federation {
             .forget(|entry| homes[entry.from] == site && entry.written.is_none() || paused && homes[entry.to] == site);
         if paused {
             // So is what it would have told about them.
-            for wire in self.sites[site].past.values() {
-                self.ledger.excuse(*wire, 0);
+            for (wire, end) in self.sites[site].past.values() {
+                self.ledger.excuse(*wire, *end);
             }
         }
         for place in self.sites[site].stop().into_values() {

@@ -300,8 +300,8 @@ impl Federation {
             },
             Effect::Drop(conn) => match self.sites[site].conns.remove(&conn) {
                 Some(Place::Wire { wire, end }) => {
+                    self.sites[site].past.insert(conn, (wire, end));
                     if end == 0 {
-                        self.sites[site].past.insert(conn, wire);
                         self.ledger.note_dropped(wire, end, self.now);
                     }
                     self.close_end(wire, end);

@@ -41,16 +41,16 @@ impl Federation {
                 // ended it says nothing more.
                 if direction == Direction::Inbound
                     && !matches!(reason, Reason::Idle | Reason::PeerStreamError)
-                    && let Some(Place::Wire { wire, end }) = self.sites[site].conns.get(&conn)
+                    && let Some((wire, end)) = self.sites[site].wire(conn)
                 {
-                    self.ledger.note_loss(*wire, 1 - end);
+                    self.ledger.note_loss(wire, 1 - end);
                 }
             }
             Event::Refused { reason, .. } => reason.code().hash(&mut self.hasher),
             Event::Uncertain { pair, conn, stanzas } => {
                 stanzas.hash(&mut self.hasher);
-                let wire = self.sites[site].dialled_wire(conn);
-                let Some(wire) = wire.filter(|_| stanzas > 0 && self.serves(site, &pair.local)) else {
+                let wire = self.sites[site].wire(conn);
+                let Some((wire, 0)) = wire.filter(|_| stanzas > 0 && self.serves(site, &pair.local)) else {
                     return self.break_law(format!("site {site} is uncertain about {stanzas} of {pair:?} on {conn:?}"));
                 };
                 let result = self.ledger.note_uncertain(wire, 0, stanzas);

@@ -65,8 +65,8 @@ pub(super) struct Site {
     pub(super) armed: Option<(Instant, Instant)>,
     /// When a timer fired last, and how often at that moment.
     pub(super) timeouts: (Instant, u32),
-    /// The wires of connections that it opened and let go.
-    pub(super) past: BTreeMap<ConnId, WireId>,
+    /// The wires of connections that it has let go, and its end of each.
+    pub(super) past: BTreeMap<ConnId, (WireId, usize)>,
     /// What the node said is up.
     pub(super) up: BTreeMap<(Pair, Direction, ConnId), Shown>,
     /// Whether the application takes no events.
@@ -147,11 +147,11 @@ impl Site {
         std::mem::take(&mut self.conns)
     }
 
-    /// The wire of a connection that it opened, whether or not it has let it go.
-    pub(super) fn dialled_wire(&self, conn: ConnId) -> Option<WireId> {
+    /// The wire of a connection and its end of it, whether or not it has let it go.
+    pub(super) fn wire(&self, conn: ConnId) -> Option<(WireId, usize)> {
         let present = self.conns.get(&conn).and_then(|place| match place {
-            Place::Wire { wire, end: 0 } => Some(*wire),
-            Place::Wire { .. } | Place::Dialling => None,
+            Place::Wire { wire, end } => Some((*wire, *end)),
+            Place::Dialling => None,
         });
         present.or_else(|| self.past.get(&conn).copied())
     }
