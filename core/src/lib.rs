@@ -34,6 +34,8 @@
 //! - An id is never reused. After [`Effect::Drop`](machine::Effect::Drop) or
 //!   [`Effect::Forget`](machine::Effect::Forget) the machine never names it again.
 //! - A report about an id that the machine does not know (any more) is ignored: such races are normal.
+//! - While it is called it asks for nothing but [`SourceAddresses`](dns::SourceAddresses), if you gave it one. That must not
+//!   block.
 //! - [`is_finished`](machine::Machine::is_finished) turns true after a shutdown, when everything is closed.
 //!
 //! A machine counts the wall clock from the [`Anchor`](time::Anchor) that it was made with. Who drives one looks every
@@ -78,7 +80,7 @@
 //!
 //! - [`addr`]: domains, pairs, addresses; [`ns`]: namespaces; [`limits`]: every bound; [`reason`]: every reason.
 //! - [`time`], [`entropy`]: wall-clock time; randomness from one seed.
-//! - [`machine`]: what an adapter sees.
+//! - [`machine`]: what an adapter drives.
 //! - [`xml`]: bytes to frames; [`stanza`]: heads and errors; [`sasl`], [`starttls`], [`dialback`]: their elements.
 //! - [`tls`]: sessions, and the judgement of certificates; [`dns`]: a stub resolver.
 //! - [`auth`]: the evidence that a pair was proved, which is made of other evidence only: of a certificate that was judged,

@@ -255,9 +255,19 @@ fn pairs(directory: &Path) -> io::Result<Vec<CertificateFiles>> {
     Ok(pairs)
 }
 
+impl CertificateFiles {
+    fn unusable_certificate(&self, problem: String) -> Unusable {
+        Unusable { key: "certificate", path: self.certificate.clone(), problem }
+    }
+
+    fn unusable_key(&self, problem: String) -> Unusable {
+        Unusable { key: "key", path: self.key.clone(), problem }
+    }
+}
+
 fn read(files: &CertificateFiles) -> Result<Candidate, Unusable> {
-    let of_certificate = |problem| Unusable { key: "certificate", path: files.certificate.clone(), problem };
-    let of_key = |problem| Unusable { key: "key", path: files.key.clone(), problem };
+    let of_certificate = |problem| files.unusable_certificate(problem);
+    let of_key = |problem| files.unusable_key(problem);
     let bytes = fs::read(&files.certificate).map_err(|error| of_certificate(unreadable(&error)))?;
     let chain = pem::certificates(&bytes).map_err(of_certificate)?;
     let own = chain.first().ok_or_else(|| of_certificate(pem::no_certificate(&files.certificate, &bytes)))?;
@@ -278,17 +288,17 @@ fn check_key(
     chain: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
 ) -> Result<(), Unusable> {
-    let of_key = |problem| Unusable { key: "key", path: files.key.clone(), problem };
-    let unknown = |_| of_key("the key cannot be read, or is of a kind that is not supported".to_owned());
+    let unknown = |_| files.unusable_key("the key cannot be read, or is of a kind that is not supported".to_owned());
     let key = aws_lc_rs::default_provider().key_provider.load_private_key(key.clone_key()).map_err(unknown)?;
     match CertifiedKey::new(chain.to_vec(), key).keys_match() {
         // Some kinds of keys cannot tell their public half; peers will notice a mismatch.
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),
         Err(rustls::Error::InconsistentKeys(_)) => {
             let certificate = files.certificate.display();
-            Err(of_key(format!("this is not the key of the certificate in {certificate}: put that one here")))
+            Err(files
+                .unusable_key(format!("this is not the key of the certificate in {certificate}: put that one here")))
         }
-        Err(error) => Err(Unusable { key: "certificate", path: files.certificate.clone(), problem: error.to_string() }),
+        Err(error) => Err(files.unusable_certificate(error.to_string())),
     }
 }
 

@@ -63,7 +63,8 @@ pub(crate) fn metrics(settings: &Settings) -> Result<Option<Async<TcpListener>>,
     Async::<TcpListener>::bind(addr).map(Some).map_err(|error| unbound(settings, METRICS, addr, error))
 }
 
-/// The failure to listen, with the key that is to be changed: that of the port if that is what is not to be had.
+/// The failure to listen, with the key to change: that of the port if the port is taken or forbidden, else that of the
+/// interface.
 fn unbound(settings: &Settings, keys: Keys, addr: SocketAddr, error: io::Error) -> Failure {
     let key = match error.kind() {
         io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => keys.ports,

@@ -263,7 +263,8 @@ impl Metrics {
         socket.close().await
     }
 
-    /// How many streams there are now, those of components included. Who does not answer in time counts as without any.
+    /// How many connections there are now, those of components and those that are being opened included. A node or hub that
+    /// does not answer in time counts as without any.
     pub(crate) async fn streams(&self, nodes: &Nodes, hub: &HubWay, patience: Duration) -> usize {
         for measures in self.nodes.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
             (measures.inbound, measures.outbound) = (0, 0);

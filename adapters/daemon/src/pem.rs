@@ -8,7 +8,7 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyD
 
 use crate::config::cause;
 
-/// That a file cannot be read.
+/// The message for a file that cannot be read.
 pub(crate) fn unreadable(error: &io::Error) -> String {
     format!("cannot be read: {}", cause(error.kind()))
 }
@@ -19,13 +19,13 @@ pub(crate) fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>,
     certificates.map_err(|error| damage(&error))
 }
 
-/// That there is no certificate in the content of the file `path`.
+/// The message for the file `path`, in whose content there is no certificate.
 pub(crate) fn no_certificate(path: &Path, bytes: &[u8]) -> String {
     if is_der(bytes) {
         let shown = path.display();
         format!("it is not PEM, but DER: openssl x509 -inform der -in {shown} -out NEW makes it PEM")
     } else {
-        "there is no certificate in it: one in PEM begins with -----BEGIN CERTIFICATE-----".to_owned()
+        absent("certificate", "CERTIFICATE")
     }
 }
 
@@ -41,9 +41,7 @@ pub(crate) fn private_key(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'st
         Err(_) if is_der(bytes) => {
             Err(format!("it is not PEM, but DER: openssl pkey -inform der -in {shown} -out NEW makes it PEM"))
         }
-        Err(Error::NoItemsFound) => {
-            Err("there is no private key in it: one in PEM begins with -----BEGIN PRIVATE KEY-----".to_owned())
-        }
+        Err(Error::NoItemsFound) => Err(absent("private key", "PRIVATE KEY")),
         Err(error) => Err(damage(&error)),
     }
 }
@@ -56,15 +54,18 @@ pub(crate) fn revocation_lists(bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, String> {
     let lists = CertificateRevocationListDer::pem_slice_iter(&bytes);
     let lists = lists.map(|list| list.map(|list| list.as_ref().to_vec())).collect::<Result<Vec<_>, _>>();
     match lists {
-        Ok(lists) if lists.is_empty() => {
-            Err("there is no revocation list in it: one in PEM begins with -----BEGIN X509 CRL-----".to_owned())
-        }
+        Ok(lists) if lists.is_empty() => Err(absent("revocation list", "X509 CRL")),
         Ok(lists) => Ok(lists),
         Err(error) => Err(damage(&error)),
     }
 }
 
-/// Whether the content begins with the tag of a sequence, as no PEM does, and is no text.
+fn absent(what: &str, label: &str) -> String {
+    format!("there is no {what} in it: one in PEM begins with -----BEGIN {label}-----")
+}
+
+/// Whether it is DER: it begins with the tag of a SEQUENCE. That is also the digit 0, with which the text before PEM may
+/// begin, so it must not be text.
 fn is_der(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x30) && std::str::from_utf8(bytes).is_err()
 }

@@ -14,7 +14,7 @@ use crate::pem::{self, unreadable};
 /// Authorities and revocation lists, and what the operator should know about them.
 #[derive(Debug, Default)]
 pub(crate) struct Authorities {
-    /// Their certificates, and the file of the operator that each comes from, with its key: none, if from the system.
+    /// Their certificates, each with the configuration key and the file that it comes from; `None` if the system has it.
     pub(crate) certificates: Vec<(CertificateDer<'static>, Option<(&'static str, PathBuf)>)>,
     /// Revocation lists in DER, and where their files are named.
     pub(crate) revocation_lists: Vec<(Vec<u8>, PathBuf, Position)>,
@@ -66,12 +66,12 @@ impl Authorities {
     }
 }
 
-/// That a file with authorities, or one of their directory, is of no use.
+/// The error for a file of authorities, or their directory, that is of no use.
 fn of_no_use(settings: &Settings, key: &'static str, path: &Path, problem: String) -> Error {
     settings.error(key, Problem::Certificate { key, path: path.to_owned(), problem })
 }
 
-/// That a file with revocation lists is of no use.
+/// The problem of a file of revocation lists that is of no use.
 fn list_of_no_use(path: &Path, problem: String) -> Problem {
     Problem::Certificate { key: "s2s_crls", path: path.to_owned(), problem }
 }
@@ -161,7 +161,7 @@ mod tests {
             ("cafile", "\"text.pem\"", "text.pem: there is no certificate in it: one in PEM begins with -----BEGIN C"),
             ("cafile", "\"ca.der\"", "ca.der: it is not PEM, but DER: openssl x509 -inform der -in "),
             ("cafile", "\"half.pem\"", "half.pem: it is cut off, or its line breaks are lost: the line that begins"),
-            ("cadirectory", "\"absent\"", "absent cannot be read: it does not exist"),
+            ("cadirectory", "\"absent\"", "absent: cannot be read: it does not exist"),
             ("s2s_crls", "[\"absent.crl\"]", "absent.crl: cannot be read: it does not exist"),
             ("s2s_crls", "[\"crl.pem\"]", "crl.pem: there is no revocation list in it: one in PEM begins with"),
         ] {

@@ -1,8 +1,8 @@
 //! From services to candidates: the addresses of their targets, told as soon as order allows.
 //!
 //! Candidates are told in the order of the services. The addresses of one host are sorted as far as they are known
-//! (`selection`); then the families take turns, beginning with that of the first, so that an attempt with the second
-//! family is never further away than that. A service whose host is not known yet holds up those behind it, because they
+//! (`selection`); then the families take turns, beginning with that of the first, so that the second address to be
+//! tried is one of the other family already, if there is one. A service whose host is not known yet holds up those behind it, because they
 //! are only for the case that it cannot be reached. A host with addresses of one family is not held up by the other for
 //! longer than [`limits::RESOLUTION_DELAY`]:
 //!

@@ -30,8 +30,9 @@ const NETWORK_BITS: u32 = 64;
 
 /// Knows from which address the system would send.
 ///
-/// Adapters implement it, for [`ResolverConfig::sources`](super::ResolverConfig::sources). A lookup asks once about
-/// each address that DNS tells. Answers are an input of the machine like any other: the same ones give the same order.
+/// Adapters implement it, for [`ResolverConfig::sources`](super::ResolverConfig::sources). A lookup asks at most once about
+/// an address, and about no more than [`limits::CANDIDATES`](crate::limits::CANDIDATES) of each family of a host. Answers
+/// are an input of the machine like any other: the same ones give the same order.
 pub trait SourceAddresses: Debug + Send + Sync {
     /// The address from which the system would send to `destination`; `None` if it has no route there.
     ///
@@ -145,7 +146,7 @@ impl Scope {
 
 impl Policy {
     const fn of(address: Ipv6Addr) -> Self {
-        // Loopback; IPv4, as it is written and as it once was; Teredo; 6to4; 6bone; site-local; unique local; the rest.
+        // Loopback; IPv4-mapped; IPv4-compatible; Teredo; 6to4; 6bone; site-local; unique local; the rest.
         // Longer prefixes stand before those that contain them.
         let (precedence, label) = match address.segments() {
             [0, 0, 0, 0, 0, 0, 0, 1] => (50, 0),

@@ -108,7 +108,8 @@ impl Link {
         Ok(())
     }
 
-    /// Inbound, on a header: answer it as `local`, with these features, or of one with a fault with the error for that.
+    /// Inbound, on a header: answers it as `local`, with these features; a header with a
+    /// [fault](crate::stream::Receiving::fault) gets the error in their place.
     pub fn offer(&mut self, now: Instant, local: Domain, offer: Offer) {
         if let Some(fault) = self.fault_of_header() {
             return self.fail(now, &fault, Some(&local));

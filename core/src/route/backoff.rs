@@ -246,9 +246,9 @@ impl Backoff {
         self.insert(failed, Entry { times, until, reason, ended, alive: None, probes: Probes::NONE });
     }
 
-    /// A stream of ours for `pair` that was up has ended, so long after it was dialled, for this reason: none, if we
-    /// closed it, as idle or to make room. Whether it `served` tells if the peer has taken a stanza: one that says goodbye
-    /// behind it has broken nothing.
+    /// A stream of ours for `pair` that was up has ended, `age` after it was dialled. `reason` is `None` if we closed it in
+    /// good order, whatever for: then the peer has broken nothing. `served` tells whether the peer has taken a stanza: one
+    /// that says goodbye behind it has broken nothing either.
     //= RFC6120-3.3-2
     pub(crate) fn note_end(&mut self, now: Instant, pair: &Pair, age: Duration, served: bool, reason: Option<Reason>) {
         let failed = Failed::Stream(pair.clone());

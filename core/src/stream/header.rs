@@ -48,7 +48,8 @@ impl Header {
         Ok(Self { to, from, id: None, version, declares_dialback: root.declares_dialback })
     }
 
-    /// What stands in a start tag that [`Header::judge`] refuses for its domains or its version, but for what is wrong.
+    /// Reads from a start tag that [`Header::judge`] refuses what can be read: a domain that is malformed is left out, and
+    /// a malformed version counts as 1.0, so that our answer carries one.
     pub(super) fn salvage(root: &Root) -> Self {
         let domain = |text: &Option<String>| Domain::parse(text.as_deref()?).ok();
         let version = Version::judge(root.version.as_deref()).unwrap_or(Version::One);

@@ -125,7 +125,8 @@ impl Receiving {
         self.header_sent = true;
     }
 
-    /// What is wrong with the header that the owner decides on: the error of the stream, whatever the decision is.
+    /// What is wrong with the header that the owner decides on. [`Link::offer`](crate::link::Link::offer) and
+    /// [`Link::refuse`](crate::link::Link::refuse) end the stream with this error, behind our header.
     #[must_use]
     pub const fn fault(&self) -> Option<&StreamError> {
         match &self.state {

@@ -269,7 +269,7 @@ impl fmt::Display for Problem {
             Self::RouteWithoutAddress(name) => write!(f, "the route of '{name}' has no 'address'"),
             Self::Secret { key, path, bytes, rule } => write!(f, "{}, but {rule}: {FRESH}", secret(key, path, *bytes)),
             Self::File { key, path, error } => {
-                write!(f, "'{key}': {} cannot be read: {}", path.display(), cause(*error))
+                write!(f, "'{key}': {}: cannot be read: {}", path.display(), cause(*error))
             }
             Self::NoHosts => f.write_str("there is no [host.\"NAME\"] to serve"),
             Self::CertificateGone { host, problems } => {

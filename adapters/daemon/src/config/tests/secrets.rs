@@ -40,9 +40,9 @@ fn a_secret_in_a_file_that_cannot_be_read_is_told_with_why() {
     std::fs::create_dir(home.path().join("directory")).expect("a directory");
     std::fs::write(home.path().join("bytes"), b"\xff\xfe").expect("writable");
     for (name, expected) in [
-        ("absent", "absent cannot be read: it does not exist"),
-        ("directory", "directory cannot be read: it is a directory, but must be a file"),
-        ("bytes", "bytes cannot be read: it is not text in UTF-8"),
+        ("absent", "absent: cannot be read: it does not exist"),
+        ("directory", "directory: cannot be read: it is a directory, but must be a file"),
+        ("bytes", "bytes: cannot be read: it is not text in UTF-8"),
     ] {
         let told = refused(home.path(), &format!("\ndialback_secret_file = \"{name}\"{HOST}"));
         assert!(told.contains(":2: 'dialback_secret_file': ") && told.ends_with(expected), "{told}");

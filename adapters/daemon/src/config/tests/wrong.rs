@@ -61,7 +61,7 @@ const DOMAINS: &[(&str, usize, &str)] = &[
         1,
         "'p.example' stands in both s2s_pins and s2s_insecure_domains",
     ),
-    ("s2s_deny_domains_file = \"no/such/list\"", 1, "'s2s_deny_domains_file': no/such/list cannot be read"),
+    ("s2s_deny_domains_file = \"no/such/list\"", 1, "'s2s_deny_domains_file': no/such/list: cannot be read"),
 ];
 
 /// Secrets, and what stands in files.
