@@ -68,14 +68,14 @@ const DOMAINS: &[(&str, usize, &str)] = &[
 const FILES: &[(&str, usize, &str)] = &[
     ("dialback_secret = \"fifteen bytes..\"", 1, "'dialback_secret' has 15 bytes, but a dialback secret has at"),
     ("dialback_secret = 7", 1, "'dialback_secret' is of the type integer, but must be a text"),
-    ("dialback_secret_file = \"no/such/file\"", 1, "'dialback_secret_file': no/such/file cannot be read"),
+    ("dialback_secret_file = \"no/such/file\"", 1, "'dialback_secret_file': no/such/file: cannot be read"),
     ("dialback_secret = \"sixteen bytes...\"\ndialback_secret_file = \"x\"", 2, "exclude each other"),
     ("[host.\"o.example\"]\ncertificate = \"o.pem\"", 2, "'certificate' needs 'key' beside it"),
     ("[host.\"o.example\"]\ncomponent_secret = \"\"", 2, "'component_secret' is empty"),
     ("s2s_crl_policy = \"maybe\"", 1, "must be \"soft\" or \"hard\""),
     ("s2s_crl_policy = \"hard\"", 1, "'s2s_crl_policy' needs 's2s_crls' beside it"),
     ("s2s_crls = \"crl.pem\"", 1, "'s2s_crls' is \"crl.pem\", but must be a list of paths"),
-    ("include = \"no/such/directory\"", 1, "'include': no/such/directory cannot be read"),
+    ("include = \"no/such/directory\"", 1, "'include': no/such/directory: cannot be read"),
 ];
 
 /// Hosts and routes.
