@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use s2s_core::machine::{Listener, Machine};
 use s2s_core::node::{Command, Config, Event};
@@ -68,7 +68,8 @@ fn a_certificate_that_has_ended_since_it_was_judged_first_proves_nobody() {
     ] {
         let (mut world, node, mut tls) = invited(&authority);
         // The clock is set, and no other time passes.
-        world.node(node).handle_clock(Instant::now(), NOW + passed);
+        let now = world.now;
+        world.node(node).handle_clock(now, NOW + passed);
         let heard = tls.say(&mut world, &format!("<db:result from='{PEER}' to='{OURS}'>key</db:result>"));
         assert_eq!(told(&mut world, node), expected, "{heard}");
     }

@@ -42,7 +42,7 @@ pub(crate) fn serve(file: &Path) -> Result<(), Failure> {
         tracing::info!(event = "shutdown", "closing all streams");
     }));
     if let Err(streams) = closed {
-        tracing::warn!(event = "shutdown", streams, "these streams at least did not close in time, and were cut off");
+        tracing::warn!(event = "shutdown", streams, "at least so many streams did not close in time, and were cut off");
     }
     Ok(())
 }

@@ -178,8 +178,8 @@ impl Server {
         &self.running
     }
 
-    /// Serves until `stop` is ready, then closes all streams. If some did not close in time the error is how many connections
-    /// are known to be left.
+    /// Serves until `stop` is ready, then closes all streams. If some did not close in time the error is how many
+    /// connections are known to be left.
     pub(crate) async fn run(
         self,
         journal: impl Fn(Record) + Clone + Send + 'static,

@@ -2,9 +2,9 @@
 //!
 //! Candidates are told in the order of the services. The addresses of one host are sorted as far as they are known
 //! (`selection`); then the families take turns, beginning with that of the first, so that the second address to be
-//! tried is one of the other family already, if there is one. A service whose host is not known yet holds up those behind it, because they
-//! are only for the case that it cannot be reached. A host with addresses of one family is not held up by the other for
-//! longer than [`limits::RESOLUTION_DELAY`]:
+//! tried is one of the other family already, if there is one. A service whose host is not known yet holds up those
+//! behind it, because they are only for the case that it cannot be reached. A host with addresses of one family is not
+//! held up by the other for longer than [`limits::RESOLUTION_DELAY`]:
 //!
 //! | IPv6 | IPv4 | may be tried |
 //! |---|---|---|

@@ -46,7 +46,7 @@ pub(super) enum Happening {
 /// The plan.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
-    /// When, as the how manieth that was planned, and where in `planned`.
+    /// When it happens, how much was planned before it, and its place in `planned`.
     order: BinaryHeap<Reverse<(Instant, u64, usize)>>,
     /// What is large stays where it is while the order changes.
     planned: Vec<Option<Happening>>,

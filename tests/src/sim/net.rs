@@ -51,8 +51,9 @@ pub(super) struct Pipe {
     last_arrival: Instant,
     /// Nothing arrives before.
     pub(super) stalled_until: Instant,
-    /// Reads what is written, and what is read.
+    /// Reads what is written.
     pub(super) scanner: Scanner,
+    /// Reads what is read.
     pub(super) heard: Scanner,
 }
 

@@ -120,22 +120,19 @@ impl Federation {
         }
         let partial = self.swarm.quality.partial && !self.calm;
         let taken = if partial { self.random.between(1, room) } else { room };
+        let bytes = pending[..taken].to_vec();
+        node.handle_sent(self.now, conn, taken);
         let written = Written { way: (id, end), at: self.now, to: wire.ends[1 - end].conn };
-        let ended = pipe.scanner.scan(&pending[..taken]);
-        let mut rest = &pending[..taken];
+        for number in pipe.scanner.scan(&bytes) {
+            let result = self.ledger.note_written(number, written);
+            self.check(result);
+        }
+        let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             let size = self.random.between(1, self.swarm.quality.segment).min(rest.len());
             let (piece, tail) = rest.split_at(size);
             rest = tail;
-            let segment = Segment::Bytes(piece.to_vec());
-            segment.hash(&mut self.hasher);
-            let at = pipe.put(self.now, segment, self.swarm.quality, &mut self.random);
-            self.agenda.plan(at, Happening::Arrival { wire: id, to: 1 - end });
-        }
-        node.handle_sent(self.now, conn, taken);
-        for number in ended {
-            let result = self.ledger.note_written(number, written);
-            self.check(result);
+            self.put(id, end, Segment::Bytes(piece.to_vec()));
         }
         true
     }

@@ -123,8 +123,8 @@ impl Hello {
 }
 
 /// Whether a hello chooses TLS 1.2 and does not say that the server knows secure renegotiation. `None`: it cannot be
-/// read, and rustls refuses it, as it does what says anything twice. A request to retry is of TLS 1.3 and stands for the hello
-/// behind it, which is not judged.
+/// read, and rustls refuses it, as it does what says anything twice. A request to retry is of TLS 1.3 and stands for the
+/// hello behind it, which is not judged.
 fn lacks_renegotiation_info(mut hello: &[u8]) -> Option<bool> {
     let version = number(&mut hello)?;
     take(&mut hello, RANDOM_BYTES)?;
