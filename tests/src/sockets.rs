@@ -1,6 +1,6 @@
 //! Nodes over real sockets, each on a thread of its own.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -8,6 +8,7 @@ use s2s_core::entropy::Seed;
 use s2s_core::machine::Listener;
 use s2s_core::node::{Command, Config, Event, Node};
 use s2s_core::time::Anchor;
+use socket2::{Domain, Socket, Type};
 
 use crate::adapter::{Adapter, Handle};
 use crate::certificates::NOW;
@@ -45,6 +46,46 @@ pub fn listen() -> (TcpListener, SocketAddr) {
     (listener, addr)
 }
 
+/// A port of all IPv4 addresses that a server is to listen on later, when others know its number already.
+///
+/// It is bound without listening. So the system gives it to nobody who asks for any port, nor to a connection; and a server
+/// that asks for this one gets it, if it takes over ports that were just closed, as [`s2s_sockets::bind`] does.
+#[derive(Debug)]
+pub struct ReservedPort {
+    number: u16,
+    _socket: Socket,
+}
+
+impl ReservedPort {
+    /// Reserves a free one.
+    #[must_use]
+    pub fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_reuse_address(true).expect("an option");
+        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into()).expect("a free port");
+        let addr = socket.local_addr().expect("it is bound").as_socket().expect("an Internet address");
+        Self { number: addr.port(), _socket: socket }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+impl Default for ReservedPort {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Display for ReservedPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.number.fmt(f)
+    }
+}
+
 /// Bytes of memory that this process has, and its descriptors. Linux only; elsewhere zero.
 #[must_use]
 pub fn footprint() -> (u64, usize) {
@@ -54,4 +95,31 @@ pub fn footprint() -> (u64, usize) {
     let resident = pages.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or_default();
     let descriptors = std::fs::read_dir("/proc/self/fd").map(Iterator::count).unwrap_or_default();
     (resident * PAGE, descriptors)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_reserved_port_goes_to_who_asks_for_it_and_to_nobody_else() {
+        let port = ReservedPort::new();
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number()));
+        assert!(TcpStream::connect(addr).is_err(), "nobody listens yet");
+        let server = s2s_sockets::bind(addr).expect("the server gets it");
+        // Again, as after the end of a server whose connections are still being forgotten.
+        let client = TcpStream::connect(addr).expect("it listens");
+        let (accepted, _) = server.accept().expect("a client");
+        drop((accepted, server, client));
+        let server = s2s_sockets::bind(addr).expect("the server gets it");
+        drop(server);
+        let others: Vec<_> = (0..512).map(|_| listen()).collect();
+        let clients: Vec<_> = others.iter().map(|(_, addr)| TcpStream::connect(addr).expect("it listens")).collect();
+        let given: BTreeSet<_> = others.iter().map(|(_, addr)| addr.port()).collect();
+        let used: BTreeSet<_> = clients.iter().map(|client| client.local_addr().expect("open").port()).collect();
+        assert!(!given.contains(&port.number()) && !used.contains(&port.number()));
+    }
 }

@@ -59,6 +59,7 @@ dialback_secret = "{dialback_secret}"
 component_interfaces = ["127.0.0.1"]
 component_ports = [5347]
 
+# Keys of the server stand above this line, those of this host below it.
 [host."{domain}"]
 component_secret = "{component_secret}"
 "#

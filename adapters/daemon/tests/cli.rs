@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use s2s_tests::sockets::ReservedPort;
+
 fn s2sd(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_s2sd"));
     command.args(arguments).current_dir(directory).stdin(Stdio::null());
@@ -261,13 +263,13 @@ fn a_sighup_that_comes_before_the_server_is_ready_is_a_reload_like_any_other() {
 #[cfg(target_os = "linux")]
 fn a_log_that_cannot_be_written_ends_nothing() {
     let home = home();
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+    let port = ReservedPort::new();
     let text = SMALL.replace("component_ports = [0]", &format!("component_ports = [{port}]"));
     fs::write(home.path().join("s2sd.toml"), text).expect("writable");
     let full = fs::File::options().write(true).open("/dev/full").expect("Linux has it");
     let mut child = s2sd(home.path(), &["serve", "--config", "s2sd.toml"]).stderr(full).spawn().expect("it starts");
     let deadline = Instant::now() + Duration::from_secs(20);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+    while TcpStream::connect(("127.0.0.1", port.number())).is_err() {
         assert_eq!(child.try_wait().expect("a child"), None, "it has ended");
         assert!(Instant::now() < deadline, "it does not listen");
         std::thread::yield_now();

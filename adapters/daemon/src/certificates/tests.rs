@@ -62,6 +62,16 @@ fn a_host_that_demands_encryption_needs_a_certificate() {
         let text = errors[0].to_string();
         assert!(text.contains("s2sd.toml:1: host 'm.example' demands encryption and has no certificate"), "{text}");
     }
+    // One that is there and cannot be used is told first, and what to do behind it.
+    let certs = home.path().join("certs");
+    write(&certs, "m.crt", "m.key", &["m.example"]);
+    fs::write(certs.join("m.key"), "").expect("writable");
+    let errors = load(&settings(home.path(), "[host.\"m.example\"]\ns2s_secure_auth = true")).expect_err("no key");
+    let text = errors[0].to_string();
+    let expected = format!("has no certificate that can be used ({}: ", certs.join("m.key").display());
+    assert!(text.contains(&expected) && text.contains("): mend that, or give 'certificate' and 'key'"), "{text}");
+    fs::remove_dir_all(certs).expect("there");
+
     let lax = load(&settings(home.path(), "[host.\"m.example\"]")).expect("no demand");
     assert!(lax.identities.is_empty());
     assert_eq!(lax.warnings, ["no certificate for m.example: it cannot offer encryption"]);
@@ -235,7 +245,14 @@ fn a_certificate_that_is_there_for_another_name_is_told_with_its_names() {
         let errors = load(&settings(home.path(), &format!("[host.\"m.example\"]\n{demand}"))).expect_err(demand);
         let text = errors[0].to_string();
         assert!(text.contains(":1: host 'm.example' "), "{text}");
-        assert!(text.ends_with(&format!("put NAME.crt with NAME.key into {}; {told}", certs.display())), "{text}");
+        assert!(text.contains(&format!("has no certificate that can be used ({told})")), "{text}");
+        assert!(
+            text.ends_with(&format!(
+                "mend that, or give 'certificate' and 'key', or put NAME.crt with NAME.key into {}",
+                certs.display()
+            )),
+            "{text}"
+        );
     }
 
     write(&certs, "a.crt", "a.key", &[]);

@@ -277,23 +277,29 @@ impl fmt::Display for Problem {
             }
             Self::Certificate { key, path, problem } => write!(f, "'{key}': {}: {problem}", path.display()),
             Self::HostWithoutCertificate { host, directory, problems } => {
-                write!(f, "host '{host}' demands encryption and has no certificate: {}", remedy(directory, problems))
+                let [missing, remedy] = without_certificate(directory, problems);
+                write!(f, "host '{host}' demands encryption and has {missing}: {remedy}")
             }
-            Self::HostWithoutProof { host, directory, problems } => write!(
-                f,
-                "host '{host}' has no certificate, and dialback is disabled, so that nobody can be authenticated: take \
-                 \"dialback\" out of 'modules_disabled', or {}",
-                remedy(directory, problems)
-            ),
+            Self::HostWithoutProof { host, directory, problems } => {
+                let [missing, remedy] = without_certificate(directory, problems);
+                write!(
+                    f,
+                    "host '{host}' has {missing}, and dialback is disabled, so that nobody can be authenticated: take \
+                     \"dialback\" out of 'modules_disabled', or {remedy}"
+                )
+            }
         }
     }
 }
 
-/// What to do where a host has no certificate, and what is wrong with those that are there.
-fn remedy(directory: &Path, problems: &[String]) -> String {
+/// What a host without a certificate is said to have, with what is wrong with those that were found; and what to do.
+fn without_certificate(directory: &Path, problems: &[String]) -> [String; 2] {
     let directory = directory.display();
     let remedy = format!("give 'certificate' and 'key', or put NAME.crt with NAME.key into {directory}");
-    [&[remedy][..], problems].concat().join("; ")
+    if problems.is_empty() {
+        return ["no certificate".to_owned(), remedy];
+    }
+    [format!("no certificate that can be used ({})", problems.join("; ")), format!("mend that, or {remedy}")]
 }
 
 /// Below this number a port needs a privilege on most systems.

@@ -6,7 +6,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::world::{Authority, Component, PATIENCE, SECRET, Serving, configuration, free_port};
+use s2s_tests::sockets::ReservedPort;
+
+use crate::world::{Authority, Component, PATIENCE, SECRET, Serving, configuration};
 
 /// How many the server may have.
 const DESCRIPTORS: usize = 64;
@@ -42,18 +44,18 @@ fn run_out_of_descriptors(runtime: &str, reserved: usize) {
     let home = tempfile::tempdir().expect("a directory");
     let authority = Authority::new();
     let (left, right) = (home.path().join("left"), home.path().join("right"));
-    let (left_port, right_port) = (free_port(), free_port());
+    let (left_port, right_port) = (ReservedPort::new(), ReservedPort::new());
     authority.issue("left.example", &left.join("certs/l.crt"), &left.join("certs/l.key"));
     authority.issue("right.example", &right.join("certs/r.crt"), &right.join("certs/r.key"));
     authority.issue("late.example", &right.join("certs/late.crt"), &right.join("certs/late.key"));
-    let at = |port: u16| format!("address = \"127.0.0.1:{port}\"");
-    let late = format!("[route.\"late.example\"]\n{}", at(right_port));
-    let serve = |port: u16| format!("s2s_ports = [{port}]");
+    let at = |port: &ReservedPort| format!("address = \"127.0.0.1:{port}\"");
+    let late = format!("[route.\"late.example\"]\n{}", at(&right_port));
+    let serve = |port: &ReservedPort| format!("s2s_ports = [{port}]");
     // Patience enough for a slow machine.
     let left_text = format!("runtime = \"{runtime}\"\ns2s_attempt_timeout = 60")
-        + &configuration("left.example", &serve(left_port), "right.example", &at(right_port))
+        + &configuration("left.example", &serve(&left_port), "right.example", &at(&right_port))
         + &late;
-    let right_text = configuration("right.example", &serve(right_port), "left.example", &at(left_port))
+    let right_text = configuration("right.example", &serve(&right_port), "left.example", &at(&left_port))
         + "[host.\"late.example\"]\ncomponent_secret_file = \"secret\"\n";
     for (directory, text) in [(&left, left_text), (&right, right_text)] {
         fs::write(directory.join("s2sd.toml"), text).expect("writable");
@@ -70,7 +72,7 @@ fn run_out_of_descriptors(runtime: &str, reserved: usize) {
     juliet.send(&message("right.example", "left.example", "before"));
     romeo.wait("before");
 
-    let left_addr = SocketAddr::from(([127, 0, 0, 1], left_port));
+    let left_addr = SocketAddr::from(([127, 0, 0, 1], left_port.number()));
     let crowd = exhaust(&left, left_addr, reserved);
     // This one needs a connection, for which there is no descriptor.
     romeo.send(&message("left.example", "late.example", "at last"));

@@ -11,14 +11,15 @@ mod world;
 
 use std::fs;
 
-use world::{Authority, Component, SECRET, Serving, configuration, free_port};
+use s2s_tests::sockets::ReservedPort;
+use world::{Authority, Component, SECRET, Serving, configuration};
 
 #[test]
 fn two_processes_federate_with_what_stands_in_their_files() {
     let home = tempfile::tempdir().expect("a directory");
     let authority = Authority::new();
     let (left, right) = (home.path().join("left"), home.path().join("right"));
-    let (starttls, direct) = (free_port(), free_port());
+    let (starttls, direct) = (ReservedPort::new(), ReservedPort::new());
     authority.issue("left.example", &left.join("certs/any.crt"), &left.join("certs/any.key"));
     let nested = right.join("certs/any");
     authority.issue("right.example", &nested.join("fullchain.pem"), &nested.join("privkey.pem"));

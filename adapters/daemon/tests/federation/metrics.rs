@@ -4,7 +4,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use crate::world::{Authority, Component, PATIENCE, SECRET, Serving, configuration, free_port};
+use s2s_tests::sockets::ReservedPort;
+
+use crate::world::{Authority, Component, PATIENCE, SECRET, Serving, configuration};
 
 /// Domains that nobody serves: enough of them to have some at each node.
 const GONE: usize = 8;
@@ -24,7 +26,7 @@ fn figures(runtime: &str, nodes: usize) {
     let authority = Authority::new();
     let directory = home.path().join("server");
     authority.issue("left.example", &directory.join("certs/l.crt"), &directory.join("certs/l.key"));
-    let (metrics, nobody) = (free_port(), free_port());
+    let (metrics, nobody) = (ReservedPort::new(), ReservedPort::new());
     let address = |number: usize| format!("address = \"127.0.0.{}:{nobody}\"", number + 1);
     let mut text = format!("metrics_listen = \"127.0.0.1:{metrics}\"\nruntime = \"{runtime}\"\nnodes = {nodes}\n")
         + &configuration("left.example", "s2s_ports = [0]", "gone0.example", &address(0));
@@ -46,7 +48,7 @@ fn figures(runtime: &str, nodes: usize) {
         component.wait(&format!("letter{number}"));
     }
 
-    let answer = fetch(metrics, "/metrics");
+    let answer = fetch(metrics.number(), "/metrics");
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/openmetrics-text; version=1.0.0";
     assert!(answer.starts_with(head), "{answer}");
     assert!(answer.ends_with("# EOF\n"), "{answer}");
@@ -63,7 +65,7 @@ fn figures(runtime: &str, nodes: usize) {
     ] {
         assert!(answer.lines().any(|told| told == line), "{runtime}, {nodes} nodes: {line} is missing: {answer}");
     }
-    assert!(fetch(metrics, "/").starts_with("HTTP/1.1 404 "));
+    assert!(fetch(metrics.number(), "/").starts_with("HTTP/1.1 404 "));
     assert!(!answer.contains("gone"), "names of peers are no figures");
 
     let log = server.end();

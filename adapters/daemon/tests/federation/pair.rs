@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::world::{Authority, Component, SECRET, Serving, configuration, free_port};
+use s2s_tests::sockets::ReservedPort;
+
+use crate::world::{Authority, Component, SECRET, Serving, configuration};
 
 /// Two servers and the components behind them.
 pub(crate) struct Federation {
@@ -16,6 +18,7 @@ pub(crate) struct Federation {
     pub(crate) romeo: Component,
     pub(crate) juliet: Component,
     sent: usize,
+    _ports: [ReservedPort; 2],
 }
 
 impl Federation {
@@ -24,10 +27,11 @@ impl Federation {
         let home = tempfile::tempdir().expect("a directory");
         let authority = Authority::new();
         let (left, right) = (home.path().join("left"), home.path().join("right"));
-        let (port, other) = (free_port(), free_port());
+        let ports = [ReservedPort::new(), ReservedPort::new()];
+        let [port, other] = &ports;
         authority.issue("left.example", &left.join("certs/left.crt"), &left.join("certs/left.key"));
         authority.issue("right.example", &right.join("certs/right.crt"), &right.join("certs/right.key"));
-        let text = |host: &str, port: u16, peer: &str, at: u16| {
+        let text = |host: &str, port: &ReservedPort, peer: &str, at: &ReservedPort| {
             configuration(host, &format!("s2s_ports = [{port}]"), peer, &format!("address = \"127.0.0.1:{at}\""))
         };
         let mut texts =
@@ -44,7 +48,7 @@ impl Federation {
         let (left, right) = (Serving::start(&left), Serving::start(&right));
         let romeo = Component::attach(left.component, "left.example");
         let juliet = Component::attach(right.component, "right.example");
-        Self { home, authority, left, right, romeo, juliet, sent: 0 }
+        Self { home, authority, left, right, romeo, juliet, sent: 0, _ports: ports }
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {

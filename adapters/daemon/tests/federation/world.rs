@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -202,11 +202,6 @@ impl Authority {
         fs::write(key, pair.serialize_pem()).expect("writable");
         serial
     }
-}
-
-/// A port that was free a moment ago: each side has to know the other's before either has begun.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
 pub(crate) fn configuration(host: &str, listen: &str, peer: &str, route: &str) -> String {
