@@ -493,7 +493,8 @@ mod tests {
 
     #[test]
     fn dropping_the_server_frees_its_port_even_while_a_client_is_connected() {
-        let server = DnsServer::start(zone()).expect("a server");
+        // Nobody else uses this address, so that nobody else gets the port.
+        let server = DnsServer::start_at(zone(), SocketAddr::from(([127, 0, 0, 77], 0))).expect("a server");
         let addr = server.addr();
         let mut idle = TcpStream::connect(addr).expect("a connection");
         drop(server);

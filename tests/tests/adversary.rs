@@ -251,7 +251,7 @@ fn on_sockets(authority: &Authority) -> (SocketAddr, Handle<s2s_core::node::Comm
 /// Writes, ends its half, and reads until the node has gone.
 fn converse(at: SocketAddr, said: &str) -> Vec<u8> {
     let mut socket = TcpStream::connect(at).expect("the node listens");
-    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
     socket.write_all(said.as_bytes()).expect("the node reads");
     socket.shutdown(std::net::Shutdown::Write).expect("a half-close");
     let mut heard = Vec::new();
@@ -303,7 +303,7 @@ impl SocketPeer {
     fn connect(at: SocketAddr, chain: Vec<Vec<u8>>) -> Self {
         use s2s_core::tls::Provider as _;
         let mut socket = TcpStream::connect(at).expect("the node listens");
-        socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
         socket.write_all((header(PEER, OURS) + STARTTLS).as_bytes()).expect("the node reads");
         let mut heard = Vec::new();
         while !heard.ends_with(PROCEED.as_bytes()) {

@@ -257,7 +257,7 @@ fn comes_back(work: impl FnOnce() + Send + 'static) {
         work();
         done.send(()).expect("somebody waits");
     });
-    match finished.recv_timeout(Duration::from_secs(30)) {
+    match finished.recv_timeout(Duration::from_secs(300)) {
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("it does not come back"),
         Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => thread.join().expect("it does what it should"),
     }

@@ -20,7 +20,7 @@ const READS: usize = 4;
 /// Commands that may be taken at a time.
 const AT_ONCE: usize = 16;
 /// After this, what a test waits for will not come.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Counts what it is told.
 #[derive(Clone, Default)]

@@ -48,7 +48,7 @@ const TLS_CLOCK: Duration = Duration::from_secs(60);
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(700);
 
 /// How much of that is for counting what did not close.
-const COUNTING: Duration = Duration::from_millis(100);
+const COUNTING: Duration = Duration::from_millis(300);
 
 /// A server whose listeners are bound.
 pub(crate) struct Server {

@@ -29,7 +29,7 @@ use crate::world::{World, domain, read_stanza};
 const NAMES: [&str; 2] = ["a.example", "b.example"];
 
 /// What a shutdown may take beyond the time that peers have to close their side.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(20);
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -51,8 +51,13 @@ enum Wire {
 
 /// Two nodes that know where the other is.
 fn sites(adapters: [Adapter; 2], kind: Kind, security: Security, wire: Wire) -> [Site; 2] {
-    let clocks = [0, 1].map(|_| s2s_sockets::wall_clock);
-    sites_with(adapters, kind, security, wire, clocks, |_| {})
+    sites_with(adapters, kind, security, wire, clocks(), |_| {})
+}
+
+/// The clocks on the walls of both, at a time when certificates of the tests are valid.
+fn clocks() -> [impl Fn() -> Duration + Send + 'static; 2] {
+    let start = Instant::now();
+    [0, 1].map(|_| move || NOW + start.elapsed())
 }
 
 /// The same with other clocks on their walls, and other configurations.
@@ -263,9 +268,8 @@ pub(super) fn a_shutdown_closes_all_streams_inside_its_deadline(one: Adapter, ot
 pub(super) fn a_dns_server_that_is_silent_costs_its_stanza_and_no_other(one: Adapter, other: Adapter) {
     let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let silent = server.local_addr().expect("bound");
-    let clocks = [0, 1].map(|_| s2s_sockets::wall_clock);
     let configure = |config: &mut Config| config.resolver.servers = vec![silent];
-    let sites = sites_with([one, other], Kind::Valid, Security::StartTls, Wire::Whole, clocks, configure);
+    let sites = sites_with([one, other], Kind::Valid, Security::StartTls, Wire::Whole, clocks(), configure);
     let lost = "<message from='x@a.example' to='y@nowhere.example' id='0'><body>b</body></message>";
     sites[0].handle.send(Command::Send(read_stanza(lost))).expect("the node runs");
     let (reason, told) = std::sync::mpsc::channel();

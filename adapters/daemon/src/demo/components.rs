@@ -23,7 +23,7 @@ pub(crate) const ASK: &str = "ask-";
 pub(crate) const ECHO: &str = "echo-";
 
 /// How long the server may take to accept us.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// A component that is attached to its host.
 #[derive(Clone, Debug)]

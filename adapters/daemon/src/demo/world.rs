@@ -117,9 +117,9 @@ s2s_direct_tls_ports = [0]
 component_ports = [0]
 dns_servers = ["{dns}"]
 s2s_allow_private_addresses = ["127.0.0.0/8"]
-s2s_timeout = 10
-s2s_attempt_timeout = 5
-s2s_close_timeout = 1
+s2s_timeout = 60
+s2s_attempt_timeout = 30
+s2s_close_timeout = 10
 system_roots = false
 "#
     );

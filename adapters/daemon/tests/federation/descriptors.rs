@@ -51,8 +51,7 @@ fn run_out_of_descriptors(runtime: &str, reserved: usize) {
     let at = |port: &ReservedPort| format!("address = \"127.0.0.1:{port}\"");
     let late = format!("[route.\"late.example\"]\n{}", at(&right_port));
     let serve = |port: &ReservedPort| format!("s2s_ports = [{port}]");
-    // Patience enough for a slow machine.
-    let left_text = format!("runtime = \"{runtime}\"\ns2s_attempt_timeout = 60")
+    let left_text = format!("runtime = \"{runtime}\"")
         + &configuration("left.example", &serve(&left_port), "right.example", &at(&right_port))
         + &late;
     let right_text = configuration("right.example", &serve(&right_port), "left.example", &at(&left_port))

@@ -56,7 +56,8 @@ impl Federation {
     }
 
     /// Replaces a part of left's configuration, in one step as editors do.
-    pub(crate) fn edit(&self, from: &str, to: &str) {
+    pub(crate) fn edit(&mut self, from: &str, to: &str) {
+        self.left.forget_reloads();
         let text = fs::read_to_string(self.file("left/s2sd.toml")).expect("readable");
         assert!(text.contains(from), "{from} is not in {text}");
         fs::write(self.file("left/new"), text.replace(from, to)).expect("writable");

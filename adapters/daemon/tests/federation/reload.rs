@@ -71,7 +71,7 @@ fn a_file_that_cannot_be_used_changes_nothing_and_why_is_told() {
     world.edit("s2s_secure_auth = true", "s2s_secure_ath = true");
     world.left.reload();
     let refused = [("event", "reload"), ("outcome", "refused"), ("level", "error")];
-    let line = world.left.wait(&refused);
+    let line = world.left.wait(&[&refused[..], &[("trigger", "signal")]].concat());
     let reason = line["reason"].as_str().expect("a reason");
     assert!(reason.contains("s2sd.toml:2: unknown key 's2s_secure_ath'; did you mean 's2s_secure_auth'?"), "{reason}");
     world.talk();

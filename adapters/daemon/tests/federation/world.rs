@@ -20,7 +20,10 @@ pub(crate) const SECRET: &str = "a secret of components";
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
 
 /// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Seconds that streams have to close in. What closes is faster; a test that has to see it end sets another.
+pub(crate) const CLOSE_TIMEOUT: u64 = 1;
 
 /// A running server, and what it writes.
 pub(crate) struct Serving {
@@ -94,6 +97,13 @@ impl Serving {
         numbers.filter(|number: &usize| *number < limit).count()
     }
 
+    /// Goes on as if nothing had been told of reloads.
+    pub(crate) fn forget_reloads(&mut self) {
+        let told: Vec<_> = self.lines.try_iter().map(|line| parse(&line)).collect();
+        self.unread.extend(told);
+        self.unread.retain(|line| line["event"] != "reload");
+    }
+
     pub(crate) fn reload(&self) {
         self.signal("-HUP");
     }
@@ -108,9 +118,19 @@ impl Serving {
         assert!(status.success());
     }
 
-    /// Ends it in good order, and gives the lines that nobody has waited for.
-    pub(crate) fn end(mut self) -> Vec<Value> {
+    /// Tells it to end, and does not wait for that.
+    pub(crate) fn begin_to_end(&self) {
         self.signal("-TERM");
+    }
+
+    /// Ends it in good order, and gives the lines that nobody has waited for.
+    pub(crate) fn end(self) -> Vec<Value> {
+        self.begin_to_end();
+        self.ended()
+    }
+
+    /// Waits until it has ended in good order, and gives the lines that nobody has waited for.
+    pub(crate) fn ended(mut self) -> Vec<Value> {
         let rest: Vec<_> = self.lines.iter().map(|line| parse(&line)).collect();
         self.unread.extend(rest);
         assert_eq!(self.child.wait().expect("it ends").code(), Some(0), "{:#?}", self.unread);
@@ -215,7 +235,8 @@ component_ports = [0]
 cafile = "ca.pem"
 s2s_allow_private_addresses = true
 dns_servers = ["127.0.0.1:9"]
-s2s_close_timeout = 1
+s2s_attempt_timeout = 60
+s2s_close_timeout = {CLOSE_TIMEOUT}
 dialback_secret_file = "dialback"
 log_format = "json"
 [host."{host}"]
