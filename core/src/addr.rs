@@ -483,7 +483,9 @@ mod tests {
         let address = Address::parse("a@M.example/x@y/z").expect("legal");
         assert_eq!(address.domain().as_str(), "m.example");
         assert!(address.has_localpart() && !address.is_domain());
-        assert_eq!(Address::parse("m.example/r@x").expect("legal").domain().as_str(), "m.example");
+        let resource = Address::parse("m.example/r@x").expect("legal");
+        assert_eq!(resource.domain().as_str(), "m.example");
+        assert!(!resource.has_localpart() && !resource.is_domain());
         for (text, error) in [
             ("@m.example", AddressError::EmptyPart),
             ("m.example/", AddressError::EmptyPart),

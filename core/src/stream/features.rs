@@ -109,6 +109,14 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_before_version_1_0_can_do_dialback_if_its_header_declares_it_and_nothing_else() {
+        for declared in [true, false] {
+            let expected = Features { starttls: None, external: false, dialback: declared, max_bytes: None };
+            assert_eq!(Features::legacy(declared), expected);
+        }
+    }
+
+    #[test]
     //= RFC6120-5.3.1-1 test
     fn starttls_is_required_if_it_says_so_or_stands_alone() {
         let starttls = Element::new(ns::TLS, "starttls");

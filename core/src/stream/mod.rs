@@ -134,6 +134,8 @@ mod tests {
 
     #[test]
     fn whoever_speaks_no_version_that_knows_starttls_is_refused_for_want_of_encryption() {
-        assert_eq!(StreamError::UnsupportedVersion.reason(), Reason::EncryptionRequired);
+        let error = StreamError::UnsupportedVersion;
+        assert_eq!(error.reason(), Reason::EncryptionRequired);
+        assert_eq!(error.text(), Some("Encryption is required, and needs version 1.0"));
     }
 }

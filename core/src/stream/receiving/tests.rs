@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::dialback::Confirmed;
+use crate::policy::StartTls;
 use crate::xml::Root;
 
 fn pair(remote: &str) -> Pair {
@@ -12,7 +13,15 @@ fn pair(remote: &str) -> Pair {
 
 /// A stream of m.example inside TLS, on which nothing is proved.
 fn open() -> Receiving {
-    let mut stream = Receiving::new("1".to_owned(), true);
+    open_with(
+        Receiving::new("1".to_owned(), true),
+        Some("1.0"),
+        Offer { starttls: None, external: None, dialback: true },
+    )
+}
+
+/// A stream of m.example whose header has this version, answered with this offer.
+fn open_with(mut stream: Receiving, version: Option<&str>, offer: Offer) -> Receiving {
     let root = Root {
         namespace: ns::STREAMS.to_owned(),
         prefix: Some("stream".to_owned()),
@@ -20,13 +29,13 @@ fn open() -> Receiving {
         default_namespace: Some(ns::SERVER.to_owned()),
         to: Some("v.example".to_owned()),
         from: Some("m.example".to_owned()),
-        version: Some("1.0".to_owned()),
+        version: version.map(ToOwned::to_owned),
         ..Root::default()
     };
     let (mut wire, mut events) = (Vec::new(), VecDeque::new());
     let sink = &mut Sink { wire: &mut wire, events: &mut events };
     assert_eq!(stream.handle(Frame::Root(root), sink), Ok(Flow::Undecided));
-    stream.offer(pair("m.example").local, Offer { starttls: None, external: None, dialback: true }, 1, &mut wire);
+    stream.offer(pair("m.example").local, offer, 1, &mut wire);
     stream
 }
 
@@ -38,6 +47,18 @@ fn answer(stream: &mut Receiving, remote: &str, outcome: KeyOutcome) -> (Result<
 
 fn proved(remote: &str) -> KeyOutcome {
     KeyOutcome::Proved(Proof::by_dialback(Confirmed::new(pair(remote))))
+}
+
+#[test]
+fn starttls_that_could_not_be_offered_to_a_peer_before_version_1_0_is_refused() {
+    for (version, expected) in [(Some("1.0"), Flow::Undecided), (None, Flow::StartTlsRefused)] {
+        let offer = Offer { starttls: Some(StartTls::Optional), external: None, dialback: true };
+        let mut stream = open_with(Receiving::new("1".to_owned(), false), version, offer);
+        let (mut wire, mut events) = (Vec::new(), VecDeque::new());
+        let sink = &mut Sink { wire: &mut wire, events: &mut events };
+        let request = Element::new(ns::TLS, "starttls");
+        assert_eq!(stream.handle(Frame::Element(request), sink), Ok(expected), "{version:?}");
+    }
 }
 
 #[test]
