@@ -50,21 +50,19 @@ pub fn is_out_of_resources(error: &io::Error) -> bool {
 /// A port that was just closed is taken over, and an IPv6 address serves IPv6 only, so that both wildcards can be
 /// listened on.
 pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
-    listen(bound(addr, false)?)
+    listen(addr, false)
 }
 
 /// Listens on one address as often as asked: the system gives each new connection to one of the listeners.
 ///
 /// Fails if another process listens there, like [`bind`].
 pub fn bind_shared(addr: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
-    // Sharing is allowed to every process of this user. The first one asks for the port alone, and keeps it from others
-    // without listening until the shared ones have it.
-    let reserved = bound(addr, false)?;
-    let addr = reserved.local_addr()?.as_socket().unwrap_or(addr);
-    (0..count).map(|_| listen(bound(addr, true)?)).collect()
+    // Sharing is allowed to every process of this user. The first one asks for the port alone.
+    let addr = bind(addr)?.local_addr()?;
+    (0..count).map(|_| listen(addr, true)).collect()
 }
 
-fn bound(addr: SocketAddr, is_shared: bool) -> io::Result<Socket> {
+fn listen(addr: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
     let socket = stream_socket(addr, None)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(is_shared)?;
@@ -72,10 +70,6 @@ fn bound(addr: SocketAddr, is_shared: bool) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     socket.bind(&addr.into())?;
-    Ok(socket)
-}
-
-fn listen(socket: Socket) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
