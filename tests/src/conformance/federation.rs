@@ -28,7 +28,8 @@ use crate::world::{World, domain, read_stanza};
 
 const NAMES: [&str; 2] = ["a.example", "b.example"];
 
-/// What a shutdown may take beyond the time that peers have to close their side.
+/// What a shutdown may take beyond the time that peers have to close their side, on a machine that may stand still for
+/// seconds: less than any timeout of a stream.
 const GRACE: Duration = Duration::from_secs(20);
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
