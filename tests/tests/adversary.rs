@@ -195,6 +195,22 @@ fn external_does_not_begin_a_stream_anew_on_which_keys_were_given() {
 }
 
 #[test]
+//= RFC6120-4.7.5-7 test
+fn who_comes_with_no_version_was_offered_no_external_and_may_not_attempt_it() {
+    let authority = Authority::root("the authority");
+    for (version, expected) in [(" version='1.0'", "<success"), ("", "<not-authorized/>")] {
+        let mut world = World::new(Cutting::Whole);
+        let node = world.add(addr(1), config(&authority));
+        let puppet = world.connect(node, Listener::DirectTls);
+        let chain = authority.issue_kind(Kind::Valid, &domain(PEER)).chain;
+        let mut tls = Tls::connect(&mut world, puppet, &domain(PEER), chain, &domain(OURS));
+        tls.say(&mut world, &header(PEER, OURS).replace(" version='1.0' ", &format!("{version} ")));
+        let heard = tls.say(&mut world, AUTH);
+        assert!(heard.contains(expected), "{version}: {heard}");
+    }
+}
+
+#[test]
 //= RFC6120-5.4.2.3-1 test
 //= RFC6120-5.4.3.2-2 test
 fn plaintext_behind_starttls_is_never_xml() {

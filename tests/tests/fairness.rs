@@ -1,7 +1,7 @@
 //! Streams that send more than the application takes, beside others that send a little.
 
 use std::iter;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -196,6 +196,31 @@ fn what_is_answered_between_stanzas_is_written_when_these_have_had_their_turn() 
     let node = scene.world.node(scene.node);
     let effects: Vec<_> = iter::from_fn(|| node.poll_effect()).collect();
     assert!(matches!(effects.as_slice(), [Effect::Wake(_), ..]), "nobody is to write: {effects:?}");
+}
+
+#[test]
+fn one_address_makes_us_ask_about_so_many_keys_at_once_and_leaves_the_other_questions_to_others() {
+    let authority = Authority::root("the authority");
+    let mut world = World::new(Cutting::Whole);
+    let node = world.add(IpAddr::from([192, 0, 2, 1]), config(&authority));
+    let silent = SocketAddr::from(([192, 0, 2, 9], 5269));
+    world.swallow(silent);
+    let mut give_key = |number: usize, from: [u8; 4]| {
+        let name = format!("d{number}.example.net");
+        world.publish(&name, silent.ip(), true, false);
+        let port = u16::try_from(number).expect("few");
+        let puppet = world.connect_from(node, Listener::StartTls, SocketAddr::from((from, port))).expect("accepted");
+        world.say(puppet, header(&name, A) + &format!("<db:result from='{name}' to='{A}'>key</db:result>"));
+        let refused = world.hear_text(puppet).contains("<resource-constraint ");
+        // One place opens no more than so many connections in a moment.
+        world.now += Duration::from_millis(100);
+        refused
+    };
+    let enough = limits::PENDING_VERIFICATIONS_PER_ADDRESS;
+    let refused: Vec<_> = (0..enough + 2).map(|number| give_key(number, [198, 51, 100, 1])).collect();
+    assert_eq!(refused, [vec![false; enough], vec![true; 2]].concat());
+    assert!(!give_key(enough + 2, [198, 51, 100, 2]), "another address");
+    assert_eq!(world.node(node).measures().verifications, enough + 1);
 }
 
 #[test]

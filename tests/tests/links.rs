@@ -112,10 +112,7 @@ fn a_connection_that_is_over_is_not_opened_and_does_not_break() {
     link.handle_connected(now);
     assert_eq!(written(&mut link), "", "no hello of TLS");
 
-    let mut link = Link::receiving(now, false, provider(), settings(), Entropy::new(Seed([5; 32])));
-    link.handle_bytes(now, header(REMOTE, LOCAL).as_bytes());
-    assert!(matches!(link.poll_event(), Some(Event::Receiving(ReceivingEvent::HeaderReceived(_)))));
-    link.offer(now, domain(LOCAL), Offer { starttls: None, external: None, dialback: true });
+    let mut link = answered(now);
     link.handle_bytes(now, CLOSING.as_bytes());
     assert!(matches!(link.poll_event(), Some(Event::Ended(_))));
     assert!(written(&mut link).ends_with(CLOSING));
@@ -123,6 +120,48 @@ fn a_connection_that_is_over_is_not_opened_and_does_not_break() {
     assert_eq!((link.connection(), link.ended_in_good_order()), (Connection::Drop, true));
     link.handle_closed(now, "a reset of what is not there");
     assert!(link.ended_in_good_order(), "everything was said before");
+}
+
+/// A stream that a peer has opened, and which we have answered; the answer is yet to be written.
+fn answered(now: Instant) -> Link {
+    let mut link = Link::receiving(now, false, provider(), settings(), Entropy::new(Seed([5; 32])));
+    link.handle_bytes(now, header(REMOTE, LOCAL).as_bytes());
+    assert!(matches!(link.poll_event(), Some(Event::Receiving(ReceivingEvent::HeaderReceived(_)))));
+    link.offer(now, domain(LOCAL), Offer { starttls: None, external: None, dialback: true });
+    link
+}
+
+#[test]
+//= RFC6120-4.4-2 test
+fn a_connection_that_breaks_has_ended_in_good_order_only_if_everything_was_said_before() {
+    let now = Instant::now();
+    let mut link = answered(now);
+    link.handle_bytes(now, CLOSING.as_bytes());
+    assert!(link.ended_in_good_order() && link.connection() == Connection::CloseWrite, "it has said goodbye");
+    link.handle_closed(now, "a reset before our goodbye was written");
+    assert!(!link.ended_in_good_order(), "who knows what it has seen");
+
+    let mut link = answered(now);
+    link.cancel();
+    link.handle_closed(now, "a reset of what nobody wants");
+    assert!(!link.ended_in_good_order(), "it never said goodbye");
+}
+
+#[test]
+//= RFC6120-4.4-3 test
+fn behind_an_error_that_the_peer_does_not_answer_our_half_ends_first_and_the_connection_when_all_is_written() {
+    let now = Instant::now();
+    let mut link = answered(now);
+    link.refuse(now, &StreamError::HostUnknown, None);
+    assert!(matches!(link.poll_event(), Some(Event::Ended(End { reason: Reason::HostUnknown, .. }))));
+    assert_eq!(link.connection(), Connection::Keep, "the peer has its time to answer");
+    while link.connection() == Connection::Keep {
+        let (at, _) = link.poll_timeout().expect("that ends");
+        link.handle_timeout(at);
+    }
+    assert_eq!(link.connection(), Connection::CloseWrite, "the error is yet to be written");
+    assert!(written(&mut link).ends_with(CLOSING));
+    assert_eq!(link.connection(), Connection::Drop);
 }
 
 #[test]

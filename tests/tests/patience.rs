@@ -350,6 +350,23 @@ fn who_ends_the_stream_over_a_key_too_is_not_dialled_a_third_time() {
 }
 
 #[test]
+fn who_says_why_it_ends_the_stream_behind_our_key_is_not_dialled_once_more() {
+    let (mut world, node) = world();
+    world.listen(server());
+    send(&mut world, node, A);
+    let puppet = world.accept(server()).expect("dialled");
+    let (mut tls, _) = offer_both(&mut world, puppet);
+    let failure = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>";
+    let heard = tls.say(&mut world, failure);
+    assert!(heard.starts_with("<db:result "), "{heard}");
+    let condition = "<policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>";
+    tls.say(&mut world, &format!("<stream:error>{condition}</stream:error></stream:stream>"));
+    tls.close(&mut world);
+    assert!(world.accept(server()).is_none(), "it has looked at the key, and says what it makes of us");
+    assert_eq!(bounces(&mut world, node), [Reason::PeerStreamError]);
+}
+
+#[test]
 fn whoever_is_connected_to_us_is_dialled_although_another_was_not_reached_at_its_address() {
     for connected in [false, true] {
         let (mut world, node) = world();

@@ -290,6 +290,26 @@ fn a_stanza_that_broke_two_connections_comes_back_although_the_first_had_taken_o
 }
 
 #[test]
+fn a_stanza_that_is_the_first_to_go_does_not_pay_for_the_interruptions_of_one_that_was_too_big() {
+    let (mut world, node) = world(|_| {});
+    world.send(node, &message(B, 0, 20_000));
+    world.send(node, &message(B, 1, 10));
+    break_behind(&mut world, 0);
+    let puppet = world.accept(server(9)).expect("the node dials");
+    let features = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/>\
+                    <limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>10000</max-bytes></limits></stream:features>";
+    world.say(puppet, response(B, A, "id") + features);
+    world.deafen(puppet);
+    world.say(puppet, format!("<db:result from='{B}' to='{A}' type='valid'/>"));
+    assert_eq!(bounces(&world.take_events(node)), [Reason::StanzaTooBig]);
+    world.take_bytes(puppet, 10);
+    world.break_off(puppet);
+    assert_eq!(bounces(&world.take_events(node)), [], "it was interrupted once, and the other one is gone");
+    let next = reached(&mut world, server(9), B);
+    assert!(world.hear_text(next).contains("id='1'"), "it goes again");
+}
+
+#[test]
 //= RFC6120-4.4-2 test
 fn what_was_written_before_both_sides_said_goodbye_is_certain() {
     for (goodbye, uncertain_stanzas) in [

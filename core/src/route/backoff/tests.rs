@@ -62,6 +62,30 @@ fn attempts_that_fail_at_once_are_one_failure() {
 }
 
 #[test]
+fn while_a_failure_is_waited_for_the_newest_reason_counts_and_the_wait_stays_as_it_was() {
+    let (mut backoff, now) = (backoff(), Instant::now());
+    let pair = pair("a.example", "b.example");
+    backoff.note_failure(now, &pair, Behalf::Ours, Reason::ConnectRefused);
+    backoff.note_failure(now, &pair, Behalf::Ours, Reason::ConnectTimeout);
+    assert_eq!(backoff.reason(now, &pair, Behalf::Ours), Some(Reason::ConnectTimeout));
+    assert_eq!(backoff.reason(now + limits::BACKOFF_BASE, &pair, Behalf::Ours), None);
+}
+
+#[test]
+fn a_question_awaits_another_one_only_behind_the_wait_of_its_own_failure() {
+    let (mut backoff, start) = (backoff(), Instant::now());
+    let pair = pair("a.example", "b.example");
+    assert!(!backoff.awaits_another_question(start, &pair), "nothing has failed");
+    backoff.note_failure(start, &pair, Behalf::Peers, Reason::ConnectRefused);
+    assert!(!backoff.awaits_another_question(start, &pair), "that failure is waited for");
+    let now = start + limits::BACKOFF_BASE;
+    assert!(!backoff.awaits_another_question(now, &pair), "nobody is asking");
+    backoff.begin(&pair, Behalf::Peers, now + limits::ATTEMPT);
+    assert!(backoff.awaits_another_question(now, &pair));
+    assert!(!backoff.awaits_another_question(now + limits::ATTEMPT, &pair), "it was given up");
+}
+
+#[test]
 fn a_pair_whose_refusal_is_long_over_is_told_why_others_are_refused() {
     let (mut backoff, mut now) = (backoff(), Instant::now());
     let early = pair("early.example", "b.example");
