@@ -21,6 +21,8 @@ const A: &str = "a.example.org";
 const CLOSING: &str = "</stream:stream>";
 /// Up to so many routes no stream of ours is closed.
 const KEPT: usize = limits::ROUTES - limits::SPARE_ROUTES;
+/// The same of those that carry nothing but answers.
+const KEPT_ANSWERING: usize = KEPT - limits::SPARE_ROUTES;
 
 /// Nothing in it moves by itself. Domains below `example.net` are dialled at once, others wait for DNS, which is silent.
 struct Scene {
@@ -229,6 +231,20 @@ fn answers_to_ever_more_domains_leave_room_and_streams_and_turns_to_what_we_say_
     scene.pass(limits::SWEEP_INTERVAL);
     scene.send_further(answer);
     assert_eq!(scene.bounces(), [Reason::Limit]);
+}
+
+#[test]
+fn of_the_streams_that_carry_answers_no_more_are_closed_than_there_are_too_many() {
+    for (filler, routes) in [(message as fn(&str) -> String, KEPT + 1), (answer, KEPT_ANSWERING + 1)] {
+        let mut scene = Scene::new();
+        let conns = ["p1.example.net", "p2.example.net"].map(|name| scene.reach(name, answer));
+        for _ in scene.routes()..routes {
+            scene.send_further(filler);
+        }
+        assert_eq!(scene.closing(conns), [false; 2], "there is room");
+        scene.send_further(filler);
+        assert_eq!(scene.closing(conns), [true, false], "there was one too many of {routes}");
+    }
 }
 
 #[test]
